@@ -1,0 +1,125 @@
+#include "cli/duration.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SECOND_US INT64_C(1000000)
+#define MINUTE_US (60 * SECOND_US)
+#define HOUR_US (60 * MINUTE_US)
+#define DAY_US (24 * HOUR_US)
+#define DURATION_MAX_US (36525 * DAY_US)
+
+static const struct {
+    const char *name;
+    int64_t us;
+} units[] = {
+    {"us", 1},          {"ms", 1000},     {"s", SECOND_US},
+    {"m", MINUTE_US}, {"h", HOUR_US}, {"d", DAY_US},
+};
+
+/* The unit at *text, which is moved past it; 0 if there is none. */
+static int64_t take_unit(const char **text)
+{
+    size_t len = 0;
+
+    while (isalpha((unsigned char)(*text)[len]))
+        len++;
+    for (size_t i = 0; i < ARRAY_COUNT(units); i++) {
+        if (strlen(units[i].name) == len && memcmp(units[i].name, *text, len) == 0) {
+            *text += len;
+            return units[i].us;
+        }
+    }
+    return 0;
+}
+
+/* A number without sign or exponent at *text, which is moved past it. */
+static bool take_number(const char **text, double *ret)
+{
+    double value = 0, scale = 1;
+    bool digits = false;
+
+    for (; isdigit((unsigned char)**text); (*text)++) {
+        value = value * 10 + (**text - '0');
+        digits = true;
+    }
+    if (**text == '.') {
+        (*text)++;
+        for (; isdigit((unsigned char)**text); (*text)++) {
+            scale /= 10;
+            value += (**text - '0') * scale;
+            digits = true;
+        }
+    }
+    *ret = value;
+    return digits;
+}
+
+bool duration_parse(const char *text, int64_t *ret_us)
+{
+    double sum_us = 0;
+
+    if (strcmp(text, "0") == 0) {
+        *ret_us = 0;
+        return true;
+    }
+    if (!*text)
+        return false;
+    while (*text) {
+        double number;
+        int64_t unit_us;
+
+        if (!take_number(&text, &number))
+            return false;
+        unit_us = take_unit(&text);
+        if (!unit_us)
+            return false;
+        sum_us += number * (double)unit_us;
+        if (sum_us > (double)DURATION_MAX_US)
+            return false;
+    }
+    *ret_us = (int64_t)(sum_us + 0.5);
+    return true;
+}
+
+/* "1.2ms", "12.3ms", "123ms": three digits at most, unless there are more before the point. */
+static void format_decimal(char *text, size_t size, const char *sign, double value,
+                           const char *unit)
+{
+    if (value < 99.95)
+        snprintf(text, size, "%s%.1f%s", sign, value, unit);
+    else
+        snprintf(text, size, "%s%.0f%s", sign, value, unit);
+}
+
+const char *duration_format(int64_t us, char text[DURATION_TEXT_BYTES])
+{
+    const char *sign = us < 0 ? "-" : "";
+    const size_t size = DURATION_TEXT_BYTES;
+
+    if (us < -DURATION_MAX_US || us > DURATION_MAX_US)
+        us = DURATION_MAX_US;
+    if (us < 0)
+        us = -us;
+    if (us == 0)
+        snprintf(text, size, "0s");
+    else if (us < 1000)
+        snprintf(text, size, "%s%" PRId64 "us", sign, us);
+    else if (us < SECOND_US)
+        format_decimal(text, size, sign, (double)us / 1000, "ms");
+    else if (us < MINUTE_US)
+        format_decimal(text, size, sign, (double)us / 1e6, "s");
+    else if (us < HOUR_US)
+        snprintf(text, size, "%s%" PRId64 "m%02" PRId64 "s", sign, us / MINUTE_US,
+                 us % MINUTE_US / SECOND_US);
+    else if (us < DAY_US)
+        snprintf(text, size, "%s%" PRId64 "h%02" PRId64 "m", sign, us / HOUR_US,
+                 us % HOUR_US / MINUTE_US);
+    else
+        snprintf(text, size, "%s%" PRId64 "d%02" PRId64 "h", sign, us / DAY_US,
+                 us % DAY_US / HOUR_US);
+    return text;
+}
