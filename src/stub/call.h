@@ -1,0 +1,193 @@
+/*
+ * One call on the server, as a handler sees it.
+ *
+ * A handler gets a struct stub_call and answers it exactly once, now or later, from any thread:
+ *
+ *   unary, client stream:  stub_call_reply  or stub_call_fail
+ *   server stream, bidi:   stub_call_send any number of times, then stub_call_finish or _fail
+ *
+ * The generated x_reply and x_send only add the message's type. With the answer the call belongs to
+ * the runtime again: do not touch it afterwards, unless you hold a reference (stub_call_ref). That
+ * holds for a vanished client too: the call lives until it is answered, the answer then goes
+ * nowhere, and nothing aborts.
+ *
+ * Everything reached from the call (request, arena memory, metadata) lives as long as the call.
+ *
+ * Threads: a call belongs to one thread at a time, as an item in a queue does, except for the
+ * functions marked [any], which several threads may use on one call at once.
+ *
+ * Answering twice is the caller's bug: the second answer is ignored, logged once, and the function
+ * returns false. (It is no CHECK: two threads may lose that race for a reason the application can
+ * survive.) It needs a reference held, of course.
+ */
+#ifndef HOLDFAST_STUB_CALL_H
+#define HOLDFAST_STUB_CALL_H
+
+#include "base/check.h"
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct stub_call;
+
+/* gRPC's status codes. */
+enum stub_code {
+    STUB_OK = 0,
+    STUB_CANCELLED = 1,
+    STUB_UNKNOWN = 2,
+    STUB_INVALID_ARGUMENT = 3,
+    STUB_DEADLINE_EXCEEDED = 4,
+    STUB_NOT_FOUND = 5,
+    STUB_ALREADY_EXISTS = 6,
+    STUB_PERMISSION_DENIED = 7,
+    STUB_RESOURCE_EXHAUSTED = 8,
+    STUB_FAILED_PRECONDITION = 9,
+    STUB_ABORTED = 10,
+    STUB_OUT_OF_RANGE = 11,
+    STUB_UNIMPLEMENTED = 12,
+    STUB_INTERNAL = 13,
+    STUB_UNAVAILABLE = 14,
+    STUB_DATA_LOSS = 15,
+    STUB_UNAUTHENTICATED = 16,
+};
+
+/* "RESOURCE_EXHAUSTED"; "CODE_99" for a number that has no name. Static text. */
+const char *stub_code_name(int code);
+
+enum stub_send {
+    STUB_SEND_OK,   /* queued; the peer may still vanish before it reads it */
+    STUB_SEND_FULL, /* queue_max messages wait already: this one was not taken */
+    STUB_SEND_DEAD, /* client gone, call answered or message too large to pack: nothing was taken */
+};
+
+/* Why the runtime itself refuses a message before a handler sees it. */
+enum stub_reject_kind {
+    STUB_REJECT_MISSING,   /* the client half-closed without a message */
+    STUB_REJECT_MALFORMED, /* not a protobuf message of this type */
+    STUB_REJECT_UTF8,      /* a string field holds bytes that are not UTF-8 */
+    STUB_REJECT_NUL,       /* a string field holds a NUL, at which C would cut it */
+    STUB_REJECT_BOUND,     /* nested too deep, too many elements, or too large once unpacked */
+};
+
+struct stub_reject {
+    enum stub_reject_kind kind;
+    const char *method; /* "/package.Service/Method" */
+    const char *field;  /* dotted path, "amounts[1].meter"; "" if there is none */
+    const char *text;   /* a sentence for people */
+};
+
+/* --- memory and lifetime ---------------------------------------------------------------------- */
+
+/* Zeroed memory that lives as long as the call. Never NULL: the process aborts without memory. */
+void *stub_call_alloc(struct stub_call *call, size_t size);
+
+/* [any] Keeps call and arena alive past the answer. Every ref needs its unref, from any thread. */
+void stub_call_ref(struct stub_call *call);
+void stub_call_unref(struct stub_call *call);
+
+/* A pointer of the application's own, NULL at first. */
+void stub_call_set_user(struct stub_call *call, void *user);
+void *stub_call_user(const struct stub_call *call);
+
+/* The `worker` argument of the stub_server_next that ran the handler. */
+void *stub_call_worker(const struct stub_call *call);
+
+/* --- what the client sent --------------------------------------------------------------------- */
+
+const char *stub_call_method(const struct stub_call *call); /* "/package.Service/Method" */
+
+/* Microseconds to the client's deadline: INT64_MAX without one, 0 or less when it has passed. */
+int64_t stub_call_deadline_left_us(const struct stub_call *call);
+
+/*
+ * [any] True when an answer will not be read: client gone, cancelled, or past its deadline. A unary
+ * call learns of a cancellation only if stub_call_on_closed was used on it; its deadline always.
+ */
+bool stub_call_cancelled(const struct stub_call *call);
+
+/* "ipv4:127.0.0.1:4711" or "unix:"; not authenticated. */
+const char *stub_call_peer(struct stub_call *call);
+
+/* First value of this (lower-case) key, or NULL. Keys that end in -bin may hold NULs: their length. */
+const char *stub_call_metadata(struct stub_call *call, const char *key);
+const void *stub_call_metadata_bin(struct stub_call *call, const char *key, size_t *ret_bytes);
+
+/* --- what the answer carries ------------------------------------------------------------------ */
+
+/*
+ * Metadata before (initial) or after (trailing) the messages. To be called before the first message,
+ * respectively before the answer. At most 16 each; a key or value that gRPC forbids, or a 17th, is
+ * dropped and logged. The plain form copies; in the static form key and value must live as long as
+ * the process and nothing is allocated.
+ */
+void stub_call_add_initial(struct stub_call *call, const char *key, const char *value);
+void stub_call_add_trailing(struct stub_call *call, const char *key, const char *value);
+void stub_call_add_initial_static(struct stub_call *call, const char *key, const char *value);
+void stub_call_add_trailing_static(struct stub_call *call, const char *key, const char *value);
+
+/* --- answers ---------------------------------------------------------------------------------- */
+
+/* The one message of a unary or client-streaming method, status OK. Packed before it returns. */
+bool stub_call_reply(struct stub_call *call, const ProtobufCMessage *message);
+
+/*
+ * Ends the call with an error. With details the reply carries a google.rpc.Status, each detail packed
+ * into an Any as "type.googleapis.com/<full name>". On a stream the queued messages go out first.
+ * Together the details should stay under 4 KiB; above 8 KiB most clients refuse the reply.
+ */
+bool stub_call_fail(struct stub_call *call, int code, const char *message,
+                    const ProtobufCMessage *const *details, size_t details_count);
+
+/* As stub_call_fail, but queued messages of a stream are dropped. */
+bool stub_call_abort(struct stub_call *call, int code, const char *message,
+                     const ProtobufCMessage *const *details, size_t details_count);
+
+/* --- streams ---------------------------------------------------------------------------------- */
+
+/*
+ * [any] Queues one message of a server-streaming or bidi method; packed before it returns. The queue
+ * holds queue_max messages (server option); what to do when it is full is the application's choice.
+ */
+enum stub_send stub_call_send(struct stub_call *call, const ProtobufCMessage *message);
+
+/* [any] Messages that wait to be handed to the transport. */
+size_t stub_call_queued(struct stub_call *call);
+
+/* [any] Sends the initial metadata now, so that a client sees the stream open before any message. */
+void stub_call_send_initial(struct stub_call *call);
+
+/* Ends a stream with OK after what is queued. */
+bool stub_call_finish(struct stub_call *call);
+
+/*
+ * fn runs once, on a poller thread, when the call is over: answered, or its client gone, or
+ * cancelled by the server. The call is still valid inside fn, and fn may answer it if nobody has.
+ * If it is over already, fn runs at once on this thread. One fn per call.
+ */
+void stub_call_on_closed(struct stub_call *call, void (*fn)(void *user), void *user);
+
+/* fn runs on a poller thread each time the queue has become empty. One fn per call. */
+void stub_call_on_drained(struct stub_call *call, void (*fn)(void *user), void *user);
+
+/*
+ * Client-streaming and bidi: fn runs on a poller thread for each message, in order, one at a time;
+ * the message is valid until fn returns. message == NULL: the client sends no more (or is gone), fn
+ * is not called again, and the call still wants its answer. To be called once, in the handler.
+ * Not taking messages is back-pressure: the next one is read when fn has returned.
+ */
+void stub_call_on_message(struct stub_call *call,
+                          void (*fn)(void *user, struct stub_call *call,
+                                     const ProtobufCMessage *message),
+                          void *user);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
