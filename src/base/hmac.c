@@ -47,17 +47,33 @@ void hmac_key(struct hmac *hmac, const void *key, size_t size)
     hmac->keyed = true;
 }
 
-void hmac_sign(struct hmac *hmac, struct slice message, uint8_t out[HMAC_BYTES])
+void hmac_begin(struct hmac *hmac)
 {
-    const unsigned char *data = (const unsigned char *)(message.data ? message.data : "");
-    size_t size = 0;
-
     CHECK(hmac->keyed);
     /* Without a key this starts the next message under the same one. */
     CHECK(EVP_MAC_init(hmac->context, NULL, 0, NULL) == 1);
-    CHECK(EVP_MAC_update(hmac->context, data, message.len) == 1);
+}
+
+void hmac_add(struct hmac *hmac, struct slice part)
+{
+    const unsigned char *data = (const unsigned char *)(part.data ? part.data : "");
+
+    CHECK(EVP_MAC_update(hmac->context, data, part.len) == 1);
+}
+
+void hmac_end(struct hmac *hmac, uint8_t out[HMAC_BYTES])
+{
+    size_t size = 0;
+
     CHECK(EVP_MAC_final(hmac->context, out, &size, HMAC_BYTES) == 1);
     CHECK(size == HMAC_BYTES);
+}
+
+void hmac_sign(struct hmac *hmac, struct slice message, uint8_t out[HMAC_BYTES])
+{
+    hmac_begin(hmac);
+    hmac_add(hmac, message);
+    hmac_end(hmac, out);
 }
 
 void hmac_tag(struct hmac *hmac, struct slice message, uint8_t out[HMAC_TAG_BYTES])

@@ -29,6 +29,11 @@ void hmac_key(struct hmac *hmac, const void *key, size_t size);
 /* The whole code of one message, under the key that was set. */
 void hmac_sign(struct hmac *hmac, struct slice message, uint8_t out[HMAC_BYTES]);
 
+/* The same for a message in parts: begin, add as often as needed, end. */
+void hmac_begin(struct hmac *hmac);
+void hmac_add(struct hmac *hmac, struct slice part);
+void hmac_end(struct hmac *hmac, uint8_t out[HMAC_BYTES]);
+
 /* Its first 128 bits: enough to stop forgery, short enough for a token. */
 void hmac_tag(struct hmac *hmac, struct slice message, uint8_t out[HMAC_TAG_BYTES]);
 

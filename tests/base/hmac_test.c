@@ -60,6 +60,21 @@ Test(hmac, tag_is_the_front_of_the_code)
     cr_assert(!hmac_equal(code, tag, HMAC_TAG_BYTES));
 }
 
+Test(hmac, message_in_parts_is_the_message)
+{
+    uint8_t whole[HMAC_BYTES];
+    uint8_t parts[HMAC_BYTES];
+
+    hmac_key(hmac, "k", 1);
+    hmac_sign(hmac, SLICE("tenant|acme"), whole);
+    hmac_begin(hmac);
+    hmac_add(hmac, SLICE("tenant|"));
+    hmac_add(hmac, slice_of(NULL, 0));
+    hmac_add(hmac, SLICE("acme"));
+    hmac_end(hmac, parts);
+    cr_assert(hmac_equal(whole, parts, HMAC_BYTES));
+}
+
 Test(hmac, forgotten_key_is_overwritten)
 {
     char key[8] = "secret!";
