@@ -57,7 +57,7 @@ enum stub_code {
     STUB_UNAUTHENTICATED = 16,
 };
 
-/* "RESOURCE_EXHAUSTED"; "CODE_99" for a number that has no name. Static text. */
+/* "RESOURCE_EXHAUSTED"; "no such code" for other numbers. Static text. */
 const char *stub_code_name(int code);
 
 enum stub_send {

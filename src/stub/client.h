@@ -96,16 +96,20 @@ int stub_unary(struct stub_channel *channel, const struct stub_method *method,
                const struct stub_call_options *options, const ProtobufCMessage *request,
                ProtobufCMessage **ret_reply, struct stub_status *ret_status);
 
+/* A function of whatever type; cast back before it is called. */
+typedef void stub_function(void);
+
 /*
- * Asynchronous: done runs once, on the channel's thread, also when the call could not be started
- * (then on this thread, before the function returns). Status and reply are valid until it returns;
- * reply is NULL unless the code is STUB_OK. done must not block: it may begin further calls.
+ * Asynchronous: deliver(done, user, ...) runs once, on the channel's thread; done is whatever the
+ * generated code passes on, in its x_async with the method's types. Status and reply are valid until
+ * it returns; reply is NULL unless the code is STUB_OK. It must not block, and may begin further
+ * calls. When the call cannot be started it runs on this thread, before the function returns.
  */
-typedef void stub_unary_done(void *user, const struct stub_status *status,
-                             const ProtobufCMessage *reply);
+typedef void stub_deliver(stub_function *done, void *user, const struct stub_status *status,
+                          const ProtobufCMessage *reply);
 void stub_unary_async(struct stub_channel *channel, const struct stub_method *method,
                       const struct stub_call_options *options, const ProtobufCMessage *request,
-                      stub_unary_done *done, void *user);
+                      stub_deliver *deliver, stub_function *done, void *user);
 
 enum stub_recv {
     STUB_RECV_MESSAGE, /* here is one */
