@@ -1,0 +1,236 @@
+#include "cli/admin.h"
+
+#include "cli/arguments.h"
+#include "cli/failure.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ATTEMPTS_MAX 20
+#define PAUSE_US 250000
+
+/* True if the call is worth another attempt, after a pause; then the status is cleared. */
+static bool again(struct stub_status *status, int *attempts)
+{
+    struct failure failure;
+    bool transient;
+
+    failure_read(status, &failure);
+    transient = failure_is_transient(&failure) && ++*attempts < ATTEMPTS_MAX;
+    failure_done(&failure);
+    if (transient) {
+        stub_status_clear(status);
+        usleep(PAUSE_US);
+    }
+    return transient;
+}
+
+/* wait_for_ready lets a script call this right after it started the server. */
+static struct stub_call_options call_options(const struct cli *cli)
+{
+    struct stub_call_options call = cli_call_options(cli);
+
+    call.wait_for_ready = true;
+    return call;
+}
+
+static void fill_note(Holdfast__V1__ChangeNote *note, const char *reason, char id[CLI_ID_BYTES])
+{
+    const char *user = getenv("USER");
+
+    holdfast__v1__change_note__init(note);
+    note->actor = arguments_text(user ? user : "holdfast");
+    note->reason = arguments_text(reason);
+    note->request_id = arguments_text(cli_random_id("cli-", id));
+}
+
+/* Takes element i out of an array of n messages, so that it outlives the reply around it. */
+static void *take(void *elements, size_t n, size_t i)
+{
+    void **array = elements;
+    void *taken = array[i];
+
+    array[i] = array[n - 1];
+    return taken;
+}
+
+bool admin_find_tenant(struct cli *cli, const char *tenant, Holdfast__V1__Tenant **ret,
+                       struct stub_status *ret_status)
+{
+    Holdfast__V1__ListTenantsRequest request = HOLDFAST__V1__LIST_TENANTS_REQUEST__INIT;
+    Holdfast__V1__ListTenantsResponse *response;
+    struct stub_call_options call = call_options(cli);
+    int attempts = 0;
+
+    stub_status_clear(ret_status);
+    /* Sorted by name: the tenant itself comes before all others that begin with its name. */
+    request.prefix = arguments_text(tenant);
+    request.page_size = 10;
+    while (holdfast_v1_admin_service_list_tenants(cli_channel(cli), &call, &request, &response,
+                                                  ret_status)) {
+        if (!again(ret_status, &attempts))
+            return false;
+    }
+    *ret = NULL;
+    for (size_t i = 0; i < response->n_tenants; i++) {
+        if (strcmp(response->tenants[i]->tenant, tenant) == 0) {
+            *ret = take(response->tenants, response->n_tenants, i);
+            response->n_tenants--;
+            break;
+        }
+    }
+    holdfast__v1__list_tenants_response__free_unpacked(response, NULL);
+    return true;
+}
+
+bool admin_put_tenant(struct cli *cli, Holdfast__V1__Tenant *tenant, bool create,
+                      const char *reason, struct stub_status *ret_status)
+{
+    Holdfast__V1__CreateTenantRequest added = HOLDFAST__V1__CREATE_TENANT_REQUEST__INIT;
+    Holdfast__V1__UpdateTenantRequest updated = HOLDFAST__V1__UPDATE_TENANT_REQUEST__INIT;
+    Holdfast__V1__CreateTenantResponse *after_add = NULL;
+    Holdfast__V1__UpdateTenantResponse *after_update = NULL;
+    struct stub_call_options call = call_options(cli);
+    Holdfast__V1__ChangeNote note;
+    char id[CLI_ID_BYTES];
+    int attempts = 0, code;
+
+    stub_status_clear(ret_status);
+    fill_note(&note, reason, id);
+    added.tenant = updated.tenant = tenant;
+    added.note = updated.note = &note;
+    do {
+        code = create ? holdfast_v1_admin_service_create_tenant(cli_channel(cli), &call, &added,
+                                                                &after_add, ret_status)
+                      : holdfast_v1_admin_service_update_tenant(cli_channel(cli), &call, &updated,
+                                                                &after_update, ret_status);
+    } while (code && again(ret_status, &attempts));
+    if (after_add)
+        holdfast__v1__create_tenant_response__free_unpacked(after_add, NULL);
+    if (after_update)
+        holdfast__v1__update_tenant_response__free_unpacked(after_update, NULL);
+    return code == STUB_OK;
+}
+
+bool admin_put_limit(struct cli *cli, Holdfast__V1__Limit *limit, const char *reason,
+                     struct stub_status *ret_status)
+{
+    Holdfast__V1__PutLimitRequest request = HOLDFAST__V1__PUT_LIMIT_REQUEST__INIT;
+    Holdfast__V1__PutLimitResponse *response;
+    struct stub_call_options call = call_options(cli);
+    Holdfast__V1__ChangeNote note;
+    char id[CLI_ID_BYTES];
+    int attempts = 0;
+
+    stub_status_clear(ret_status);
+    fill_note(&note, reason, id);
+    request.limit = limit;
+    request.note = &note;
+    while (holdfast_v1_admin_service_put_limit(cli_channel(cli), &call, &request, &response,
+                                               ret_status)) {
+        if (!again(ret_status, &attempts))
+            return false;
+    }
+    holdfast__v1__put_limit_response__free_unpacked(response, NULL);
+    return true;
+}
+
+bool admin_delete_limit(struct cli *cli, const char *tenant, const Holdfast__V1__Limit *limit,
+                        const char *reason, struct stub_status *ret_status)
+{
+    Holdfast__V1__DeleteLimitRequest request = HOLDFAST__V1__DELETE_LIMIT_REQUEST__INIT;
+    Holdfast__V1__DeleteLimitResponse *response;
+    struct stub_call_options call = call_options(cli);
+    Holdfast__V1__ChangeNote note;
+    char id[CLI_ID_BYTES];
+    int attempts = 0;
+
+    stub_status_clear(ret_status);
+    fill_note(&note, reason, id);
+    request.tenant = arguments_text(tenant);
+    request.limit_id = limit->limit_id;
+    request.etag = limit->etag;
+    request.note = &note;
+    while (holdfast_v1_admin_service_delete_limit(cli_channel(cli), &call, &request, &response,
+                                                  ret_status)) {
+        if (!again(ret_status, &attempts))
+            return false;
+    }
+    holdfast__v1__delete_limit_response__free_unpacked(response, NULL);
+    return true;
+}
+
+static void append_page(Holdfast__V1__Limit ***limits, size_t *count,
+                        Holdfast__V1__ListLimitsResponse *page)
+{
+    if (page->n_limits == 0)
+        return;
+    *limits = reallocarray(*limits, *count + page->n_limits, sizeof(**limits));
+    CHECK(*limits);
+    memcpy(*limits + *count, page->limits, page->n_limits * sizeof(**limits));
+    *count += page->n_limits;
+    page->n_limits = 0; /* they are ours now; the array itself goes with the page */
+}
+
+bool admin_list_limits(struct cli *cli, const char *tenant, Holdfast__V1__Limit ***ret,
+                       size_t *ret_count, struct stub_status *ret_status)
+{
+    Holdfast__V1__ListLimitsRequest request = HOLDFAST__V1__LIST_LIMITS_REQUEST__INIT;
+    Holdfast__V1__ListLimitsResponse *page = NULL, *next = NULL;
+    struct stub_call_options call = call_options(cli);
+    Holdfast__V1__Limit **limits = NULL;
+    size_t count = 0;
+    int attempts = 0;
+
+    request.tenant = arguments_text(tenant);
+    request.page_size = 1000;
+    do {
+        stub_status_clear(ret_status);
+        while (holdfast_v1_admin_service_list_limits(cli_channel(cli), &call, &request, &next,
+                                                     ret_status)) {
+            if (again(ret_status, &attempts))
+                continue;
+            if (page)
+                holdfast__v1__list_limits_response__free_unpacked(page, NULL);
+            admin_limits_free(limits, count);
+            return false;
+        }
+        if (page)
+            holdfast__v1__list_limits_response__free_unpacked(page, NULL);
+        page = next;
+        append_page(&limits, &count, page);
+        request.page_token = page->next_page_token;
+    } while (*page->next_page_token);
+    holdfast__v1__list_limits_response__free_unpacked(page, NULL);
+    *ret = limits;
+    *ret_count = count;
+    return true;
+}
+
+bool admin_find_limit(struct cli *cli, const char *tenant, const char *limit_id,
+                      Holdfast__V1__Limit **ret, struct stub_status *ret_status)
+{
+    Holdfast__V1__Limit **limits;
+    size_t count;
+
+    if (!admin_list_limits(cli, tenant, &limits, &count, ret_status))
+        return false;
+    *ret = NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(limits[i]->limit_id, limit_id) == 0) {
+            *ret = take(limits, count, i);
+            count--;
+            break;
+        }
+    }
+    admin_limits_free(limits, count);
+    return true;
+}
+
+void admin_limits_free(Holdfast__V1__Limit **limits, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        holdfast__v1__limit__free_unpacked(limits[i], NULL);
+    free(limits);
+}

@@ -1,0 +1,87 @@
+#include "cli/cli.h"
+
+#include "cli/duration.h"
+#include "cli/failure.h"
+#include "cli/json.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+enum { KEY_JSON = 0x100 };
+
+static const struct argp_option options[] = {
+    {"server", 'S', "ADDRESS", 0, "server to call (default: $HOLDFAST_LISTEN, 127.0.0.1:7070)", -2},
+    {"timeout", 'T', "DURATION", 0, "longest wait for one call (default: 10s)", -2},
+    {"json", KEY_JSON, NULL, 0, "print JSON", -2},
+    {0},
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct cli *cli = state->input;
+
+    switch (key) {
+    case 'S':
+        cli->server = arg;
+        return 0;
+    case 'T':
+        if (!duration_parse(arg, &cli->timeout_us) || cli->timeout_us == 0)
+            argp_error(state, "--timeout: \"%s\" is not a duration such as 500ms, 30s or 15m", arg);
+        return 0;
+    case KEY_JSON:
+        cli->json = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp cli_argp = {options, parse_option, NULL, NULL, NULL, NULL, NULL};
+
+struct stub_channel *cli_channel(struct cli *cli)
+{
+    if (!cli->channel)
+        cli->channel = stub_channel_create(cli->server, NULL);
+    return cli->channel;
+}
+
+struct stub_call_options cli_call_options(const struct cli *cli)
+{
+    return (struct stub_call_options){.timeout_us = cli->timeout_us};
+}
+
+int cli_fail(const struct cli *cli, const struct stub_status *status)
+{
+    struct failure failure;
+
+    failure_read(status, &failure);
+    if (cli->json)
+        cli_print_object(failure_json(&failure));
+    else
+        failure_print(&failure, stderr);
+    failure_done(&failure);
+    return CLI_SERVER;
+}
+
+void cli_print_object(json_t *object)
+{
+    json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    putchar('\n');
+    fflush(stdout);
+    json_decref(object);
+}
+
+void cli_print_json(const ProtobufCMessage *message)
+{
+    cli_print_object(json_from_message(message));
+}
+
+const char *cli_random_id(const char *prefix, char text[CLI_ID_BYTES])
+{
+    uint64_t number;
+
+    CHECK(getrandom(&number, sizeof(number), 0) == (ssize_t)sizeof(number));
+    snprintf(text, CLI_ID_BYTES, "%s%016" PRIx64, prefix, number);
+    return text;
+}

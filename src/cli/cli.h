@@ -1,0 +1,73 @@
+/*
+ * What every command of the client shares: the global options, the channel, exit codes, and how an
+ * error is told.
+ *
+ * One thread. A command is a function of its own file; main.c has the table of them.
+ */
+#ifndef HOLDFAST_CLI_CLI_H
+#define HOLDFAST_CLI_CLI_H
+
+#include "stub/client.h"
+
+#include <argp.h>
+#include <jansson.h>
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Exit codes; `holdfast --help` promises them. */
+enum cli_exit {
+    CLI_OK = 0,
+    CLI_REFUSED = 1,    /* do not start the work: REJECT, or the job was committed before */
+    CLI_USAGE = 2,      /* the command line or an input file is wrong */
+    CLI_SERVER = 3,     /* the server answered with an error, or not at all */
+    CLI_UNBALANCED = 4, /* replay: the books do not balance */
+};
+
+struct cli {
+    const char *server; /* target of the channel */
+    int64_t timeout_us; /* of each call */
+    bool json;          /* machine-readable output on stdout */
+    struct stub_channel *channel; /* made by cli_channel */
+};
+
+/* The options --server, --timeout and --json; its input is a struct cli. For use as a child. */
+extern const struct argp cli_argp;
+
+/* The channel to cli->server, made at the first call. */
+struct stub_channel *cli_channel(struct cli *cli);
+
+/* The options of one call: the timeout, and waiting for the server to come up. */
+struct stub_call_options cli_call_options(const struct cli *cli);
+
+/* Prints an error with all its details and what to do about it; as JSON on stdout with --json, else
+   on stderr. Returns CLI_SERVER. */
+int cli_fail(const struct cli *cli, const struct stub_status *status);
+
+/* Prints the message as one line of JSON on stdout. */
+void cli_print_json(const ProtobufCMessage *message);
+
+/* Prints the object as one line of JSON on stdout, and releases it. */
+void cli_print_object(json_t *object);
+
+/* "run-4f1c09ab5d7e2f38": the prefix and 16 random hex digits. */
+#define CLI_ID_BYTES 64
+const char *cli_random_id(const char *prefix, char text[CLI_ID_BYTES]);
+
+/* The commands. argv[0] is the full name, "holdfast reserve"; each returns an enum cli_exit. */
+int command_reserve(struct cli *cli, int argc, char **argv);
+int command_commit(struct cli *cli, int argc, char **argv);
+int command_release(struct cli *cli, int argc, char **argv);
+int command_extend(struct cli *cli, int argc, char **argv);
+int command_check(struct cli *cli, int argc, char **argv);
+int command_usage(struct cli *cli, int argc, char **argv);
+int command_holds(struct cli *cli, int argc, char **argv);
+int command_show(struct cli *cli, int argc, char **argv);
+int command_status(struct cli *cli, int argc, char **argv);
+int command_watch(struct cli *cli, int argc, char **argv);
+int command_apply(struct cli *cli, int argc, char **argv);
+int command_replay(struct cli *cli, int argc, char **argv);
+int command_bench(struct cli *cli, int argc, char **argv);
+
+#endif
