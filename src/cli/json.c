@@ -8,6 +8,13 @@
 #include <string.h>
 #include <time.h>
 
+static void append(char *text, size_t size, const char *suffix)
+{
+    size_t used = strlen(text);
+
+    snprintf(text + used, size - used, "%s", suffix);
+}
+
 /* ".25" with 3, 6 or 9 digits, or nothing for a whole second. */
 static void append_fraction(char *text, size_t size, int32_t nanos)
 {
@@ -33,7 +40,7 @@ const char *json_time_format(int64_t seconds, int32_t nanos, char text[JSON_TIME
         return text;
     }
     append_fraction(text, JSON_TIME_BYTES - 1, nanos);
-    strcat(text, "Z");
+    append(text, JSON_TIME_BYTES, "Z");
     return text;
 }
 
@@ -67,7 +74,7 @@ static json_t *span_value(const ProtobufCMessage *message)
     snprintf(text, sizeof(text), "%s%" PRId64, seconds < 0 || nanos < 0 ? "-" : "",
              seconds < 0 ? -seconds : seconds);
     append_fraction(text, sizeof(text) - 1, nanos < 0 ? -nanos : nanos);
-    strcat(text, "s");
+    append(text, sizeof(text), "s");
     return json_string(text);
 }
 

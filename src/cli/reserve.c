@@ -7,7 +7,9 @@
 #include <string.h>
 
 static const struct argp_option options[] = {
-    ARGUMENT_TENANT,     ARGUMENT_SCOPE, {"job", 'j', "ID", 0, "idempotency key of the job (default: a new one)", 0},
+    ARGUMENT_TENANT,
+    ARGUMENT_SCOPE,
+    {"job", 'j', "ID", 0, "idempotency key of the job (default: a new one)", 0},
     ARGUMENT_TTL, ARGUMENT_DEFERRABLE, ARGUMENT_BRIEF, {0},
 };
 

@@ -22,7 +22,10 @@ static const struct argp_option options[] = {
     ARGUMENT_TENANT,
     {"scope", 's', "PATH", 0, "only this scope and those below", 0},
     ARGUMENT_METER,
-    {"kind", ARGUMENT_KEY_KIND, "KIND", 0, "only this kind: soft_stop, hard_stop, hard_cap, period_started, limit_changed, hold_expired, late_commit; may be repeated", 0},
+    {"kind", ARGUMENT_KEY_KIND, "KIND", 0,
+     "only this kind: soft_stop, hard_stop, hard_cap, period_started, limit_changed, hold_expired, "
+     "late_commit; may be repeated",
+     0},
     {"after", ARGUMENT_KEY_AFTER, "SEQ", 0, "no snapshot, but every event after this one", 0},
     {"count", ARGUMENT_KEY_COUNT, "N", 0, "end after N events", 0},
     {0},
