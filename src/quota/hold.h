@@ -1,0 +1,84 @@
+/*
+ * A hold: capacity promised to one attempt of a job, and what it is written as.
+ *
+ * The text is what Redis keeps per job, what the reap writes to expired_hold, and what a reservation
+ * id carries signed. Numbers are decimal; nothing in it needs escaping, because names are limited
+ * to [a-z0-9._-]:
+ *
+ *     epoch:seq:deadline_ms:created_ms|scope|mode|meter=units,...|meter:limit:period:lease:units;...
+ *
+ * where the last list has one entry per quota (meter is an index into the list before it, period the
+ * start of the period in ms). Pure; any thread. Everything parsed points into the arena given.
+ */
+#ifndef HOLDFAST_QUOTA_HOLD_H
+#define HOLDFAST_QUOTA_HOLD_H
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "base/slice.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    HOLD_METERS_MAX = 16,
+    HOLD_QUOTAS_MAX = 32,
+    HOLD_TEXT_MAX = 4096,
+    NAME_BYTES_MAX = 64,   /* tenant, meter, limit, one scope segment: [a-z0-9._-] */
+    SCOPE_BYTES_MAX = 259, /* four segments */
+    JOB_ID_BYTES_MAX = 255,
+};
+
+/* One quota of a tenant: a limit in one period. period_start_ms is 0 for period NEVER. */
+struct quota_ref {
+    int64_t limit_id;
+    int64_t period_start_ms;
+};
+
+/* Which attempt of a job; printed as "epoch.seq". */
+struct attempt {
+    int64_t epoch;
+    int64_t seq;
+};
+
+struct hold_meter {
+    struct slice meter;
+    int64_t units;
+};
+
+struct hold_quota {
+    uint32_t meter; /* index into hold.meters */
+    struct quota_ref quota;
+    int64_t lease_id; /* 0 before the hold is written */
+    int64_t units;
+};
+
+struct hold {
+    struct attempt attempt;
+    int64_t deadline_ms;
+    int64_t created_ms;
+    struct slice scope;
+    int mode; /* holdfast.v1.ReserveMode */
+    size_t meters_count;
+    struct hold_meter *meters;
+    size_t quotas_count;
+    struct hold_quota *quotas;
+};
+
+/* False: not a hold's text, or past the bounds above, or out of memory of the arena. */
+MUST_CHECK bool hold_parse(struct arena *arena, struct slice text, struct hold **ret_hold);
+
+/* The text, NUL-terminated; NULL past the arena's limit. */
+MUST_CHECK char *hold_text(struct arena *arena, const struct hold *hold);
+
+/* Only "scope|mode|meter=units,..." : identity, compared byte by byte for a replay. */
+MUST_CHECK char *hold_identity(struct arena *arena, struct slice scope, int mode,
+                               const struct hold_meter *meters, size_t meters_count);
+
+bool quota_ref_equal(struct quota_ref a, struct quota_ref b);
+
+/* By limit, then period: the order in which rows are locked. */
+int quota_ref_compare(struct quota_ref a, struct quota_ref b);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * Calendar periods in UTC. Pure.
+ */
+#ifndef HOLDFAST_QUOTA_PERIOD_H
+#define HOLDFAST_QUOTA_PERIOD_H
+
+#include <stdint.h>
+
+/* Values as in holdfast.v1.Period and in the database. */
+enum period {
+    PERIOD_NEVER = 1,
+    PERIOD_MINUTE = 2,
+    PERIOD_HOUR = 3,
+    PERIOD_DAY = 4,
+    PERIOD_MONTH = 6,
+};
+
+/* End of a period that never ends. */
+#define PERIOD_END_NEVER INT64_MAX
+
+/* Start of the period that contains now_ms (>= 0); 0 for NEVER. */
+int64_t period_start_ms(enum period period, int64_t now_ms);
+
+/* First moment after the period that begins at start_ms; PERIOD_END_NEVER for NEVER. */
+int64_t period_end_ms(enum period period, int64_t start_ms);
+
+#endif

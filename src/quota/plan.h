@@ -1,0 +1,66 @@
+/*
+ * A tenant with its limits, as read at one config version. Immutable once built; shared by
+ * reference count between threads (plan_ref, plan_unref from any thread).
+ */
+#ifndef HOLDFAST_QUOTA_PLAN_H
+#define HOLDFAST_QUOTA_PLAN_H
+
+#include "base/check.h"
+#include "base/slice.h"
+#include "quota/hold.h"
+#include "quota/period.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SHARDS = 256 };
+
+struct limit {
+    int64_t limit_id;      /* numeric, never used again */
+    struct slice name;     /* limit_id of the API, unique among the tenant's limits */
+    struct slice scope;    /* empty: the tenant itself */
+    struct slice meter;
+    enum period period;
+    int64_t amount;        /* AMOUNT_MAX if unlimited */
+    bool unlimited;
+    int64_t cap;           /* amount + overage, at most AMOUNT_MAX (also when overage is unlimited) */
+    int64_t soft;          /* ceil(amount x soft percent) */
+    int soft_percent;
+    int64_t max_ttl_ms;    /* 0: the server's */
+};
+
+struct plan {
+    int64_t tenant_id;
+    struct slice tenant;
+    int shard;             /* 0 to SHARDS-1, plan_shard(tenant) */
+    bool suspended;
+    bool admit_unlimited_meters;
+    int64_t config_version;
+    size_t limits_count;
+    struct limit *limits;  /* sorted by limit_id */
+};
+
+/* Deep copy with one reference. */
+struct plan *plan_create(const struct plan *from);
+struct plan *plan_ref(struct plan *plan);
+void plan_unref(struct plan *plan); /* accepts NULL */
+
+/* Virtual shard of a tenant name: xxh3 of it modulo SHARDS. Never changes. */
+int plan_shard(struct slice tenant);
+
+const struct limit *plan_limit(const struct plan *plan, int64_t limit_id); /* or NULL */
+
+enum plan_selection { PLAN_SELECTED, PLAN_NO_LIMIT, PLAN_TOO_MANY };
+
+/*
+ * The quotas that a reservation counts against at now_ms: every limit on one of its meters whose
+ * scope is the tenant itself, the scope or an ancestor of it. Fills quotas (room for
+ * HOLD_QUOTAS_MAX), sorted by quota_ref_compare. PLAN_NO_LIMIT: meters[*ret_meter] has none.
+ */
+MUST_CHECK enum plan_selection plan_select(const struct plan *plan, struct slice scope,
+                                           const struct hold_meter *meters, size_t meters_count,
+                                           int64_t now_ms, struct hold_quota *quotas,
+                                           size_t *ret_quotas_count, size_t *ret_meter);
+
+#endif
