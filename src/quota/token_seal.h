@@ -25,7 +25,7 @@
 #define TOKEN_PREFIX "hf1."
 
 enum {
-    TOKEN_BODY_MAX = 2048,
+    TOKEN_BODY_MAX = 4096,
     TOKEN_RAW_MAX = 2 + TOKEN_BODY_MAX + HMAC_TAG_BYTES,
     TOKEN_TEXT_MAX = sizeof(TOKEN_PREFIX) - 1 + BASE64URL_LEN(TOKEN_RAW_MAX), /* without the NUL */
 };
