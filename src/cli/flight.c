@@ -146,12 +146,14 @@ static int64_t sum_committed(size_t count, Holdfast__V1__CommittedAmount *const 
     return sum;
 }
 
-/* The lock is held. */
-static bool acknowledged(struct slot *slot, int64_t units)
+/* The lock is held. A record that is older than this flight does not count as its commit. */
+static bool acknowledged(struct slot *slot, int64_t units, bool earlier)
 {
     struct flight_totals *totals = &slot->flight->totals;
 
     job_of(slot)->acked_units = units;
+    if (earlier)
+        return finish_job(slot, JOB_EARLIER);
     totals->committed++;
     totals->committed_sum += units;
     return finish_job(slot, JOB_COMMITTED);
@@ -176,7 +178,7 @@ static bool reserved(struct slot *slot, const Holdfast__V1__ReserveResponse *rep
         return true;
     case HOLDFAST__V1__DECISION__DECISION_ALREADY_COMMITTED:
         totals->replayed += !reply->replayed;
-        return acknowledged(slot, sum_committed(reply->n_committed, reply->committed));
+        return acknowledged(slot, sum_committed(reply->n_committed, reply->committed), true);
     default:
         totals->rejected++;
         return finish_job(slot, JOB_REJECTED);
@@ -215,7 +217,9 @@ static void on_committed(void *user, const struct stub_status *status,
         flight->totals.commit_answers++;
         flight->totals.replayed += reply->replayed;
         flight->totals.expired += reply->late;
-        more = acknowledged(slot, sum_committed(reply->n_committed, reply->committed));
+        /* Replayed at the first attempt: nobody of this flight can have recorded it. */
+        more = acknowledged(slot, sum_committed(reply->n_committed, reply->committed),
+                            reply->replayed && slot->attempts == 0);
     } else {
         more = handle_error(slot, status);
     }

@@ -29,6 +29,7 @@ enum flight_mode {
 enum job_outcome {
     JOB_PENDING,
     JOB_COMMITTED, /* acknowledged */
+    JOB_EARLIER,   /* was on the record before this flight */
     JOB_RELEASED,
     JOB_REJECTED,
     JOB_FAILED, /* given up; it may or may not be on the record */
@@ -40,7 +41,7 @@ struct flight_job {
     int64_t used_units; /* to commit */
     enum job_outcome outcome;
     bool release;           /* give it back instead of committing it */
-    int64_t acked_units;    /* JOB_COMMITTED: committed + debt, as acknowledged */
+    int64_t acked_units;    /* JOB_COMMITTED, _EARLIER: committed + debt, as acknowledged */
     bool read;              /* FLIGHT_READ: an answer came */
     int64_t recorded_units; /* FLIGHT_READ: committed + debt on the record; -1: no record */
 };

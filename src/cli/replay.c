@@ -433,6 +433,22 @@ static void compare_sums(struct sheet *sheet)
     sheet->doubled = more > sheet->failed ? more - sheet->failed : 0;
 }
 
+static bool is_lost(const struct flight_job *job)
+{
+    bool acknowledged = job->outcome == JOB_COMMITTED || job->outcome == JOB_EARLIER;
+
+    return acknowledged && job->recorded_units < job->acked_units;
+}
+
+/* Recorded with more than was acknowledged, or although the caller was told that it is not. */
+static bool is_doubled(const struct flight_job *job)
+{
+    if (job->outcome == JOB_COMMITTED || job->outcome == JOB_EARLIER)
+        return job->recorded_units > job->acked_units;
+    return job->recorded_units >= 0 &&
+           (job->outcome == JOB_REJECTED || job->outcome == JOB_RELEASED);
+}
+
 /* Job by job: the record against the acknowledgement. */
 static void compare_jobs(struct replay *replay)
 {
@@ -448,14 +464,12 @@ static void compare_jobs(struct replay *replay)
             compare_sums(sheet);
             return;
         }
-        rows += recorded;
-        sum += recorded ? job->recorded_units : 0;
-        if (job->outcome == JOB_COMMITTED)
-            lost += !recorded || job->recorded_units < job->acked_units;
-        if (job->outcome == JOB_COMMITTED)
-            doubled += recorded && job->recorded_units > job->acked_units;
-        if (job->outcome == JOB_REJECTED || job->outcome == JOB_RELEASED)
-            doubled += recorded;
+        lost += is_lost(job);
+        doubled += is_doubled(job);
+        if (recorded && job->outcome != JOB_EARLIER) {
+            rows++;
+            sum += job->recorded_units;
+        }
     }
     sheet->verified = true;
     sheet->ledger_rows = rows;
