@@ -41,6 +41,7 @@ _Noreturn void check_failed_message(const char *file, int line, const char *func
      }))
 
 /* The struct around a member: how an intrusive list item leads back to its owner. */
-#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+#define container_of(pointer, type, member)                                                        \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #endif

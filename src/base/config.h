@@ -9,7 +9,8 @@
  *
  *     static const struct config_option options[] = {
  *         {.name = "listen", .type = CONFIG_TEXT, .fallback = "127.0.0.1:7070",
- *          .offset = offsetof(struct settings, listen), .arg = "HOST:PORT", .doc = "where to serve"},
+ *          .offset = offsetof(struct settings, listen), .arg = "HOST:PORT",
+ *          .doc = "where to serve"},
  *         {.name = "workers", .type = CONFIG_INTEGER, .fallback = "1", .min = 1, .max = 64, ...},
  *         {.name = "verbose", .type = CONFIG_FLAG, ...},
  *     };

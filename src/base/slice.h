@@ -88,7 +88,7 @@ static inline bool slice_cut(struct slice *rest, char separator, struct slice *r
     return true;
 }
 
-/* Strict decimal: digits only, no sign, space or leading zero, no overflow. *ret only on success. */
+/* Strict decimal: digits only, no sign, space, leading zero or overflow; *ret only on success. */
 static inline MUST_CHECK bool slice_to_u64(struct slice s, uint64_t *ret)
 {
     uint64_t value = 0;

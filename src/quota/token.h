@@ -38,7 +38,7 @@ MUST_CHECK char *token_issue(struct token_seal *seal, struct arena *arena,
 
 enum token_verdict {
     TOKEN_GENUINE,
-    TOKEN_FORGED,    /* not issued by us for this tenant: altered, cut, of another, or not a token */
+    TOKEN_FORGED,    /* not issued by us for this tenant: altered, cut, another's, or no token */
     TOKEN_NO_MEMORY, /* past the arena's limit */
 };
 

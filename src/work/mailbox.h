@@ -58,7 +58,7 @@ MUST_CHECK bool mailbox_will_sleep(struct mailbox *mailbox);
 /* Consumer only: after each poll that followed a true mailbox_will_sleep. */
 void mailbox_awake(struct mailbox *mailbox);
 
-/* Refuses pushes from here on and wakes the consumer, who still takes what is inside. Repeatable. */
+/* Refuses pushes from here on and wakes the consumer, who still takes the rest. Repeatable. */
 void mailbox_close(struct mailbox *mailbox);
 bool mailbox_is_closed(struct mailbox *mailbox);
 

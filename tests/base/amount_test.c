@@ -41,7 +41,8 @@ Test(amount, saturated_sum_stops_at_the_largest)
 
 Test(amount, percent_agrees_with_wide_arithmetic)
 {
-    const int64_t limits[] = {0, 1, 3, 99, 100, 101, 1000, 1234567890123, AMOUNT_MAX - 1, AMOUNT_MAX};
+    const int64_t limits[] = {0, 1, 3, 99, 100, 101, 1000, 1234567890123,
+                              AMOUNT_MAX - 1, AMOUNT_MAX};
 
     for (size_t i = 0; i < ARRAY_COUNT(limits); i++) {
         for (int64_t percent = 0; percent <= AMOUNT_PERCENT_MAX; percent += 7) {

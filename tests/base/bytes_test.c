@@ -5,7 +5,8 @@
 
 Test(bytes, record_comes_back_as_it_was_written)
 {
-    const uint64_t numbers[] = {0, 1, 127, 128, 300, 16383, 16384, (1ULL << 53) - 1, 1ULL << 63, UINT64_MAX};
+    const uint64_t numbers[] = {0, 1, 127, 128, 300,
+                                16383, 16384, (1ULL << 53) - 1, 1ULL << 63, UINT64_MAX};
     uint8_t data[128];
     struct bytes_writer writer = bytes_writer_on(data, sizeof(data));
     struct bytes_reader reader;

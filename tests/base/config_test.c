@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -55,7 +56,7 @@ static void load(const char *line)
     char *state = NULL;
     int argc = 0;
 
-    strncpy(words, line, sizeof(words) - 1);
+    snprintf(words, sizeof(words), "%s", line);
     for (char *word = strtok_r(words, " ", &state); word; word = strtok_r(NULL, " ", &state))
         argv[argc++] = word;
     config_load(&config, argc, argv, "A test.");

@@ -106,7 +106,8 @@ static void *write_truth(void *argument)
 
     for (int i = 0; i < ROUNDS; i++) {
         mono_us += 97;
-        estimate_observe(&estimate, (mono_us + 7000000) / 1000, mono_us - 150, mono_us + 40 * i % 900);
+        estimate_observe(&estimate, (mono_us + 7000000) / 1000, mono_us - 150,
+                         mono_us + 40 * i % 900);
     }
     return NULL;
 }

@@ -69,12 +69,14 @@ Test(hex, base64url_length_is_what_the_macro_says)
 
 Test(hex, base64url_accepts_one_text_only)
 {
-    const char *bad[] = {"Zg==", "Zh", "Zm9", "Z", "Zm9vY", "Zm 8", "Zm+8", "Zm/8", "Zm9v\n", "Zm9v="};
+    const char *bad[] = {"Zg==", "Zh", "Zm9", "Z", "Zm9vY", "Zm 8", "Zm+8",
+                         "Zm/8", "Zm9v\n", "Zm9v="};
     char out[64];
     size_t size = 99;
 
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
-        cr_assert(!base64url_decode(slice_from_cstr(bad[i]), out, sizeof(out), &size), "%s", bad[i]);
+        cr_assert(!base64url_decode(slice_from_cstr(bad[i]), out, sizeof(out), &size), "%s",
+                  bad[i]);
     cr_assert(!base64url_decode(slice_of("Zm\0v", 4), out, sizeof(out), &size));
     cr_assert_eq(size, 99);
 }

@@ -49,14 +49,18 @@ Test(token_keys, malformed_lines_are_named)
 {
     expect_refusal("", "token keys FILE: there is no key in it");
     expect_refusal("# nothing\n", "token keys FILE: there is no key in it");
-    expect_refusal("0:" KEY_A, "token keys FILE, line 1: the key id must be a number from 1 to 255");
-    expect_refusal("\n256:" KEY_A, "token keys FILE, line 2: the key id must be a number from 1 to 255");
-    expect_refusal("01:" KEY_A, "token keys FILE, line 1: the key id must be a number from 1 to 255");
+    expect_refusal("0:" KEY_A,
+                   "token keys FILE, line 1: the key id must be a number from 1 to 255");
+    expect_refusal("\n256:" KEY_A,
+                   "token keys FILE, line 2: the key id must be a number from 1 to 255");
+    expect_refusal("01:" KEY_A,
+                   "token keys FILE, line 1: the key id must be a number from 1 to 255");
     expect_refusal(":" KEY_A, "token keys FILE, line 1: the key id must be a number from 1 to 255");
     expect_refusal(KEY_A, "token keys FILE, line 1: it must read kid:64 hexadecimal digits");
     expect_refusal("1:" KEY_A "0",
                    "token keys FILE, line 1: the key must have exactly 64 hexadecimal digits");
-    expect_refusal("1:00", "token keys FILE, line 1: the key must have exactly 64 hexadecimal digits");
+    expect_refusal("1:00",
+                   "token keys FILE, line 1: the key must have exactly 64 hexadecimal digits");
     expect_refusal("1: 0112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
                    "token keys FILE, line 1: the key has a character that is no hexadecimal digit");
     expect_refusal("1:" KEY_A "\n2:" KEY_B "\n1:" KEY_B,
