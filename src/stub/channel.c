@@ -1,0 +1,190 @@
+#include "stub/channel.h"
+
+#include <grpc/grpc_security.h>
+#include <grpc/support/time.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const int64_t YEAR_US = INT64_C(365) * 24 * 3600 * 1000 * 1000;
+
+enum { TIMEOUT_DEFAULT_US = 10 * 1000 * 1000 };
+
+static grpc_arg int_arg(const char *key, int64_t value)
+{
+    union {
+        const char *in;
+        char *out; /* Core only reads it; the member lacks the const */
+    } name = {key};
+
+    return (grpc_arg){.type = GRPC_ARG_INTEGER,
+                      .key = name.out,
+                      .value.integer = value > INT32_MAX ? INT32_MAX : (int)value};
+}
+
+static grpc_channel *connection_create(const char *target,
+                                       const struct stub_channel_options *options)
+{
+    grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
+    int64_t bytes_max = options->message_bytes_max > 0 ? options->message_bytes_max : 4 << 20;
+    int64_t reconnect_ms = options->reconnect_ms_max > 0 ? options->reconnect_ms_max : 2000;
+    grpc_arg list[] = {
+        int_arg(GRPC_ARG_ENABLE_CHANNELZ, 0),
+        int_arg(GRPC_ARG_ENABLE_RETRIES, 0),
+        int_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
+        int_arg(GRPC_ARG_HTTP2_BDP_PROBE, 0),
+        int_arg(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1), /* a connection of its own */
+        int_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, bytes_max),
+        int_arg(GRPC_ARG_MAX_METADATA_SIZE, 64 << 10),
+        int_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, reconnect_ms < 100 ? reconnect_ms : 100),
+        int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000),
+        int_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, reconnect_ms),
+        int_arg(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
+        int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, options->keepalive_ms), /* last: optional */
+    };
+    grpc_channel_args args = {.num_args = ARRAY_COUNT(list), .args = list};
+    grpc_channel *connection;
+
+    if (options->keepalive_ms <= 0)
+        args.num_args--;
+    connection = grpc_channel_create(target, credentials, &args);
+    grpc_channel_credentials_release(credentials);
+    return connection;
+}
+
+static void *channel_thread(void *user)
+{
+    struct stub_channel *channel = user;
+    gpr_timespec never = gpr_inf_future(GPR_CLOCK_MONOTONIC);
+
+    for (;;) {
+        grpc_event event = grpc_completion_queue_next(channel->cq, never, NULL);
+        struct client_tag *tag = event.tag;
+
+        if (event.type == GRPC_QUEUE_SHUTDOWN)
+            return NULL;
+        if (event.type == GRPC_OP_COMPLETE)
+            tag->run(tag, event.success != 0);
+    }
+}
+
+struct stub_channel *stub_channel_create(const char *target,
+                                         const struct stub_channel_options *options)
+{
+    static const struct stub_channel_options defaults;
+    struct stub_channel *channel = calloc(1, sizeof(*channel));
+
+    CHECK(channel);
+    grpc_init();
+    if (!options)
+        options = &defaults;
+    channel->live.next = channel->live.previous = &channel->live;
+    CHECK(pthread_mutex_init(&channel->lock, NULL) == 0);
+    atomic_store(&channel->refs, 1);
+    channel->cq = grpc_completion_queue_create_for_next(NULL);
+    channel->connections_count = options->connections > 0 ? options->connections : 1;
+    channel->connections =
+        calloc((size_t)channel->connections_count, sizeof(*channel->connections));
+    CHECK(channel->connections);
+    for (int i = 0; i < channel->connections_count; i++)
+        channel->connections[i] = connection_create(target, options);
+    CHECK(pthread_create(&channel->thread, NULL, channel_thread, channel) == 0);
+    return channel;
+}
+
+void channel_unref(struct stub_channel *channel)
+{
+    grpc_completion_queue *cq = channel->cq;
+
+    if (atomic_fetch_sub(&channel->refs, 1) == 1)
+        grpc_completion_queue_shutdown(cq);
+}
+
+void stub_channel_destroy(struct stub_channel *channel)
+{
+    if (!channel)
+        return;
+    pthread_mutex_lock(&channel->lock);
+    channel->closing = true;
+    for (struct client_link *link = channel->live.next; link != &channel->live; link = link->next)
+        grpc_call_cancel(link->core, NULL);
+    pthread_mutex_unlock(&channel->lock);
+    channel_unref(channel);
+    pthread_join(channel->thread, NULL);
+    for (int i = 0; i < channel->connections_count; i++)
+        grpc_channel_destroy(channel->connections[i]);
+    grpc_completion_queue_destroy(channel->cq);
+    unary_free_all(channel);
+    pthread_mutex_destroy(&channel->lock);
+    free(channel->connections);
+    free(channel);
+    grpc_shutdown();
+}
+
+/* --- calls ------------------------------------------------------------------------------------- */
+
+static gpr_timespec deadline_of(const struct stub_call_options *options)
+{
+    int64_t timeout_us = options && options->timeout_us ? options->timeout_us : TIMEOUT_DEFAULT_US;
+
+    if (timeout_us > YEAR_US)
+        timeout_us = YEAR_US;
+    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                        gpr_time_from_micros(timeout_us, GPR_TIMESPAN));
+}
+
+bool channel_begin(struct stub_channel *channel, const struct stub_method *method,
+                   const struct stub_call_options *options, struct client_link *link)
+{
+    unsigned index = channel->connections_count == 1
+                         ? 0
+                         : atomic_fetch_add(&channel->next_connection, 1) %
+                               (unsigned)channel->connections_count;
+
+    pthread_mutex_lock(&channel->lock);
+    link->core = NULL;
+    if (!channel->closing)
+        link->core = grpc_channel_create_call(
+            channel->connections[index], NULL, GRPC_PROPAGATE_DEFAULTS, channel->cq,
+            grpc_slice_from_static_string(method->path), NULL, deadline_of(options), NULL);
+    if (link->core) {
+        atomic_fetch_add(&channel->refs, 1);
+        link->next = &channel->live;
+        link->previous = channel->live.previous;
+        link->previous->next = link;
+        channel->live.previous = link;
+    }
+    pthread_mutex_unlock(&channel->lock);
+    return link->core != NULL;
+}
+
+void channel_end(struct stub_channel *channel, struct client_link *link)
+{
+    pthread_mutex_lock(&channel->lock);
+    link->previous->next = link->next;
+    link->next->previous = link->previous;
+    pthread_mutex_unlock(&channel->lock);
+    grpc_call_unref(link->core);
+    link->core = NULL;
+}
+
+void channel_fill_initial(const struct stub_call_options *options, struct arena *arena, grpc_op *op)
+{
+    grpc_metadata *items;
+
+    op->op = GRPC_OP_SEND_INITIAL_METADATA;
+    if (!options)
+        return;
+    if (options->wait_for_ready)
+        op->flags = GRPC_INITIAL_METADATA_WAIT_FOR_READY |
+                    GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET;
+    if (options->metadata_count == 0)
+        return;
+    items = arena_array(arena, options->metadata_count, sizeof(*items));
+    CHECK(items);
+    for (size_t i = 0; i < options->metadata_count; i++) {
+        items[i].key = grpc_slice_from_copied_string(options->metadata[2 * i]);
+        items[i].value = grpc_slice_from_copied_string(options->metadata[2 * i + 1]);
+    }
+    op->data.send_initial_metadata.count = options->metadata_count;
+    op->data.send_initial_metadata.metadata = items;
+}

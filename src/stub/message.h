@@ -1,0 +1,37 @@
+/*
+ * Messages between gRPC's slices and protobuf-c's structs. Inside the runtime only; any thread.
+ */
+#ifndef HOLDFAST_STUB_MESSAGE_H
+#define HOLDFAST_STUB_MESSAGE_H
+
+#include "base/arena.h"
+#include "stub/call.h"
+#include "stub/wire.h"
+
+#include <grpc/grpc.h>
+#include <protobuf-c/protobuf-c.h>
+
+/* What is wrong with a message; text and field are inside. */
+struct message_error {
+    struct stub_reject reject; /* method is left for the caller */
+    struct wire_error wire;
+    char text[WIRE_FIELD_MAX + 128];
+};
+
+/*
+ * Checks and unpacks into the arena: at most max(1 MiB, 8 times the bytes) of it. payload may be NULL
+ * (STUB_REJECT_MISSING) and stays the caller's. NULL: *ret_error says why.
+ */
+ProtobufCMessage *message_decode(struct arena *arena, const ProtobufCMessageDescriptor *type,
+                                 const grpc_byte_buffer *payload, int64_t elements_max,
+                                 struct message_error *ret_error);
+
+/* The same with malloc, for a message that the caller of the runtime keeps. */
+ProtobufCMessage *message_decode_malloc(const ProtobufCMessageDescriptor *type,
+                                        const grpc_byte_buffer *payload, int64_t elements_max,
+                                        struct message_error *ret_error);
+
+/* False: the message is larger than gRPC can carry. The slice is the caller's to unref. */
+MUST_CHECK bool message_encode(const ProtobufCMessage *message, grpc_slice *ret_slice);
+
+#endif

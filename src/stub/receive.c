@@ -1,0 +1,91 @@
+/*
+ * Messages of a streaming client: one read inside Core at a time, the next one when the application
+ * has looked at this one. What is not read is held up at the client by flow control.
+ */
+#include "stub/runtime.h"
+
+#include <grpc/byte_buffer.h>
+
+static void receive_run(struct stub_tag *tag, bool ok, void *worker);
+
+void receive_init(struct stub_call *call)
+{
+    call->message_tag.run = receive_run;
+}
+
+static void receive_post(struct stub_call *call)
+{
+    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
+    grpc_call_error error;
+
+    op.data.recv_message.recv_message = &call->message_payload;
+    stub_call_ref(call);
+    error = grpc_call_start_batch(call->core, &op, 1, &call->message_tag, NULL);
+    if (error == GRPC_CALL_OK)
+        return;
+    log_every(&call->server->batch_failed, LOG_ERROR, "stub", "receive.refused error=%d",
+              (int)error);
+    stub_call_unref(call);
+}
+
+static bool is_answered(struct stub_call *call)
+{
+    bool answered;
+
+    pthread_mutex_lock(&call->lock);
+    answered = call->answered;
+    pthread_mutex_unlock(&call->lock);
+    return answered;
+}
+
+/* Hands one message on. False: no more reading. */
+static bool receive_message(struct stub_call *call)
+{
+    struct message_error error;
+    ProtobufCMessage *message;
+
+    if (!call->message_payload) {
+        call->on_message(call->on_message_user, call, NULL);
+        return false;
+    }
+    message = message_decode(&call->message_arena, call->served->method->request,
+                             call->message_payload, call->server->options.elements_max, &error);
+    grpc_byte_buffer_destroy(call->message_payload);
+    call->message_payload = NULL;
+    if (!message) {
+        reject_message(call, &error);
+        return false;
+    }
+    call->on_message(call->on_message_user, call, message);
+    arena_reset(&call->message_arena);
+    return true;
+}
+
+static void receive_run(struct stub_tag *tag, bool ok, void *worker)
+{
+    struct stub_call *call = container_of(tag, struct stub_call, message_tag);
+    bool more = false;
+
+    (void)ok;
+    call->worker = worker;
+    if (!is_answered(call) && call_callback_begin(call)) {
+        more = receive_message(call);
+        call_callback_end(call);
+        if (more && !is_answered(call))
+            receive_post(call);
+    }
+    stub_call_unref(call);
+}
+
+void stub_call_on_message(struct stub_call *call,
+                          void (*fn)(void *user, struct stub_call *call,
+                                     const ProtobufCMessage *message),
+                          void *user)
+{
+    CHECK(call->served->method->kind == STUB_KIND_BIDI ||
+          call->served->method->kind == STUB_KIND_CLIENT_STREAM);
+    CHECK(!call->on_message);
+    call->on_message = fn;
+    call->on_message_user = user;
+    receive_post(call);
+}

@@ -1,0 +1,35 @@
+/*
+ * The echo service as a program: echo_server [ADDRESS [WORKERS]]. Prints where it listens; ends on
+ * SIGINT and SIGTERM.
+ */
+#include "echo/echo_service.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int main(int argc, char **argv)
+{
+    struct echo_options options = {
+        .listen = argc > 1 ? argv[1] : NULL,
+        .workers = argc > 2 ? atoi(argv[2]) : 1,
+    };
+    char error[256];
+    struct echo *echo;
+    sigset_t signals;
+    int received;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    echo = echo_start(&options, error, sizeof(error));
+    if (!echo) {
+        fprintf(stderr, "echo_server: %s\n", error);
+        return 1;
+    }
+    printf("%s\n", echo_target(echo));
+    fflush(stdout);
+    sigwait(&signals, &received);
+    return echo_stop(echo, 1000) ? 0 : 1;
+}
