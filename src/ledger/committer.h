@@ -1,0 +1,86 @@
+/*
+ * Group commit: every Commit and Release that has arrived, in one transaction.
+ *
+ * A thread of its own polls its mailbox and two Postgres connections in ping-pong: while one batch
+ * waits for its COMMIT the other connection takes the next (items of one tenant always in order of
+ * arrival). A batch closes at 256 items, 1 MiB or when a connection is free. Its transaction is
+ * protocol.md 3.5: locks and facts, the clock, quota/settle.h decides, rows are written, COMMIT. The
+ * answer goes out only after the COMMIT's own result (an INSERT's "ok" in the extended protocol comes
+ * before anything is durable).
+ *
+ *   died or cut here                on retry or restart
+ *   before COMMIT was sent          nothing happened; the batch runs again inside (deadline allowing)
+ *   COMMIT sent, no result          the batch runs again: the ledger's key tells which items had
+ *                                   landed (they answer as the first time, not as replays)
+ *   after the result, before reply  the caller repeats and gets the record, replayed
+ *   before the settle               a later settle or the reap brings the totals
+ *
+ * An item that makes the database refuse the batch (a constraint) is found by halving the batch.
+ */
+#ifndef HOLDFAST_LEDGER_COMMITTER_H
+#define HOLDFAST_LEDGER_COMMITTER_H
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/estimate.h"
+#include "base/status.h"
+#include "quota/plan.h"
+#include "quota/settle.h"
+#include "work/mailbox.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct committer;
+
+/* One Commit or Release on its way. The owner fills `settle`'s in-part and the fields above it. */
+struct commit_item {
+    struct mailbox_item mailbox; /* private to the committer while queued */
+    struct plan *plan;           /* of the tenant, one reference, kept by the owner */
+    bool redis_asked;            /* settle.live is what Redis said (also when it said none) */
+    int64_t give_up_us;          /* clock_mono_us: the caller's deadline */
+    struct arena *arena;         /* the item's memory: outputs are copied here */
+    struct settle_item settle;
+    /* out, valid in the callback when status is STATUS_OK and until the owner frees the arena */
+    enum status status;
+    int64_t now_ms;              /* the transaction's clock */
+    size_t quotas_count;
+    struct settle_quota *quotas; /* the rows of the subject's quotas after the commit */
+    struct commit_item *next;    /* for the owner */
+    bool maybe_landed;           /* private: an earlier run may have committed it */
+};
+
+struct committer_options {
+    const char *conninfo;
+    const struct clock *clock;
+    struct estimate *estimate;
+    int64_t late_window_ms;
+    size_t items_max;    /* mailbox bound */
+    size_t batch_max;    /* 256 */
+    int64_t lease_ms;    /* a refill pushes the lease's deadline to now + this */
+    /*
+     * Called on the committer thread for each finished item; takes it back. status UNAVAILABLE: did not
+     * happen. UNKNOWN: the deadline passed before the committer could find out (it goes on trying by
+     * itself for 60 s, without another callback).
+     */
+    void (*done)(void *user, struct commit_item *item);
+    /* After each transaction's last done: tenants that got events (a hint for the hub). */
+    void (*events)(void *user, const int64_t *tenants, size_t count);
+    void *user;
+};
+
+/* Starts the thread. NULL: error says why (only bad conninfo; an absent database is waited for). */
+struct committer *committer_create(const struct committer_options *options, char *error,
+                                   size_t error_bytes);
+
+/* Any thread. False: full or closing; the item stays with the caller. */
+MUST_CHECK bool committer_submit(struct committer *committer, struct commit_item *item);
+
+/* Finishes what is queued (at most until give_up of the items), joins, frees. Accepts NULL. */
+void committer_destroy(struct committer *committer);
+
+bool committer_is_up(const struct committer *committer);
+
+#endif
