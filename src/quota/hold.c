@@ -1,0 +1,205 @@
+#include "quota/hold.h"
+
+#include "base/amount.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+/* Text that grows in a buffer; once it does not fit, it stays so. */
+struct text {
+    char bytes[HOLD_TEXT_MAX + 1];
+    size_t len;
+    bool too_long;
+};
+
+PRINTF_LIKE(2, 3) static void put(struct text *text, const char *format, ...)
+{
+    size_t room = sizeof(text->bytes) - text->len;
+    va_list args;
+    int len;
+
+    va_start(args, format);
+    len = vsnprintf(text->bytes + text->len, room, format, args);
+    va_end(args);
+    CHECK(len >= 0);
+    if ((size_t)len >= room)
+        text->too_long = true;
+    else
+        text->len += (size_t)len;
+}
+
+static char *text_copy(struct arena *arena, const struct text *text)
+{
+    return text->too_long ? NULL : arena_strndup(arena, text->bytes, text->len);
+}
+
+static void put_identity(struct text *text, struct slice scope, int mode,
+                         const struct hold_meter *meters, size_t meters_count)
+{
+    put(text, "%.*s|%d|", SLICE_ARGS(scope), mode);
+    for (size_t i = 0; i < meters_count; i++)
+        put(text, "%s%.*s=%" PRId64, i ? "," : "", SLICE_ARGS(meters[i].meter), meters[i].units);
+}
+
+char *hold_identity(struct arena *arena, struct slice scope, int mode,
+                    const struct hold_meter *meters, size_t meters_count)
+{
+    struct text text;
+
+    text.len = 0;
+    text.too_long = false;
+    put_identity(&text, scope, mode, meters, meters_count);
+    return text_copy(arena, &text);
+}
+
+char *hold_text(struct arena *arena, const struct hold *hold)
+{
+    struct text text;
+
+    text.len = 0;
+    text.too_long = false;
+    put(&text, "%" PRId64 ":%" PRId64 ":%" PRId64 ":%" PRId64 "|", hold->attempt.epoch,
+        hold->attempt.seq, hold->deadline_ms, hold->created_ms);
+    put_identity(&text, hold->scope, hold->mode, hold->meters, hold->meters_count);
+    put(&text, "|");
+    for (size_t i = 0; i < hold->quotas_count; i++) {
+        const struct hold_quota *quota = &hold->quotas[i];
+
+        put(&text, "%s%" PRIu32 ":%" PRId64 ":%" PRId64 ":%" PRId64 ":%" PRId64, i ? ";" : "",
+            quota->meter, quota->quota.limit_id, quota->quota.period_start_ms, quota->lease_id,
+            quota->units);
+    }
+    return text_copy(arena, &text);
+}
+
+static bool is_name(struct slice name, bool slashes, size_t bytes_max)
+{
+    if (name.len > bytes_max)
+        return false;
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.data[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+              c == '-' || (slashes && c == '/')))
+            return false;
+    }
+    return true;
+}
+
+static bool cut_number(struct slice *rest, char separator, int64_t *ret)
+{
+    struct slice field;
+
+    return slice_cut(rest, separator, &field) && slice_to_i64(field, ret) && *ret >= 0;
+}
+
+static size_t count_fields(struct slice list, char separator)
+{
+    size_t count = list.len > 0;
+
+    for (size_t i = 0; i < list.len; i++)
+        count += list.data[i] == separator;
+    return count;
+}
+
+static bool parse_head(struct slice head, struct hold *hold)
+{
+    return cut_number(&head, ':', &hold->attempt.epoch) &&
+           cut_number(&head, ':', &hold->attempt.seq) &&
+           cut_number(&head, ':', &hold->deadline_ms) &&
+           cut_number(&head, ':', &hold->created_ms) && !head.data;
+}
+
+static bool parse_meter(struct slice field, struct hold_meter *meter)
+{
+    const char *equals = field.len ? memchr(field.data, '=', field.len) : NULL;
+
+    if (!equals)
+        return false;
+    meter->meter = slice_of(field.data, (size_t)(equals - field.data));
+    return meter->meter.len > 0 && is_name(meter->meter, false, NAME_BYTES_MAX) &&
+           slice_to_i64(slice_skip(field, meter->meter.len + 1), &meter->units) &&
+           amount_valid(meter->units);
+}
+
+static bool parse_meters(struct arena *arena, struct slice list, struct hold *hold)
+{
+    size_t count = count_fields(list, ',');
+    struct slice field;
+
+    if (count == 0 || count > HOLD_METERS_MAX)
+        return false;
+    hold->meters = arena_array(arena, count, sizeof(*hold->meters));
+    if (!hold->meters)
+        return false;
+    hold->meters_count = count;
+    for (size_t i = 0; i < count; i++)
+        if (!slice_cut(&list, ',', &field) || !parse_meter(field, &hold->meters[i]))
+            return false;
+    return true;
+}
+
+static bool parse_quotas(struct arena *arena, struct slice list, struct hold *hold)
+{
+    size_t count = count_fields(list, ';');
+    struct slice field;
+
+    if (count > HOLD_QUOTAS_MAX)
+        return false;
+    hold->quotas = arena_array(arena, count, sizeof(*hold->quotas));
+    if (!hold->quotas)
+        return false;
+    hold->quotas_count = count;
+    for (size_t i = 0; i < count; i++) {
+        struct hold_quota *quota = &hold->quotas[i];
+        int64_t meter;
+
+        if (!slice_cut(&list, ';', &field) || !cut_number(&field, ':', &meter) ||
+            !cut_number(&field, ':', &quota->quota.limit_id) ||
+            !cut_number(&field, ':', &quota->quota.period_start_ms) ||
+            !cut_number(&field, ':', &quota->lease_id) ||
+            !cut_number(&field, ':', &quota->units) || field.data ||
+            (uint64_t)meter >= hold->meters_count || !amount_valid(quota->units))
+            return false;
+        quota->meter = (uint32_t)meter;
+    }
+    return true;
+}
+
+bool hold_parse(struct arena *arena, struct slice text, struct hold **ret_hold)
+{
+    struct hold *hold;
+    struct slice head, mode_text, meters, quotas;
+    int64_t mode;
+
+    if (text.len == 0 || text.len > HOLD_TEXT_MAX)
+        return false;
+    hold = arena_zalloc(arena, sizeof(*hold));
+    if (!hold)
+        return false;
+    if (!slice_cut(&text, '|', &head) || !slice_cut(&text, '|', &hold->scope) ||
+        !slice_cut(&text, '|', &mode_text) || !slice_cut(&text, '|', &meters) ||
+        !slice_cut(&text, '|', &quotas) || text.data)
+        return false;
+    if (!slice_to_i64(mode_text, &mode) || mode < 0 || mode > INT32_MAX)
+        return false;
+    hold->mode = (int)mode;
+    if (!parse_head(head, hold) || !is_name(hold->scope, true, SCOPE_BYTES_MAX) ||
+        !parse_meters(arena, meters, hold) || !parse_quotas(arena, quotas, hold))
+        return false;
+    *ret_hold = hold;
+    return true;
+}
+
+bool quota_ref_equal(struct quota_ref a, struct quota_ref b)
+{
+    return a.limit_id == b.limit_id && a.period_start_ms == b.period_start_ms;
+}
+
+int quota_ref_compare(struct quota_ref a, struct quota_ref b)
+{
+    if (a.limit_id != b.limit_id)
+        return a.limit_id < b.limit_id ? -1 : 1;
+    return (a.period_start_ms > b.period_start_ms) - (a.period_start_ms < b.period_start_ms);
+}

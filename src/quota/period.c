@@ -1,0 +1,69 @@
+#include "quota/period.h"
+
+#include "base/check.h"
+
+#define MINUTE_MS (INT64_C(60) * 1000)
+#define HOUR_MS (60 * MINUTE_MS)
+#define DAY_MS (24 * HOUR_MS)
+
+/* Days from 1970-01-01 to the first day of a month, which is counted from year 0. */
+static int64_t days_of_month(int64_t month)
+{
+    /* Years begin in March here, so that the leap day is the last of a year. */
+    int64_t shifted = month - 2;
+    int64_t year = shifted / 12;
+    int64_t month_of_year = shifted % 12;
+    int64_t day_of_year = (153 * month_of_year + 2) / 5;
+
+    return 365 * year + year / 4 - year / 100 + year / 400 + day_of_year - 719468;
+}
+
+/* The month, counted from year 0, that contains a day. */
+static int64_t month_of_day(int64_t day)
+{
+    /* At most one month too early: no month is longer than 31 days and years before 1970 are 12. */
+    int64_t month = 1970 * 12 + day / 31;
+
+    while (days_of_month(month + 1) <= day) {
+        int64_t ahead = (day - days_of_month(month)) / 31;
+
+        month += ahead > 0 ? ahead : 1;
+    }
+    return month;
+}
+
+static int64_t length_ms(enum period period)
+{
+    switch (period) {
+    case PERIOD_MINUTE:
+        return MINUTE_MS;
+    case PERIOD_HOUR:
+        return HOUR_MS;
+    case PERIOD_DAY:
+        return DAY_MS;
+    case PERIOD_NEVER:
+    case PERIOD_MONTH:
+        break;
+    }
+    UNREACHABLE();
+}
+
+int64_t period_start_ms(enum period period, int64_t now_ms)
+{
+    CHECK(now_ms >= 0);
+    if (period == PERIOD_NEVER)
+        return 0;
+    if (period == PERIOD_MONTH)
+        return days_of_month(month_of_day(now_ms / DAY_MS)) * DAY_MS;
+    return now_ms - now_ms % length_ms(period);
+}
+
+int64_t period_end_ms(enum period period, int64_t start_ms)
+{
+    CHECK(start_ms >= 0);
+    if (period == PERIOD_NEVER)
+        return PERIOD_END_NEVER;
+    if (period == PERIOD_MONTH)
+        return days_of_month(month_of_day(start_ms / DAY_MS) + 1) * DAY_MS;
+    return start_ms + length_ms(period);
+}

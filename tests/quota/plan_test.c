@@ -1,0 +1,130 @@
+#include "quota/plan.h"
+
+#include <criterion/criterion.h>
+
+static struct limit limits[] = {
+    {.limit_id = 9, .name = {"t-month", 7}, .meter = {"tokens", 6}, .period = PERIOD_MONTH},
+    {.limit_id = 2, .name = {"t-minute", 8}, .meter = {"tokens", 6}, .period = PERIOD_MINUTE},
+    {.limit_id = 4, .name = {"a", 1}, .scope = {"team-a", 6}, .meter = {"tokens", 6},
+     .period = PERIOD_NEVER},
+    {.limit_id = 5, .name = {"a7", 2}, .scope = {"team-a/user-7", 13}, .meter = {"tokens", 6},
+     .period = PERIOD_NEVER},
+    {.limit_id = 7, .name = {"r", 1}, .meter = {"requests", 8}, .period = PERIOD_DAY},
+};
+static struct plan *plan;
+static struct hold_quota quotas[HOLD_QUOTAS_MAX];
+static size_t count, missing;
+
+static void set_up(void)
+{
+    struct plan from = {.tenant_id = 3, .tenant = SLICE("acme"), .limits_count = 5,
+                        .limits = limits};
+
+    plan = plan_create(&from);
+}
+
+static void tear_down(void)
+{
+    plan_unref(plan);
+}
+
+TestSuite(plan, .init = set_up, .fini = tear_down);
+
+static enum plan_selection select_scope(const char *scope, const char *meter)
+{
+    struct hold_meter meters[] = {{slice_from_cstr(meter), 12}};
+
+    return plan_select(plan, slice_from_cstr(scope), meters, 1, 90061001, quotas, &count,
+                       &missing);
+}
+
+Test(plan, copy_is_deep_sorted_and_counted)
+{
+    cr_assert_neq(plan->limits[0].name.data, limits[1].name.data);
+    for (size_t i = 1; i < plan->limits_count; i++)
+        cr_assert_lt(plan->limits[i - 1].limit_id, plan->limits[i].limit_id);
+    cr_assert_eq(plan_ref(plan), plan);
+    plan_unref(plan);
+    cr_assert(slice_equal_cstr(plan->tenant, "acme"));
+    plan_unref(NULL);
+}
+
+Test(plan, limit_is_found_by_its_number)
+{
+    cr_assert(slice_equal_cstr(plan_limit(plan, 5)->name, "a7"));
+    cr_assert(slice_equal_cstr(plan_limit(plan, 9)->name, "t-month"));
+    cr_assert_null(plan_limit(plan, 3));
+    cr_assert_null(plan_limit(plan, 10));
+}
+
+Test(plan, selects_the_scope_and_everything_above_it_in_the_order_of_locks)
+{
+    cr_assert_eq(select_scope("team-a/user-7", "tokens"), PLAN_SELECTED);
+    cr_assert_eq(count, 4);
+    cr_assert_eq(quotas[0].quota.limit_id, 2);
+    cr_assert_eq(quotas[0].quota.period_start_ms, 90060000);
+    cr_assert_eq(quotas[1].quota.limit_id, 4);
+    cr_assert_eq(quotas[2].quota.limit_id, 5);
+    cr_assert_eq(quotas[3].quota.limit_id, 9);
+    cr_assert_eq(quotas[3].units, 12);
+    cr_assert_eq(quotas[3].lease_id, 0);
+}
+
+Test(plan, scope_that_only_begins_alike_is_another)
+{
+    cr_assert_eq(select_scope("team-ab", "tokens"), PLAN_SELECTED);
+    cr_assert_eq(count, 2);
+    cr_assert_eq(select_scope("team-a/user-70", "tokens"), PLAN_SELECTED);
+    cr_assert_eq(count, 3);
+    cr_assert_eq(select_scope("", "tokens"), PLAN_SELECTED);
+    cr_assert_eq(count, 2);
+}
+
+Test(plan, several_meters_carry_their_index)
+{
+    struct hold_meter meters[] = {{SLICE("requests"), 1}, {SLICE("tokens"), 50}};
+
+    cr_assert_eq(plan_select(plan, SLICE(""), meters, 2, 0, quotas, &count, &missing),
+                 PLAN_SELECTED);
+    cr_assert_eq(count, 3);
+    cr_assert_eq(quotas[0].meter, 1);
+    cr_assert_eq(quotas[1].meter, 0);
+    cr_assert_eq(quotas[1].units, 1);
+    cr_assert_eq(quotas[2].meter, 1);
+}
+
+Test(plan, meter_without_a_limit_is_named_unless_the_tenant_admits_it)
+{
+    cr_assert_eq(select_scope("", "seats"), PLAN_NO_LIMIT);
+    cr_assert_eq(missing, 0);
+    plan->admit_unlimited_meters = true;
+    cr_assert_eq(select_scope("", "seats"), PLAN_SELECTED);
+    cr_assert_eq(count, 0);
+}
+
+Test(plan, more_quotas_than_a_hold_carries_are_refused)
+{
+    struct limit many[HOLD_QUOTAS_MAX + 1];
+    struct plan from = {.limits_count = HOLD_QUOTAS_MAX + 1, .limits = many};
+    struct hold_meter meters[] = {{SLICE("tokens"), 1}};
+    struct plan *large;
+
+    for (int i = 0; i <= HOLD_QUOTAS_MAX; i++)
+        many[i] = (struct limit){.limit_id = i, .meter = SLICE("tokens"), .period = PERIOD_NEVER};
+    large = plan_create(&from);
+    cr_assert_eq(plan_select(large, SLICE(""), meters, 1, 0, quotas, &count, &missing),
+                 PLAN_TOO_MANY);
+    plan_unref(large);
+}
+
+/* A tenant whose shard changed would lose its counters. */
+Test(plan, shard_of_a_name_never_changes)
+{
+    cr_assert_eq(plan_shard(SLICE("acme")), 225);
+    for (int i = 0; i < 100; i++) {
+        char name[] = {'t', (char)('0' + i / 10), (char)('0' + i % 10)};
+        int shard = plan_shard(slice_of(name, 3));
+
+        cr_assert(shard >= 0 && shard < SHARDS);
+    }
+}
