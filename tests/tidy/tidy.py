@@ -62,9 +62,10 @@ MAY = {
     "src/cli/": {"usleep"},
     # Their strings are their own.
     "tests/": {"PQexec", "usleep", "system", "strcpy", "strcat", "strncpy", "strtok_r", "rand",
-               "srand"},
+               "srand", "atoi"},
 }
 LEFTOVERS = re.compile(r"\b(FIXME|TODO|XXX|DBG|HACK)\b")
+# Aim at 100; a few more are no reason to break a sentence.
 COLUMNS_MAX = 110
 LINES_MAX = 800
 
