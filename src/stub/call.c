@@ -118,6 +118,11 @@ void stub_call_unref(struct stub_call *call)
         call_recycle(call);
 }
 
+struct arena *stub_call_arena(struct stub_call *call)
+{
+    return &call->arena;
+}
+
 void *stub_call_alloc(struct stub_call *call, size_t size)
 {
     void *memory = arena_zalloc(&call->arena, size);

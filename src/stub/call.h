@@ -87,6 +87,10 @@ struct stub_reject {
 /* Zeroed memory that lives as long as the call. Never NULL: the process aborts without memory. */
 void *stub_call_alloc(struct stub_call *call, size_t size);
 
+/* The arena behind stub_call_alloc, for code that allocates in arenas. */
+struct arena;
+struct arena *stub_call_arena(struct stub_call *call);
+
 /* [any] Keeps call and arena alive past the answer. Every ref needs its unref, from any thread. */
 void stub_call_ref(struct stub_call *call);
 void stub_call_unref(struct stub_call *call);

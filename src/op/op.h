@@ -1,0 +1,215 @@
+/*
+ * A request on its way through the server, between the wire (rpc/) and the stores.
+ *
+ * rpc/ allocates the op of its request (struct op_reserve ...) in the call's arena, fills the
+ * in-part, sets `done`, and starts it. From then on the op belongs to op/, which moves it from thread
+ * to thread by mailboxes, and calls done exactly once, on whichever thread finished it (a worker, the
+ * granter, the committer's callback, a desk). done encodes and sends the reply. What an op points to
+ * must live in its arena, or be a counted reference of its own (plan).
+ *
+ *   worker     Reserve that Redis can answer; looks holds up for a Commit by job_id
+ *   granter    everything of Reserve and Extend that needs Postgres; settles
+ *   committer  Commit, Release
+ *   desk       reads and admin changes, blocking, a few threads
+ */
+#ifndef HOLDFAST_OP_OP_H
+#define HOLDFAST_OP_OP_H
+
+#include "base/arena.h"
+#include "base/slice.h"
+#include "ledger/committer.h"
+#include "quota/hold.h"
+#include "quota/plan.h"
+#include "quota/settle.h"
+#include "work/mailbox.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct services;
+struct worker;
+
+/* Why an op failed; rpc/failure.c maps each to a gRPC code and an ErrorInfo reason. */
+enum failure {
+    FAILURE_NONE,
+    FAILURE_INVALID_FIELD,        /* fields say which */
+    FAILURE_UNKNOWN_TENANT,
+    FAILURE_UNKNOWN_JOB,
+    FAILURE_UNKNOWN_LIMIT,
+    FAILURE_NO_LIMIT,             /* fields[0]: the meter's path */
+    FAILURE_JOB_MISMATCH,         /* fields: amounts, scope, mode, actual */
+    FAILURE_RELEASED,
+    FAILURE_EXPIRED,
+    FAILURE_COMMITTED,            /* Release or Extend of a committed job */
+    FAILURE_OVERRUN,
+    FAILURE_CONTENTION,
+    FAILURE_ETAG_MISMATCH,
+    FAILURE_TENANT_EXISTS,
+    FAILURE_REQUEST_ID_REUSED,
+    FAILURE_LIMIT_CONFLICT,       /* scope, meter or period of a limit cannot change */
+    FAILURE_SEQ_TOO_OLD,
+    FAILURE_REDIS_UNAVAILABLE,
+    FAILURE_POSTGRES_UNAVAILABLE,
+    FAILURE_SHARD_RECOVERING,
+    FAILURE_DRAINING,
+    FAILURE_OVERLOADED,
+    FAILURE_DEADLINE,
+    FAILURE_INTERNAL,
+    FAILURE_COUNT
+};
+
+enum { OP_FIELDS_MAX = 24 };
+
+struct op_field {
+    const char *field;       /* path as in the request, "amounts[1].units" */
+    const char *description; /* a sentence */
+};
+
+struct op_error {
+    enum failure failure;
+    bool effect_unknown;
+    const char *text;        /* a sentence for people, says what to do; arena or static */
+    size_t fields_count;
+    struct op_field fields[OP_FIELDS_MAX];
+};
+
+struct op {
+    struct mailbox_item mailbox;
+    void (*run)(struct op *op, void *thread); /* what the thread behind the mailbox does with it */
+    void (*done)(struct op *op);
+    void (*release)(struct op *op); /* after done, when op/ needs the memory no more (settled) */
+    struct services *services;
+    struct arena *arena;
+    struct plan *plan;        /* one reference, or NULL */
+    struct slice tenant;
+    int64_t give_up_us;       /* clock_mono_us of the caller's deadline */
+    int64_t now_ms;           /* server_time of the reply */
+    struct op_error error;
+    void *user;               /* the stub_call */
+};
+
+/* Sets the error (formatted text in the arena). The first error wins. */
+void op_fail(struct op *op, enum failure failure, bool effect_unknown, const char *format, ...)
+    PRINTF_LIKE(4, 5);
+void op_fail_field(struct op *op, enum failure failure, const char *field, const char *format, ...)
+    PRINTF_LIKE(4, 5); /* adds a field; the error's text becomes the first field's */
+
+/* A limit in one period as a reply shows it. */
+struct op_quota {
+    const struct limit *limit;  /* NULL: take the names below (row of a deleted limit) */
+    struct slice limit_name, scope, meter;
+    enum period period;
+    int64_t period_start_ms, period_end_ms;
+    struct stops stops;
+    int64_t committed, debt, held, ledger_seq;
+    bool held_is_upper_bound;
+};
+
+enum decision { DECISION_ALLOW = 1, DECISION_WARN, DECISION_REJECT, DECISION_ALREADY_COMMITTED };
+
+/* Values as in holdfast.v1.ReasonCode. */
+enum reason_code {
+    REASON_SOFT_STOP = 1,
+    REASON_OVERAGE,
+    REASON_HARD_CAP,
+    REASON_NEVER_SATISFIABLE,
+    REASON_DEFERRED,
+    REASON_DEBT,
+    REASON_SUSPENDED,
+};
+
+struct op_reason {
+    enum reason_code code;
+    const struct op_quota *quota; /* NULL for SUSPENDED */
+    int64_t short_by;
+    int64_t retry_after_ms;       /* -1: unknown or never */
+    const char *message;
+};
+
+struct op_reserve {
+    struct op op;
+    /* in */
+    struct slice scope, job_id;
+    size_t meters_count;
+    const struct hold_meter *meters; /* as asked, in the caller's order */
+    int64_t ttl_ms;
+    bool deferrable;
+    int mode;                  /* RESERVE_MODE_NORMAL */
+    /* out */
+    enum decision decision;
+    size_t reasons_count;
+    struct op_reason *reasons;
+    bool replayed;
+    const struct hold *hold;   /* ALLOW, WARN */
+    int64_t retry_after_ms;    /* -1: unset */
+    size_t quotas_count;
+    struct op_quota *quotas;
+    const struct settle_record *record; /* ALREADY_COMMITTED */
+    /* private to op/ */
+    struct op_reserve_work *work;
+};
+
+void op_reserve_start(struct op_reserve *op, struct worker *worker);
+
+struct op_commit { /* Commit and Release */
+    struct op op;
+    /* in */
+    bool brief;
+    const struct token *token;  /* verified; or NULL */
+    struct slice job_id;
+    struct commit_item item;    /* in: settle.kind, actual, actual_count */
+    /* out: item.settle, and */
+    size_t quotas_count;
+    struct op_quota *quotas;    /* unless brief */
+    bool settled;               /* private */
+};
+
+void op_commit_start(struct op_commit *op, struct worker *worker);
+
+struct op_extend {
+    struct op op;
+    const struct token *token;
+    struct slice job_id;
+    int64_t ttl_ms;
+    /* out */
+    const struct hold *hold;    /* with its new deadline */
+    struct slice held_job_id;
+    int64_t lifetime_end_ms;
+    size_t quotas_count;
+    struct op_quota *quotas;
+};
+
+void op_extend_start(struct op_extend *op, struct worker *worker);
+
+/*
+ * Everything that may block for a moment: `run(op, desk)` is called on a desk thread with its
+ * connections; it must end in op->done(op). If the desk is full, the op fails OVERLOADED and done is
+ * called at once.
+ */
+struct desk {
+    struct services *services;
+    struct database *db;
+    struct counter *counter;
+    struct token_seal *seal;
+};
+
+void op_desk_start(struct op *op, void (*run)(struct op *op, void *desk));
+
+/*
+ * For desk code: op->plan of op->tenant, from the cache or loaded now. False: the op has failed
+ * (UNKNOWN_TENANT or POSTGRES_UNAVAILABLE).
+ */
+bool op_need_plan(struct op *op, struct database *db);
+
+/*
+ * For desk code: runs counter calls with the shard's current view; on GUARD_LOST recovers the shard
+ * (protocol.md 3.7) and runs them again once. False: Redis cannot be used now; *ret_recovering tells
+ * SHARD_RECOVERING from REDIS_UNAVAILABLE. Every call must be of the shard given.
+ */
+struct counter_call;
+bool op_run_counter(struct services *services, struct database *db, struct counter *counter,
+                    int shard, struct counter_call *const *calls, size_t count,
+                    bool *ret_recovering);
+
+#endif
