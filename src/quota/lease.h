@@ -31,16 +31,20 @@ void lease_begin(struct settle_quota *quota, struct settle_lease *ret_old);
 /*
  * Lends more: at least `needed` units if the root has room for that, up to the target beyond, never
  * past the root's condition. Also what is less than needed is lent. Returns the units lent, 0 or
- * more. deadline_ms: the lease lasts at least until then.
+ * more. deadline_ms: the lease lasts at least until then. While a recall is wanted nothing beyond
+ * `needed` is lent; nothing at all in a quota that is not open, or under a lease of another epoch.
  */
 int64_t lease_raise(struct settle_quota *quota, int64_t needed, int64_t deadline_ms);
 
-/* Redis gave capacity back: its cumulative counter. Clamped to granted - spent; leased falls. */
+/*
+ * Redis gave capacity back: its cumulative counter. Clamped to granted - spent; leased falls. Nothing
+ * happens if lease_id is not the current lease: an old one ends by its deadline.
+ */
 void lease_return(struct settle_quota *quota, int64_t lease_id, int64_t returned);
 
 /*
- * Closes an old lease whose deadline has passed (now_ms > deadline): its rest leaves leased, and
- * reaped_to rises to now_ms. False: not due.
+ * Closes an old lease whose deadline has passed (now_ms > deadline): its rest leaves leased and
+ * counts as returned, and reaped_to rises to now_ms; the caller removes its row. False: not due.
  */
 bool lease_close(struct settle_quota *quota, struct settle_lease *lease, int64_t now_ms);
 

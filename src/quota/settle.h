@@ -75,16 +75,19 @@ struct settle_event {
     struct settle_event *next;
 };
 
-/* All rows that one transaction holds. */
+/*
+ * All rows that one transaction holds. For each quota every old lease must be in `leases`, or the
+ * equation above fails.
+ */
 struct settle_book {
-    struct arena *arena;
+    struct arena *arena;    /* records, fences, events: an item takes some KiB; CHECKed, not refused */
     int64_t now_ms;         /* clock_timestamp(), read after the locks */
     int64_t late_window_ms;
     struct settle_quota *quotas; /* sorted by tenant_id, limit, period */
     size_t quotas_count;
     struct settle_lease *leases; /* likewise, then lease_id */
     size_t leases_count;
-    struct settle_event *events, **events_tail;
+    struct settle_event *events, **events_tail; /* in order; both NULL at first */
 };
 
 /* One meter of a ledger record (a row of the table ledger). */
@@ -173,19 +176,28 @@ struct settle_item {
 };
 
 /*
- * The quotas whose locks the decision needs: those of token, live and expired, and for a hold that
- * may be late also the current period of the same limits. Appends without duplicates, sorted;
+ * The quotas whose locks the decision needs: those of token and live, or else of expired, and for a
+ * hold that may be late also the current period of the same limits. Without duplicates, sorted;
  * returns the count, at most refs_max (CHECKed: 4 x HOLD_QUOTAS_MAX is enough).
  */
 size_t settle_locks(const struct settle_item *item, const struct plan *plan_or_null, int64_t now_ms,
                     struct quota_ref *refs, size_t refs_max);
 
-/* Decides, changes the rows of the book and the facts, and appends events. */
+/*
+ * Decides, changes the rows of the book and the facts, and appends events. All but COMMITTED and
+ * RELEASED leave everything as it was. What it returns points into the arena and into the item's
+ * holds.
+ *
+ * The hold that a Commit means: token's, or `live` once token's deadline has passed (an Extend, or
+ * a newer attempt); without a token live, or expired unless a newer attempt was released. A Release
+ * means token's attempt, or else the same newest hold.
+ */
 void settle_decide(struct settle_book *book, struct settle_item *item);
 
 /*
- * Tops the current lease up to lease_target while the root has room, and pushes its deadline to at
- * least deadline_ms; only for a lease of the current epoch in an open quota before its end.
+ * Tops the current lease up to lease_target while the root has room and no recall is wanted, and
+ * pushes its deadline to at least deadline_ms; only for a lease of the current epoch in an open
+ * quota before its end.
  */
 void settle_refill(struct settle_book *book, struct settle_quota *quota, int64_t deadline_ms);
 

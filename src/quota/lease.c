@@ -1,0 +1,101 @@
+#include "quota/lease.h"
+
+#include "base/amount.h"
+
+/* What an unlimited quota is lent at a time. */
+#define TARGET_UNLIMITED (INT64_C(1) << 40)
+
+enum { TARGET_MIN_PERCENT = 1, TARGET_MAX_PERCENT = 25 };
+
+static int64_t lent(const struct settle_quota *quota)
+{
+    return quota->granted - quota->returned - quota->spent;
+}
+
+bool lease_is_stale(const struct settle_quota *quota)
+{
+    return quota->lease_id == 0 || lease_epoch(quota->lease_id) < quota->epoch;
+}
+
+void lease_begin(struct settle_quota *quota, struct settle_lease *ret_old)
+{
+    int64_t first_id = quota->epoch * LEASE_IDS_PER_EPOCH;
+
+    CHECK(quota->epoch > 0 && lease_epoch(quota->lease_id) <= quota->epoch);
+    *ret_old = (struct settle_lease){.tenant_id = quota->tenant_id, .ref = quota->ref};
+    if (lent(quota) > 0) {
+        ret_old->lease_id = quota->lease_id;
+        ret_old->granted = quota->granted;
+        ret_old->returned = quota->returned;
+        ret_old->spent = quota->spent;
+        ret_old->deadline_ms = quota->lease_deadline_ms;
+        ret_old->dirty = true;
+    }
+    quota->lease_id = quota->lease_id < first_id ? first_id : quota->lease_id + 1;
+    CHECK(lease_epoch(quota->lease_id) == quota->epoch);
+    quota->granted = quota->returned = quota->spent = 0;
+    quota->lease_deadline_ms = 0;
+    quota->dirty = true;
+}
+
+int64_t lease_raise(struct settle_quota *quota, int64_t needed, int64_t deadline_ms)
+{
+    /* Beyond what is needed nothing is lent while idle capacity is being taken back. */
+    int64_t wanted = quota->recall ? needed : amount_max(needed, quota->lease_target);
+    int64_t units = amount_min(wanted, settle_room(quota));
+
+    CHECK(needed >= 0);
+    if (quota->state != QUOTA_OPEN || quota->lease_id == 0 ||
+        lease_epoch(quota->lease_id) != quota->epoch)
+        return 0;
+    units = amount_max(amount_min(units, AMOUNT_MAX - quota->granted), 0);
+    quota->granted += units;
+    quota->leased += units;
+    if (quota->lease_deadline_ms < deadline_ms)
+        quota->lease_deadline_ms = deadline_ms;
+    quota->dirty = true;
+    return units;
+}
+
+void lease_return(struct settle_quota *quota, int64_t lease_id, int64_t returned)
+{
+    int64_t total = amount_min(returned, quota->granted - quota->spent);
+
+    if (lease_id == 0 || lease_id != quota->lease_id || total <= quota->returned)
+        return;
+    quota->leased -= total - quota->returned;
+    quota->returned = total;
+    CHECK(quota->leased >= lent(quota));
+    quota->dirty = true;
+}
+
+bool lease_close(struct settle_quota *quota, struct settle_lease *lease, int64_t now_ms)
+{
+    int64_t rest = lease->granted - lease->returned - lease->spent;
+
+    CHECK(lease->tenant_id == quota->tenant_id && quota_ref_equal(lease->ref, quota->ref));
+    CHECK(lease->lease_id != quota->lease_id);
+    if (now_ms <= lease->deadline_ms)
+        return false;
+    CHECK(rest >= 0 && quota->leased >= rest);
+    quota->leased -= rest;
+    if (quota->reaped_to_ms < now_ms)
+        quota->reaped_to_ms = now_ms;
+    quota->dirty = true;
+    lease->returned += rest;
+    lease->dirty = true;
+    return true;
+}
+
+int64_t lease_target(const struct stops *stops, int64_t outstanding_max)
+{
+    int64_t least, most, target;
+
+    if (stops->unlimited || stops->cap >= AMOUNT_MAX)
+        return TARGET_UNLIMITED;
+    least = amount_mul_percent_ceil(stops->amount, TARGET_MIN_PERCENT);
+    most = amount_mul_percent_floor(stops->amount, TARGET_MAX_PERCENT);
+    target = amount_add_saturated(outstanding_max, outstanding_max);
+    target = amount_min(amount_max(target, least), most);
+    return amount_max(target, 1);
+}
