@@ -15,10 +15,11 @@ import sys
 RANKS = {
     "base": 0,
     "quota": 1, "work": 1, "stub": 1,
-    "counter": 2, "ledger": 2, "notice": 2,
-    "op": 3,
-    "rpc": 4, "cli": 4,
-    "main.c": 5,
+    "counter": 2, "ledger": 2,
+    "notice": 3,  # reads the ledger's events
+    "op": 4,
+    "rpc": 5, "cli": 5,
+    "main.c": 6,
 }
 # The generator is a program apart: it sees base only, and nobody sees it.
 APART = {"plugin": {"base"}}

@@ -5,7 +5,7 @@
  * cr_assert family; each test is a process of its own as there. The last line counts as Criterion's
  * does. cr_expect ends the test like cr_assert.
  *
- * Include it from one file of a program: it brings main.
+ * It brings main; what several files of a program have of it is weak, so that one remains.
  */
 #ifndef HOLDFAST_TESTS_CRITERION_STAND_IN_H
 #define HOLDFAST_TESTS_CRITERION_STAND_IN_H
@@ -45,8 +45,8 @@ struct criterion_stand_in_suite {
     struct criterion_stand_in_suite *next;
 };
 
-static struct criterion_stand_in_test *criterion_stand_in_tests;
-static struct criterion_stand_in_suite *criterion_stand_in_suites;
+__attribute__((weak)) struct criterion_stand_in_test *criterion_stand_in_tests;
+__attribute__((weak)) struct criterion_stand_in_suite *criterion_stand_in_suites;
 
 #define Test(suite_, name_, ...)                                                                   \
     static void suite_##_##name_##_run(void);                                                      \
@@ -107,7 +107,7 @@ static struct criterion_stand_in_suite *criterion_stand_in_suites;
 #define cr_skip_test(...) (cr_log_info("" __VA_ARGS__), exit(0))
 #define cr_skip cr_skip_test
 
-static void criterion_stand_in_run(const struct criterion_stand_in_options *suite,
+static inline void criterion_stand_in_run(const struct criterion_stand_in_options *suite,
                                    const struct criterion_stand_in_test *test)
 {
     const struct criterion_stand_in_options *own = &test->options;
@@ -126,7 +126,7 @@ static void criterion_stand_in_run(const struct criterion_stand_in_options *suit
     exit(0);
 }
 
-static bool criterion_stand_in_passes(const struct criterion_stand_in_test *test)
+static inline bool criterion_stand_in_passes(const struct criterion_stand_in_test *test)
 {
     const struct criterion_stand_in_suite *suite = criterion_stand_in_suites;
     int status = 0;
@@ -145,7 +145,7 @@ static bool criterion_stand_in_passes(const struct criterion_stand_in_test *test
     return WIFEXITED(status) && WEXITSTATUS(status) == test->options.exit_code;
 }
 
-int main(void)
+__attribute__((weak)) int main(void)
 {
     int passed = 0;
     int failed = 0;
