@@ -48,7 +48,10 @@ struct stub_channel {
 MUST_CHECK bool channel_begin(struct stub_channel *channel, const struct stub_method *method,
                               const struct stub_call_options *options, struct client_link *link);
 
-/* Takes it off the list and gives up the call; the reference goes with channel_unref. */
+/*
+ * Takes it off the list and gives up the call, and with it the metadata that Core has lent; the
+ * reference goes with channel_unref.
+ */
 void channel_end(struct stub_channel *channel, struct client_link *link);
 void channel_unref(struct stub_channel *channel);
 

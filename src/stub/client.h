@@ -37,7 +37,10 @@ struct stub_channel_options {
 struct stub_channel *stub_channel_create(const char *target,
                                          const struct stub_channel_options *options);
 
-/* Cancels what still runs, waits until every callback has returned, frees. Not from a callback. */
+/*
+ * Cancels what still runs, waits until every callback has returned and every stream has been closed,
+ * frees. Not from a callback.
+ */
 void stub_channel_destroy(struct stub_channel *channel);
 
 /* Zeroed options, or NULL, give the defaults. */

@@ -6,8 +6,9 @@
  *   receive  one RECV_MESSAGE; the next is posted when the application has taken this one
  *   send     one SEND_MESSAGE or SEND_CLOSE of a streaming client
  *
- * `pending` counts those inside Core. The application's struct is freed by stub_stream_close once it
- * is 0, which the end of the call brings about by itself.
+ * `pending` counts those inside Core; the end of the call brings it to 0 by itself, and then
+ * stub_stream_close frees everything. Until then the stream holds a reference to its channel, since
+ * reading on may start a batch even when all that was under way is done.
  */
 #include "stub/channel.h"
 
@@ -45,13 +46,9 @@ struct stub_stream {
 /* With the lock held; unlocks. After it the stream may be gone. */
 static void tag_done(struct stub_stream *stream)
 {
-    struct stub_channel *channel = stream->channel;
-    bool last = --stream->pending == 0;
-
+    stream->pending--;
     pthread_cond_broadcast(&stream->changed);
     pthread_mutex_unlock(&stream->lock);
-    if (last)
-        channel_unref(channel);
 }
 
 static void status_run(struct client_tag *tag, bool ok)
@@ -102,7 +99,7 @@ static bool post(struct stub_stream *stream, const grpc_op *ops, size_t count,
     stream->pending++;
     if (grpc_call_start_batch(stream->link.core, ops, count, tag, NULL) == GRPC_CALL_OK)
         return true;
-    stream->pending--; /* never the last: the status is posted first */
+    stream->pending--;
     return false;
 }
 
@@ -163,7 +160,6 @@ static void begin(struct stub_stream *stream, const struct stub_call_options *op
     if (!post_status(stream)) {
         stream->ended = stream->over = stream->received = true;
         pthread_mutex_unlock(&stream->lock);
-        channel_unref(stream->channel);
         return;
     }
     if (post_open(stream, options, request))
@@ -356,9 +352,12 @@ int stub_stream_close(struct stub_stream *stream, struct stub_status *ret_status
         while (stream->pending > 0)
             pthread_cond_wait(&stream->changed, &stream->lock);
         pthread_mutex_unlock(&stream->lock);
-        channel_end(stream->channel, &stream->link);
     }
     code = final_status(stream, ret_status);
+    if (stream->begun) {
+        channel_end(stream->channel, &stream->link);
+        channel_unref(stream->channel);
+    }
     if (stream->received && stream->payload)
         grpc_byte_buffer_destroy(stream->payload);
     status_source_done(&stream->source);

@@ -175,9 +175,9 @@ static void unary_run(struct client_tag *tag, bool ok)
     struct stub_channel *channel = unary->channel;
 
     (void)ok; /* with RECV_STATUS in the batch it is always true; the status tells */
-    channel_end(channel, &unary->link);
     if (unary->deliver) {
         deliver(unary);
+        channel_end(channel, &unary->link);
         unary_give_back(unary);
         channel_unref(channel);
         return;
@@ -243,6 +243,8 @@ int stub_unary(struct stub_channel *channel, const struct stub_method *method,
         pthread_mutex_unlock(&unary->lock);
     }
     code = collect(unary, ret_reply, ret_status);
+    if (started)
+        channel_end(channel, &unary->link);
     unary_give_back(unary);
     if (started)
         channel_unref(channel);
