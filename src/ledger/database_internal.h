@@ -1,0 +1,173 @@
+/*
+ * What the files of this folder use to talk to Postgres: statements prepared on first use,
+ * parameters and results in binary format, transactions on the blocking connection.
+ *
+ * Each statement is a constant with a name of its own; casts say the parameters' types:
+ *
+ *     static const struct statement quota_find = {
+ *         "quota_find", "SELECT committed, debt FROM quota WHERE tenant_id = $1::bigint"};
+ *
+ *     struct sql_params params;
+ *     PGresult *result;
+ *
+ *     sql_params_begin(&params, arena);
+ *     sql_add_i64(&params, tenant_id);
+ *     status = database_run(db, &quota_find, &params, &result);
+ *     if (status != STATUS_OK)
+ *         return status;
+ *     for (struct sql_row row = sql_rows(result, arena); sql_next(&row);) {
+ *         committed = sql_i64(&row);            columns in the order of the SELECT list
+ *         debt = sql_i64(&row);
+ *     }
+ *     status = sql_done(&row)                   CORRUPT if any column was not what was asked for
+ */
+#ifndef HOLDFAST_LEDGER_DATABASE_INTERNAL_H
+#define HOLDFAST_LEDGER_DATABASE_INTERNAL_H
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "base/slice.h"
+#include "base/status.h"
+#include "ledger/database.h"
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* --- statements and parameters ------------------------------------------------------------------ */
+
+/* Lives for ever; two statements never share a name. */
+struct statement {
+    const char *name;
+    const char *text;
+};
+
+enum { SQL_PARAMS_MAX = 32 };
+
+/*
+ * Memory comes from the arena. When that is exhausted `bad` is set and running the statement answers
+ * STATUS_EXHAUSTED.
+ */
+struct sql_params {
+    struct arena *arena;
+    bool bad;
+    int count;
+    const char *values[SQL_PARAMS_MAX];
+    int lengths[SQL_PARAMS_MAX];
+    int formats[SQL_PARAMS_MAX];
+};
+
+void sql_params_begin(struct sql_params *params, struct arena *arena);
+
+void sql_add_null(struct sql_params *params);
+void sql_add_i64(struct sql_params *params, int64_t value);     /* $n::bigint */
+void sql_add_bool(struct sql_params *params, bool value);       /* $n::boolean */
+void sql_add_text(struct sql_params *params, struct slice text); /* $n::text; also ::bytea */
+void sql_add_time_ms(struct sql_params *params, int64_t ms);    /* $n::timestamptz */
+void sql_add_i64s(struct sql_params *params, const int64_t *values, size_t count); /* bigint[] */
+
+/*
+ * An array element by element: begin, then exactly `count` elements, in one go (no other sql_add_ in
+ * between). Types: bigint[], text[], boolean[].
+ */
+enum sql_type { SQL_BIGINT, SQL_TEXT, SQL_BOOLEAN };
+
+struct sql_array {
+    struct sql_params *params;
+    size_t left;
+    size_t room;
+    char *end; /* NULL when bad */
+};
+
+/* text_bytes: of all texts together; 0 for other types. */
+struct sql_array sql_array_begin(struct sql_params *params, enum sql_type type, size_t count,
+                                 size_t text_bytes);
+void sql_array_i64(struct sql_array *array, int64_t value);
+void sql_array_bool(struct sql_array *array, bool value);
+void sql_array_text(struct sql_array *array, struct slice text);
+void sql_array_null(struct sql_array *array);
+
+/* --- results ------------------------------------------------------------------------------------- */
+
+struct sql_row {
+    PGresult *result;
+    struct arena *arena; /* texts and arrays are copied here */
+    int row;             /* -1 before the first */
+    int column;          /* the next to be read */
+    bool bad;
+};
+
+/* Takes the result over: sql_done clears it. */
+struct sql_row sql_rows(PGresult *result, struct arena *arena);
+size_t sql_count(const struct sql_row *row);
+
+/* On to the next row; false after the last one or when bad. All columns must have been read. */
+MUST_CHECK bool sql_next(struct sql_row *row);
+
+/* STATUS_OK, or CORRUPT (EXHAUSTED: the arena) if something was not as expected. Clears the result. */
+MUST_CHECK enum status sql_done(struct sql_row *row);
+
+bool sql_is_null(const struct sql_row *row); /* of the next column, which is not consumed */
+void sql_skip(struct sql_row *row);
+int64_t sql_i64(struct sql_row *row);        /* bigint, integer, smallint */
+int64_t sql_i64_or(struct sql_row *row, int64_t if_null);
+bool sql_bool(struct sql_row *row);
+char sql_char(struct sql_row *row);          /* type "char" */
+struct slice sql_text(struct sql_row *row);  /* text, bytea */
+int64_t sql_time_ms(struct sql_row *row);    /* timestamptz, rounded down */
+/* bigint[] of one dimension; *ret NULL when it is empty. */
+size_t sql_i64s(struct sql_row *row, int64_t **ret);
+
+/* --- the blocking connection ---------------------------------------------------------------------- */
+
+/* Outside a transaction: connects if need be. Inside one that failed: UNAVAILABLE. */
+MUST_CHECK enum status database_begin(struct database *db);
+
+/* UNKNOWN: the connection broke after COMMIT was sent. Any other failure: certainly not committed. */
+MUST_CHECK enum status database_commit(struct database *db);
+
+/* Harmless outside a transaction. */
+void database_rollback(struct database *db);
+
+/*
+ * Runs one statement, prepared if it is new on this connection; params NULL: none. Outside a
+ * transaction it is one by itself (connects if need be; a connection that breaks makes UNKNOWN).
+ * ret_result NULL: rows are of no interest. After a failure inside a transaction roll back.
+ */
+MUST_CHECK enum status database_run(struct database *db, const struct statement *statement,
+                                    struct sql_params *params, PGresult **ret_result);
+
+/* As database_run; *ret_rows: how many rows were inserted, updated or deleted. */
+MUST_CHECK enum status database_run_counted(struct database *db, const struct statement *statement,
+                                            struct sql_params *params, size_t *ret_rows);
+
+/* clock_timestamp(), told to the estimate as well. */
+MUST_CHECK enum status database_clock(struct database *db, int64_t *ret_now_ms);
+
+/*
+ * BEGIN, body, COMMIT. The body's failure rolls back and is returned; STATUS_CONFLICT of anything
+ * runs it all again, at most TRANSACT_TRIES times. The body must leave nothing behind that a second
+ * run would trip over.
+ */
+enum { TRANSACT_TRIES = 5 };
+MUST_CHECK enum status database_transact(struct database *db,
+                                         enum status (*body)(struct database *db, void *user),
+                                         void *user);
+
+/* For answers that a database must not give: sets the error text, returns STATUS_CORRUPT. */
+MUST_CHECK enum status database_corrupt(struct database *db, const char *what);
+
+/* --- shared with the committer's connections -------------------------------------------------------- */
+
+/* What a failed result (or NULL: the connection is gone) means, the COMMIT apart. */
+enum status sql_status(const PGresult *result);
+
+/* The settings of a session and the test of what durability rests on, as one query each. */
+extern const char *const session_settings; /* printf: statement_timeout_ms, lock_timeout_ms */
+extern const char *const session_check;
+
+/* Looks at the answer to session_check. REFUSED: error says why. */
+MUST_CHECK enum status session_verify(const PGresult *result, char *error, size_t error_bytes);
+
+#endif

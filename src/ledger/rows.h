@@ -1,0 +1,142 @@
+/*
+ * Rows of the root and the record, read under their locks and written back: what committer, grants,
+ * reap and admin share. Each operation exists in two halves, a statement with its parameters and the
+ * reading of its result, so that the committer can send many at once; below them are the blocking
+ * forms, which run inside the caller's transaction.
+ *
+ * Order of locks (README.md): limit_, quota, old_lease, keys of jobs, tenant.
+ */
+#ifndef HOLDFAST_LEDGER_ROWS_H
+#define HOLDFAST_LEDGER_ROWS_H
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "base/slice.h"
+#include "base/status.h"
+#include "ledger/database_internal.h"
+#include "quota/hold.h"
+#include "quota/period.h"
+#include "quota/settle.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* One quota row by its key. */
+struct rows_ref {
+    int64_t tenant_id;
+    struct quota_ref ref;
+};
+
+int rows_ref_compare(struct rows_ref a, struct rows_ref b);
+
+/* Sorts and removes duplicates; returns how many are left. */
+size_t rows_refs_sort(struct rows_ref *refs, size_t count);
+
+/* One job whose facts are wanted. */
+struct rows_job {
+    int64_t tenant_id;
+    struct slice job_id;
+    struct settle_facts facts; /* out */
+};
+
+int rows_job_compare(const struct rows_job *a, const struct rows_job *b);
+
+/* --- blocking, inside a transaction of the caller ------------------------------------------------- */
+
+/*
+ * Makes quota rows that are missing; *ret_missing (may be NULL): how many refs still have none, since
+ * their limit is gone. A transaction of its own: call it before database_begin. A new period of a
+ * limit that starts anew makes a PERIOD_STARTED event. The period's kind is the limit's;
+ * period_start_ms must be a start of that kind.
+ */
+MUST_CHECK enum status rows_make(struct database *db, struct arena *arena,
+                                 const struct rows_ref *refs, size_t count, size_t *ret_missing);
+
+/*
+ * Locks the quota rows that exist among refs (sorted by rows_refs_sort) and their old leases, then
+ * reads the clock and the epochs. Fills quotas, leases, now_ms and the empty list of events of the
+ * book; arena and late_window_ms are the caller's.
+ */
+MUST_CHECK enum status rows_lock(struct database *db, struct settle_book *book,
+                                 const struct rows_ref *refs, size_t count);
+
+/* Ledger, fences and newest expired hold of each job (sorted by rows_job_compare, no duplicates). */
+MUST_CHECK enum status rows_facts(struct database *db, struct arena *arena, struct rows_job *jobs,
+                                  size_t count);
+
+/* Writes what is dirty: quotas, old leases; then the events, for which it locks the tenants. */
+MUST_CHECK enum status rows_write(struct database *db, struct settle_book *book);
+
+/* Old leases begun or closed. */
+MUST_CHECK enum status rows_leases_insert(struct database *db, struct arena *arena,
+                                          const struct settle_lease *leases, size_t count);
+MUST_CHECK enum status rows_leases_delete(struct database *db, struct arena *arena,
+                                          const struct settle_lease *leases, size_t count);
+
+/* --- halves ------------------------------------------------------------------------------------------ */
+
+/*
+ * The columns of struct settle_quota, in the order in which rows_quota_read takes them, for SELECTs of
+ * others: "SELECT " ROWS_QUOTA_COLUMNS " FROM " ROWS_QUOTA_TABLES " WHERE q.tenant_id = ...". The
+ * tables are quota q and limit_ l. epoch is not among them and stays 0.
+ */
+#define ROWS_QUOTA_COLUMNS                                                                         \
+    "q.tenant_id, q.limit_id, q.period_start_ms, q.period_end_ms, l.name, l.scope, l.meter,"       \
+    " l.period_kind, q.soft_amount, q.limit_amount, q.cap_amount, q.unlimited, q.committed,"       \
+    " q.debt, q.pg_held, q.leased, q.lease_id, q.granted, q.returned, q.spent,"                    \
+    " q.lease_deadline_ms, q.lease_target, q.recall, q.reaped_to_ms, q.ledger_seq, q.level,"       \
+    " q.state"
+#define ROWS_QUOTA_TABLES "quota q JOIN limit_ l USING (tenant_id, limit_id)"
+
+/* Reads one row's columns, starting at the next; more columns may follow. */
+void rows_quota_read(struct sql_row *row, struct settle_quota *ret);
+
+extern const struct statement rows_quota_lock;
+void rows_quota_lock_params(struct sql_params *params, const struct rows_ref *refs, size_t count);
+MUST_CHECK enum status rows_quota_lock_read(PGresult *result, struct settle_book *book);
+
+extern const struct statement rows_lease_lock; /* same parameters */
+MUST_CHECK enum status rows_lease_lock_read(PGresult *result, struct settle_book *book);
+
+extern const struct statement rows_clock; /* no parameters */
+MUST_CHECK enum status rows_clock_read(PGresult *result, int64_t *ret_now_ms);
+
+extern const struct statement rows_epochs; /* of the tenants of refs */
+void rows_epochs_params(struct sql_params *params, const struct rows_ref *refs, size_t count);
+MUST_CHECK enum status rows_epochs_read(PGresult *result, struct settle_book *book);
+
+extern const struct statement rows_ledger_find, rows_fence_find, rows_expired_find;
+void rows_jobs_params(struct sql_params *params, const struct rows_job *jobs, size_t count);
+MUST_CHECK enum status rows_ledger_find_read(PGresult *result, struct arena *arena,
+                                             struct rows_job *jobs, size_t count);
+MUST_CHECK enum status rows_fence_find_read(PGresult *result, struct arena *arena,
+                                            struct rows_job *jobs, size_t count);
+MUST_CHECK enum status rows_expired_find_read(PGresult *result, struct arena *arena,
+                                              struct rows_job *jobs, size_t count);
+
+/* Of the dirty rows; *ret_count 0: there are none, do not send. */
+extern const struct statement rows_quota_update, rows_lease_update;
+void rows_quota_update_params(struct sql_params *params, const struct settle_book *book,
+                              size_t *ret_count);
+void rows_lease_update_params(struct sql_params *params, const struct settle_book *book,
+                              size_t *ret_count);
+
+/* First the lock, then the insert, as two statements: the second must see what the first waited for. */
+extern const struct statement rows_event_lock, rows_event_insert;
+size_t rows_event_tenants(const struct settle_book *book, int64_t *tenants, size_t tenants_max);
+void rows_event_lock_params(struct sql_params *params, const int64_t *tenants, size_t count);
+void rows_event_insert_params(struct sql_params *params, const struct settle_book *book,
+                              size_t *ret_count);
+
+/*
+ * Ledger entries and fences of items that made one (made_record, made_fence), in the order given,
+ * which must be by (tenant, job). *ret_count: rows to be inserted; fewer inserted means that another
+ * transaction was faster: roll back and begin again.
+ */
+extern const struct statement rows_ledger_insert, rows_fence_insert;
+void rows_ledger_insert_params(struct sql_params *params, struct settle_item *const *items,
+                               size_t count, size_t *ret_count);
+void rows_fence_insert_params(struct sql_params *params, struct settle_item *const *items,
+                              size_t count, int64_t now_ms, int64_t keep_ms, size_t *ret_count);
+
+#endif
