@@ -16,10 +16,11 @@
 #define PRINTF_LIKE(format_at, args_at) __attribute__((format(printf, format_at, args_at)))
 
 /* Prints "CHECK failed" with file:line, function and expression on stderr, then aborts. */
-_Noreturn void check_failed(const char *file, int line, const char *function,
-                            const char *expression);
-_Noreturn void check_failed_message(const char *file, int line, const char *function,
-                                    const char *expression, const char *format, ...)
+void check_failed(const char *file, int line, const char *function, const char *expression)
+    __attribute__((noreturn));
+void check_failed_message(const char *file, int line, const char *function,
+                          const char *expression, const char *format, ...)
+    __attribute__((noreturn))
     PRINTF_LIKE(5, 6);
 
 #define CHECK(cond)                                                                                \
