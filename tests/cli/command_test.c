@@ -54,7 +54,7 @@ Test(command, reserve_tells_what_is_held)
 
     cr_assert_eq(run->code, CLI_OK, "%s", run->err);
     assert_says(run->out, "ALLOW job job-1 attempt 1.1 holds tokens=60 until 2027-");
-    assert_says(run->out, "60.0s left");
+    assert_says(run->out, "1m00s left");
     assert_says(run->out, "tokens-ever");
     assert_says(run->out, "reservation_id token:job-1");
     run = RUN(command_reserve, server, "-t", "demo", "-j", "job-1", "tokens=60", "-l", "5s");

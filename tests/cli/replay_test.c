@@ -103,7 +103,7 @@ Test(replay, repeats_calls_while_the_server_is_away)
     const struct run *run;
     json_t *sheet;
 
-    /* The first calls go to AdminService and GetUsage, of which only CreateTenant can fail. */
+    RUN(command_replay, server, path, "--tenant", "away", "--rows", "1");
     stand_in_fail(stand_in, 100, STUB_UNAVAILABLE, "REDIS_UNAVAILABLE");
     run = RUN(command_replay, server, path, "--json", "--tenant", "away", "-c", "200");
     sheet = run_last_line(run);
