@@ -60,13 +60,22 @@ int64_t lease_raise(struct settle_quota *quota, int64_t needed, int64_t deadline
 void lease_return(struct settle_quota *quota, int64_t lease_id, int64_t returned)
 {
     int64_t total = amount_min(returned, quota->granted - quota->spent);
+    bool recall;
 
-    if (lease_id == 0 || lease_id != quota->lease_id || total <= quota->returned)
+    if (lease_id == 0 || lease_id != quota->lease_id)
         return;
-    quota->leased -= total - quota->returned;
-    quota->returned = total;
-    CHECK(quota->leased >= lent(quota));
-    quota->dirty = true;
+    if (total > quota->returned) {
+        quota->leased -= total - quota->returned;
+        quota->returned = total;
+        CHECK(quota->leased >= lent(quota));
+        quota->dirty = true;
+    }
+    /* Over the cap, what holds give back later must not be lent out again either. */
+    recall = lent(quota) > 0 && settle_room(quota) < 0;
+    if (recall != quota->recall) {
+        quota->recall = recall;
+        quota->dirty = true;
+    }
 }
 
 bool lease_close(struct settle_quota *quota, struct settle_lease *lease, int64_t now_ms)

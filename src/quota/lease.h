@@ -37,8 +37,10 @@ void lease_begin(struct settle_quota *quota, struct settle_lease *ret_old);
 int64_t lease_raise(struct settle_quota *quota, int64_t needed, int64_t deadline_ms);
 
 /*
- * Redis gave capacity back: its cumulative counter. Clamped to granted - spent; leased falls. Nothing
- * happens if lease_id is not the current lease: an old one ends by its deadline.
+ * Redis gave capacity back: its cumulative counter. Clamped to granted - spent; leased falls. Sets
+ * recall to whether more is to be taken back: yes while the quota is over its cap and still has
+ * something lent, because what its holds give back later must be recalled too. Nothing happens if
+ * lease_id is not the current lease: an old one ends by its deadline.
  */
 void lease_return(struct settle_quota *quota, int64_t lease_id, int64_t returned);
 

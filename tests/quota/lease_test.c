@@ -140,6 +140,23 @@ Test(lease, returns_are_cumulative_and_clamped)
     cr_assert_eq(quota.leased, 0);
 }
 
+Test(lease, recall_goes_on_while_the_quota_is_over_its_cap_and_holds_are_out)
+{
+    lease_raise(&quota, 40, 0);
+    quota.debt = 80;
+    quota.recall = true;
+    lease_return(&quota, quota.lease_id + 1, 40);
+    cr_assert(quota.recall, "another lease acknowledges nothing");
+    lease_return(&quota, quota.lease_id, 5);
+    cr_assert(quota.recall, "35 are held: they come back later");
+    lease_return(&quota, quota.lease_id, 10);
+    cr_assert_not(quota.recall, "room for all: 80 + 30 of 110");
+    quota.recall = true;
+    quota.debt = 200;
+    lease_return(&quota, quota.lease_id, 40);
+    cr_assert_not(quota.recall, "nothing is lent any more");
+}
+
 Test(lease, old_one_closes_after_its_deadline_and_moves_reaped_to)
 {
     lease_raise(&quota, 40, 500);
