@@ -70,6 +70,7 @@ struct op_error {
     enum failure failure;
     bool effect_unknown;
     const char *text;        /* a sentence for people, says what to do; arena or static */
+    const struct settle_record *record; /* COMMITTED: what was recorded, if known; else NULL */
     size_t fields_count;
     struct op_field fields[OP_FIELDS_MAX];
 };
@@ -132,7 +133,8 @@ struct op_reserve {
     /* in */
     struct slice scope, job_id;
     size_t meters_count;
-    const struct hold_meter *meters; /* as asked, in the caller's order */
+    const struct hold_meter *meters; /* sorted by meter: one order for one identity */
+    const size_t *amounts_index;     /* meters[i] is the request's amounts[amounts_index[i]] */
     int64_t ttl_ms;
     bool deferrable;
     int mode;                  /* RESERVE_MODE_NORMAL */

@@ -22,9 +22,9 @@
 #include <stdint.h>
 
 enum {
-    HOLD_METERS_MAX = 16,
+    HOLD_METERS_MAX = 32,
     HOLD_QUOTAS_MAX = 32,
-    HOLD_TEXT_MAX = 4096,
+    HOLD_TEXT_MAX = 6144,
     NAME_BYTES_MAX = 64,   /* tenant, meter, limit, one scope segment: [a-z0-9._-] */
     SCOPE_BYTES_MAX = 259, /* four segments */
     JOB_ID_BYTES_MAX = 255,

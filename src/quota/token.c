@@ -141,3 +141,21 @@ enum token_verdict token_verify(struct token_seal *seal, struct arena *arena, st
     *ret_token = token;
     return TOKEN_GENUINE;
 }
+
+bool token_tenant(struct arena *arena, struct slice text, struct slice *ret_tenant)
+{
+    uint8_t raw[TOKEN_RAW_MAX];
+    struct bytes_reader reader;
+    struct slice body, tenant;
+    char *copy;
+
+    if (!token_seal_peek(text, raw, &body))
+        return false;
+    reader = bytes_reader_on(body);
+    tenant = bytes_read_string(&reader, NAME_BYTES_MAX);
+    if (reader.bad || tenant.len == 0)
+        return false;
+    copy = arena_strndup(arena, tenant.data, tenant.len);
+    *ret_tenant = slice_of(copy, tenant.len);
+    return copy != NULL;
+}

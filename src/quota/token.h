@@ -50,4 +50,10 @@ MUST_CHECK enum token_verdict token_verify(struct token_seal *seal, struct arena
                                            struct slice tenant, struct slice text,
                                            struct token *ret_token);
 
+/*
+ * The tenant that a reservation id names, before anything in it is verified: only good for choosing
+ * the tenant to verify with. False: not even the shape of one. *ret_tenant is in the arena.
+ */
+MUST_CHECK bool token_tenant(struct arena *arena, struct slice text, struct slice *ret_tenant);
+
 #endif

@@ -105,6 +105,24 @@ size_t token_seal_close(struct token_seal *seal, struct slice tenant, struct sli
     return PREFIX_LEN + base64url_encode(raw, signed_size + HMAC_TAG_BYTES, out + PREFIX_LEN);
 }
 
+/* The bytes of a text of the right shape; at least one of them is the body's. */
+static bool decode(struct slice text, uint8_t raw[TOKEN_RAW_MAX], size_t *ret_size)
+{
+    return slice_starts_with(text, SLICE(TOKEN_PREFIX)) &&
+           base64url_decode(slice_skip(text, PREFIX_LEN), raw, TOKEN_RAW_MAX, ret_size) &&
+           *ret_size > HEADER_BYTES + HMAC_TAG_BYTES && raw[0] == VERSION;
+}
+
+bool token_seal_peek(struct slice text, uint8_t raw[TOKEN_RAW_MAX], struct slice *ret_body)
+{
+    size_t size;
+
+    if (!decode(text, raw, &size))
+        return false;
+    *ret_body = slice_of(raw + HEADER_BYTES, size - HEADER_BYTES - HMAC_TAG_BYTES);
+    return true;
+}
+
 bool token_seal_open(struct token_seal *seal, struct slice tenant, struct slice text,
                      uint8_t raw[TOKEN_RAW_MAX], struct slice *ret_body)
 {
@@ -113,10 +131,7 @@ bool token_seal_open(struct token_seal *seal, struct slice tenant, struct slice 
     size_t signed_size;
     size_t size;
 
-    if (!slice_starts_with(text, SLICE(TOKEN_PREFIX)) ||
-        !base64url_decode(slice_skip(text, PREFIX_LEN), raw, TOKEN_RAW_MAX, &size))
-        return false;
-    if (size <= HEADER_BYTES + HMAC_TAG_BYTES || raw[0] != VERSION)
+    if (!decode(text, raw, &size))
         return false;
     key = token_keys_find(seal->keys, raw[1]);
     if (!key)

@@ -93,7 +93,7 @@ Test(hold, malformed_text_is_refused)
 
 Test(hold, text_past_the_bound_is_not_made)
 {
-    char name[NAME_BYTES_MAX + 1], scope[SCOPE_BYTES_MAX];
+    char name[NAME_BYTES_MAX], scope[HOLD_TEXT_MAX];
     struct hold_meter meters[HOLD_METERS_MAX];
     struct hold_quota quotas[HOLD_QUOTAS_MAX];
     struct hold hold = {.meters_count = HOLD_METERS_MAX, .meters = meters,
@@ -109,10 +109,10 @@ Test(hold, text_past_the_bound_is_not_made)
     cr_assert(hold_parse(&arena, slice_from_cstr(hold_text(&arena, &hold)), &again));
     cr_assert_eq(again->quotas_count, HOLD_QUOTAS_MAX);
     for (int i = 0; i < HOLD_QUOTAS_MAX; i++)
-        quotas[i] = (struct hold_quota){15, {INT64_MAX, INT64_MAX}, INT64_MAX, INT64_MAX};
+        quotas[i] = (struct hold_quota){31, {INT64_MAX, INT64_MAX}, INT64_MAX, AMOUNT_MAX};
     hold.scope = slice_of(scope, SCOPE_BYTES_MAX);
-    for (int i = 0; i < HOLD_METERS_MAX; i++)
-        meters[i].meter.len = NAME_BYTES_MAX + 1;
+    cr_assert_not_null(hold_text(&arena, &hold), "every lawful hold fits");
+    hold.scope = slice_of(scope, HOLD_TEXT_MAX);
     cr_assert_null(hold_text(&arena, &hold));
 }
 

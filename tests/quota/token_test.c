@@ -233,6 +233,18 @@ Test(token, one_byte_more_in_the_body_is_refused)
                      TOKEN_FORGED);
 }
 
+Test(token, tenant_can_be_read_before_anything_is_verified)
+{
+    char *text = token_issue(seal, &arena, &issued);
+    struct slice tenant;
+
+    cr_assert(token_tenant(&arena, slice_from_cstr(text), &tenant));
+    cr_assert(slice_equal_cstr(tenant, "acme"));
+    cr_assert_not(token_tenant(&arena, SLICE(""), &tenant));
+    cr_assert_not(token_tenant(&arena, SLICE("hf1.AQE"), &tenant));
+    cr_assert_not(token_tenant(&arena, slice_of(text + 1, strlen(text) - 1), &tenant));
+}
+
 Test(token, arena_without_room_is_told_apart_from_forgery)
 {
     char *text = token_issue(seal, &arena, &issued);
