@@ -105,7 +105,7 @@ size_t sql_count(const struct sql_row *row);
 /* On to the next row; false after the last one or when bad. All columns must have been read. */
 MUST_CHECK bool sql_next(struct sql_row *row);
 
-/* STATUS_OK, or CORRUPT (EXHAUSTED: the arena) if something was not as expected. Clears the result. */
+/* STATUS_OK, or CORRUPT: something was not as expected (or the arena is full). Clears the result. */
 MUST_CHECK enum status sql_done(struct sql_row *row);
 
 bool sql_is_null(const struct sql_row *row); /* of the next column, which is not consumed */
@@ -157,17 +157,5 @@ MUST_CHECK enum status database_transact(struct database *db,
 
 /* For answers that a database must not give: sets the error text, returns STATUS_CORRUPT. */
 MUST_CHECK enum status database_corrupt(struct database *db, const char *what);
-
-/* --- shared with the committer's connections -------------------------------------------------------- */
-
-/* What a failed result (or NULL: the connection is gone) means, the COMMIT apart. */
-enum status sql_status(const PGresult *result);
-
-/* The settings of a session and the test of what durability rests on, as one query each. */
-extern const char *const session_settings; /* printf: statement_timeout_ms, lock_timeout_ms */
-extern const char *const session_check;
-
-/* Looks at the answer to session_check. REFUSED: error says why. */
-MUST_CHECK enum status session_verify(const PGresult *result, char *error, size_t error_bytes);
 
 #endif

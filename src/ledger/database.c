@@ -1,0 +1,347 @@
+#include "ledger/database_internal.h"
+
+#include "ledger/migrations.h"
+#include "ledger/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PREPARED_MAX = 128, RECONNECT_MS = 100, CONNECT_TIMEOUT_MS = 2000, ANSWER_TIMEOUT_MS = 5000 };
+
+struct database {
+    struct database_options options;
+    char *conninfo;
+    PGconn *conn;
+    bool in_transaction;
+    int warnings;
+    int64_t connect_not_before_us;
+    enum status connect_status; /* of the last attempt */
+    size_t prepared_count;
+    const struct statement *prepared[PREPARED_MAX];
+    char error[SESSION_ERROR_MAX];
+};
+
+struct database *database_create(const struct database_options *options)
+{
+    struct database *db = calloc(1, sizeof(*db));
+
+    CHECK(db);
+    db->options = *options;
+    db->conninfo = strdup(options->conninfo);
+    CHECK(db->conninfo);
+    db->options.conninfo = db->conninfo;
+    if (db->options.connect_timeout_ms <= 0)
+        db->options.connect_timeout_ms = CONNECT_TIMEOUT_MS;
+    if (db->options.statement_timeout_ms <= 0)
+        db->options.statement_timeout_ms = ANSWER_TIMEOUT_MS;
+    return db;
+}
+
+static void disconnect(struct database *db)
+{
+    if (db->conn)
+        PQfinish(db->conn);
+    db->conn = NULL;
+    db->in_transaction = false;
+    db->prepared_count = 0;
+}
+
+void database_destroy(struct database *db)
+{
+    if (!db)
+        return;
+    disconnect(db);
+    free(db->conninfo);
+    free(db);
+}
+
+const char *database_error(const struct database *db)
+{
+    return db->error;
+}
+
+enum status database_corrupt(struct database *db, const char *what)
+{
+    snprintf(db->error, sizeof(db->error), "unexpected answer: %s", what);
+    return STATUS_CORRUPT;
+}
+
+static enum status connect_now(struct database *db)
+{
+    const struct session_options session = {
+        .conninfo = db->conninfo,
+        .connect_timeout_ms = db->options.connect_timeout_ms,
+        .statement_timeout_ms = db->options.statement_timeout_ms,
+        .clock = db->options.clock,
+    };
+
+    if (db->conn && PQstatus(db->conn) == CONNECTION_OK)
+        return STATUS_OK;
+    disconnect(db);
+    if (clock_mono_us(db->options.clock) < db->connect_not_before_us)
+        return db->connect_status;
+    db->connect_status = session_open(&session, &db->conn, db->error);
+    db->connect_not_before_us = clock_mono_us(db->options.clock) + RECONNECT_MS * 1000;
+    if (db->connect_status == STATUS_OK)
+        session_count_warnings(db->conn, &db->warnings);
+    return db->connect_status;
+}
+
+/*
+ * Waits for the answer of one query, of which the first result counts. Whatever else comes is
+ * dropped. NULL: the connection is gone; it was closed.
+ */
+static PGresult *answer(struct database *db)
+{
+    int64_t deadline_us =
+        clock_mono_us(db->options.clock) +
+        ((int64_t)db->options.statement_timeout_ms + ANSWER_TIMEOUT_MS) * 1000;
+    PGresult *first = NULL;
+    PGresult *result;
+    bool timeout;
+
+    while ((result = session_result(db->conn, db->options.clock, deadline_us, &timeout))) {
+        if (!first || PQresultStatus(result) == PGRES_FATAL_ERROR) {
+            PQclear(first);
+            first = result;
+        } else {
+            PQclear(result);
+        }
+    }
+    if (timeout) {
+        snprintf(db->error, sizeof(db->error), "no answer in time");
+        PQclear(first);
+        first = NULL;
+    } else if (first && session_status(first) != STATUS_OK) {
+        session_copy_error(db->error, PQresultErrorMessage(first));
+    } else if (!first) {
+        session_copy_error(db->error, PQerrorMessage(db->conn));
+    }
+    if (!first || PQstatus(db->conn) != CONNECTION_OK) {
+        bool in_transaction = db->in_transaction;
+
+        disconnect(db);
+        /* So that the rest of a failed transaction does not run outside of one. */
+        db->in_transaction = in_transaction;
+    }
+    return first;
+}
+
+/* A command without parameters. */
+static enum status command(struct database *db, const char *text)
+{
+    enum status status;
+    PGresult *result;
+
+    if (!PQsendQuery(db->conn, text)) {
+        session_copy_error(db->error, PQerrorMessage(db->conn));
+        return STATUS_UNAVAILABLE;
+    }
+    result = answer(db);
+    status = session_status(result);
+    PQclear(result);
+    return status;
+}
+
+enum status database_begin(struct database *db)
+{
+    enum status status;
+
+    CHECK(!db->in_transaction);
+    status = connect_now(db);
+    if (status != STATUS_OK)
+        return status;
+    status = command(db, "BEGIN");
+    db->in_transaction = status == STATUS_OK;
+    return status;
+}
+
+enum status database_commit(struct database *db)
+{
+    enum status status;
+    PGresult *result;
+
+    CHECK(db->in_transaction);
+    db->in_transaction = false;
+    if (!db->conn)
+        return STATUS_UNAVAILABLE;
+    db->warnings = 0;
+    if (!PQsendQuery(db->conn, "COMMIT")) {
+        session_copy_error(db->error, PQerrorMessage(db->conn));
+        disconnect(db);
+        return STATUS_UNKNOWN;
+    }
+    result = answer(db);
+    if (!result)
+        return STATUS_UNKNOWN;
+    status = session_status(result);
+    /* A session that was ended from outside may have committed before it said so. */
+    if (status == STATUS_UNAVAILABLE)
+        status = STATUS_UNKNOWN;
+    if (status == STATUS_OK && strcmp(PQcmdStatus(result), "COMMIT") != 0) {
+        snprintf(db->error, sizeof(db->error), "the transaction was rolled back");
+        status = STATUS_UNAVAILABLE;
+    } else if (status == STATUS_OK && db->warnings > 0) {
+        snprintf(db->error, sizeof(db->error), "the commit was confirmed with a warning");
+        status = STATUS_UNKNOWN;
+    }
+    PQclear(result);
+    return status;
+}
+
+void database_rollback(struct database *db)
+{
+    if (!db->in_transaction)
+        return;
+    db->in_transaction = false;
+    if (db->conn) {
+        char error[SESSION_ERROR_MAX];
+
+        memcpy(error, db->error, sizeof(error));
+        if (command(db, "ROLLBACK") != STATUS_OK)
+            disconnect(db);
+        memcpy(db->error, error, sizeof(error));
+        db->in_transaction = false;
+    }
+}
+
+static enum status prepare(struct database *db, const struct statement *statement)
+{
+    enum status status;
+    PGresult *result;
+
+    for (size_t i = 0; i < db->prepared_count; i++)
+        if (db->prepared[i] == statement)
+            return STATUS_OK;
+    CHECK(db->prepared_count < PREPARED_MAX);
+    if (!PQsendPrepare(db->conn, statement->name, statement->text, 0, NULL)) {
+        session_copy_error(db->error, PQerrorMessage(db->conn));
+        return STATUS_UNAVAILABLE;
+    }
+    result = answer(db);
+    status = session_status(result);
+    PQclear(result);
+    if (status == STATUS_OK)
+        db->prepared[db->prepared_count++] = statement;
+    return status;
+}
+
+enum status database_run(struct database *db, const struct statement *statement,
+                         struct sql_params *params, PGresult **ret_result)
+{
+    struct sql_params none = {0};
+    enum status status = STATUS_OK;
+    PGresult *result;
+
+    if (ret_result)
+        *ret_result = NULL;
+    params = params ? params : &none;
+    if (params->bad) {
+        snprintf(db->error, sizeof(db->error), "no memory left for %s", statement->name);
+        return STATUS_EXHAUSTED;
+    }
+    if (!db->in_transaction)
+        status = connect_now(db);
+    else if (!db->conn)
+        status = STATUS_UNAVAILABLE;
+    if (status == STATUS_OK)
+        status = prepare(db, statement);
+    if (status != STATUS_OK)
+        return status;
+    if (!PQsendQueryPrepared(db->conn, statement->name, params->count, params->values,
+                             params->lengths, params->formats, 1)) {
+        session_copy_error(db->error, PQerrorMessage(db->conn));
+        return STATUS_UNAVAILABLE;
+    }
+    result = answer(db);
+    if (!result)
+        return db->in_transaction ? STATUS_UNAVAILABLE : STATUS_UNKNOWN;
+    status = session_status(result);
+    if (status == STATUS_OK && ret_result)
+        *ret_result = result;
+    else
+        PQclear(result);
+    return status;
+}
+
+enum status database_run_counted(struct database *db, const struct statement *statement,
+                                 struct sql_params *params, size_t *ret_rows)
+{
+    PGresult *result;
+    enum status status = database_run(db, statement, params, &result);
+
+    *ret_rows = 0;
+    if (status != STATUS_OK)
+        return status;
+    *ret_rows = (size_t)strtoull(PQcmdTuples(result), NULL, 10);
+    PQclear(result);
+    return STATUS_OK;
+}
+
+static const struct statement clock_statement = {"clock", "SELECT clock_timestamp()"};
+
+enum status database_clock(struct database *db, int64_t *ret_now_ms)
+{
+    int64_t before_us = clock_mono_us(db->options.clock);
+    PGresult *result;
+    struct sql_row row;
+    enum status status = database_run(db, &clock_statement, NULL, &result);
+
+    if (status != STATUS_OK)
+        return status;
+    row = sql_rows(result, NULL);
+    if (!sql_next(&row))
+        row.bad = true;
+    else
+        *ret_now_ms = sql_time_ms(&row);
+    status = sql_done(&row);
+    if (status != STATUS_OK)
+        return database_corrupt(db, "clock");
+    if (db->options.estimate)
+        estimate_observe(db->options.estimate, *ret_now_ms, before_us,
+                         clock_mono_us(db->options.clock));
+    return STATUS_OK;
+}
+
+enum status database_ping(struct database *db)
+{
+    int64_t now_ms;
+    enum status status = database_clock(db, &now_ms);
+
+    /* The clock changes nothing, so that it is all the same whether it ran. */
+    return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
+}
+
+enum status database_transact(struct database *db,
+                              enum status (*body)(struct database *db, void *user), void *user)
+{
+    enum status status = STATUS_CONFLICT;
+
+    for (int i = 0; i < TRANSACT_TRIES && status == STATUS_CONFLICT; i++) {
+        status = database_begin(db);
+        if (status != STATUS_OK)
+            return status;
+        status = body(db, user);
+        if (status == STATUS_OK)
+            status = database_commit(db);
+        else
+            database_rollback(db);
+    }
+    return status;
+}
+
+enum status database_migrate(struct database *db, char *error, size_t error_bytes)
+{
+    enum status status;
+
+    CHECK(!db->in_transaction);
+    status = connect_now(db);
+    if (status == STATUS_OK)
+        status = database_migrate_connection(db->conn, db->options.clock, db->error);
+    if (status != STATUS_OK && error_bytes > 0)
+        snprintf(error, error_bytes, "%s", db->error);
+    /* Prepared statements may refer to what has changed. */
+    disconnect(db);
+    return status;
+}

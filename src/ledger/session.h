@@ -1,0 +1,66 @@
+/*
+ * Opening a connection to Postgres the way every user of this folder does: with a time limit, with
+ * the session's settings made and with proof of what durability rests on.
+ *
+ * Any thread, one at a time per connection.
+ */
+#ifndef HOLDFAST_LEDGER_SESSION_H
+#define HOLDFAST_LEDGER_SESSION_H
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/status.h"
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SESSION_ERROR_MAX = 256 };
+
+struct session_options {
+    const char *conninfo;
+    int connect_timeout_ms;
+    int statement_timeout_ms; /* locks are waited for half as long */
+    const struct clock *clock;
+};
+
+/*
+ * Waits for the connection at most connect_timeout_ms, and for the queries that make and test its
+ * settings at most statement_timeout_ms each. UNAVAILABLE: try later; REFUSED: this database must
+ * not be used. error says why.
+ */
+MUST_CHECK enum status session_open(const struct session_options *options, PGconn **ret_conn,
+                                    char error[SESSION_ERROR_MAX]);
+
+/* True if the text can be parsed; error says why not. */
+MUST_CHECK bool session_conninfo_valid(const char *conninfo, char error[SESSION_ERROR_MAX]);
+
+/*
+ * Waits until the socket is readable (and writable, if wanted) or deadline_us of clock_mono_us has
+ * passed: false.
+ */
+MUST_CHECK bool session_wait(PGconn *conn, bool want_write, const struct clock *clock,
+                             int64_t deadline_us);
+
+/*
+ * The next result of what was sent, as PQgetResult, or NULL when there is no more. *ret_timeout:
+ * nothing came until deadline_us; the connection is of no use any more.
+ */
+PGresult *session_result(PGconn *conn, const struct clock *clock, int64_t deadline_us,
+                         bool *ret_timeout);
+
+/* What a failed result means; NULL: the connection is gone. OK for results that did not fail. */
+enum status session_status(const PGresult *result);
+
+/*
+ * Counts warnings from here on into *count. One that comes with COMMIT says that the transaction may
+ * be less durable than was asked for (a wait for the synchronous standby was cut short): the outcome
+ * is then unknown.
+ */
+void session_count_warnings(PGconn *conn, int *count);
+
+/* Copies a message of libpq, which ends in a newline. */
+void session_copy_error(char error[SESSION_ERROR_MAX], const char *message);
+
+#endif
