@@ -13,7 +13,11 @@
  *                       (LOADING, MISCONF, OOM, READONLY, BUSY ...): it did not happen
  *   STATUS_UNKNOWN      sent, no answer within timeout_ms or the connection broke: it may have
  *                       happened; the connection is closed and opened anew by the next use
- *   STATUS_CORRUPT      an answer that the parser does not know: likewise
+ *   STATUS_CORRUPT      an answer that makes no sense, or an error inside the script: likewise it may
+ *                       have happened; counter_last_error says what Redis said
+ *   STATUS_INVALID      the script found an argument out of range; nothing happened
+ *   STATUS_EXHAUSTED    the call's arena is full; nothing was sent
+ * (An arena too small for the answer gives STATUS_UNKNOWN.)
  *
  * The keys are those of protocol.md 3.3 (README.md here), the rules of each script stand at the head
  * of its file in lua/. A script is sent by its SHA-1; where Redis does not know it the call is
@@ -38,13 +42,22 @@
 
 struct counter;
 
+/* Bounds on one call; more is a bug. */
+enum {
+    COUNTER_ITEMS_MAX = 256, /* of a reserve; a worker sends at most 64 */
+    COUNTER_LIST_MAX = 2048, /* jobs, totals, versions, refs */
+};
+
 struct counter_options {
-    const char *address; /* "unix:/path" or "host:port" */
+    /* "unix:/path" or "host:port"; a name instead of a number is resolved at each connect, waiting */
+    const char *address;
     int connect_timeout_ms;
     int timeout_ms;      /* from sending to the last answer: 50 for workers, more for the others */
 };
 
+/* Connects with the first call. Aborts on an address that is neither of the two forms. */
 struct counter *counter_create(const struct counter_options *options);
+/* No call is outstanding; accepts NULL. */
 void counter_destroy(struct counter *counter);
 
 /* --- the guard ------------------------------------------------------------------------------- */
@@ -80,12 +93,17 @@ enum counter_kind {
 struct counter_call {
     enum counter_kind kind;
     struct shard_view view;
-    struct arena *arena; /* answers are allocated here */
-    struct counter_call *next; /* private */
+    struct arena *arena; /* answers are allocated here; only init and observe do without */
+    /* private */
+    struct counter_call *next;
+    void *scratch;
+    uint64_t end;        /* of its bytes in all that was ever written to the connection */
+    int64_t deadline_us; /* of the answer */
     /* out */
     enum status status;
     enum counter_guard guard;
     struct counter_observed observed; /* set when the guard says LOST, and by observe and init */
+    struct slice below_zero; /* a key whose H would have become negative, else empty: a bug, logged */
 };
 
 /* --- running --------------------------------------------------------------------------------- */

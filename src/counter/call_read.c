@@ -1,0 +1,26 @@
+#include "counter/kind.h"
+
+#include <inttypes.h>
+
+bool write_read(struct request *request, struct counter_call *call)
+{
+    struct counter_read *read = container_of(call, struct counter_read, call);
+
+    CHECK(read->refs_count <= COUNTER_LIST_MAX);
+    request_key(request, "c:%" PRId64, read->tenant_id);
+    request_guard(request, &call->view);
+    for (size_t i = 0; i < read->refs_count; i++) {
+        request_quota_key(request, read->tenant_id, read->refs[i]);
+        request_ref(request, read->refs[i]);
+    }
+    return true;
+}
+
+void read_read(struct reply *reply, struct counter_call *call)
+{
+    struct counter_read *read = container_of(call, struct counter_read, call);
+
+    read->states = reply_array(reply, read->refs_count, sizeof(*read->states));
+    for (size_t i = 0; i < read->refs_count && !reply->bad; i++)
+        reply_quota(reply, &read->states[i]);
+}

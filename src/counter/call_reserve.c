@@ -1,0 +1,277 @@
+/*
+ * reserve: items are sorted into groups (a tenant at one config version), keeping their order; a
+ * group names each of its quotas once, and items refer to them by index. The plan made for writing
+ * is needed again for reading, so it stays in the call's arena.
+ */
+#include "base/hash.h"
+#include "counter/final.h"
+#include "counter/kind.h"
+
+struct group {
+    int64_t tenant_id;
+    int64_t config_version;
+    size_t items_first, items_count; /* in plan->order */
+    size_t keys_first, keys_count;   /* in plan->keys */
+};
+
+struct plan_of_items {
+    struct group *groups;
+    size_t groups_count;
+    size_t *group_of;           /* per item */
+    size_t *order;              /* items, group by group */
+    struct quota_ref *keys;     /* distinct quotas, group by group */
+    size_t keys_count;
+    size_t *first_use;          /* per item: where its quotas begin in key_of */
+    uint32_t *key_of;           /* per use: index among the group's keys, from 0 */
+    uint32_t *table;            /* hash of (group, ref): 1 + index in keys, 0 empty */
+    size_t table_mask;
+    struct counter_quota *states; /* per key, read from the reply */
+};
+
+static bool allocate(struct plan_of_items *plan, struct arena *arena, size_t items, size_t uses)
+{
+    size_t table = 16;
+
+    while (table < 2 * uses)
+        table *= 2;
+    plan->table_mask = table - 1;
+    plan->groups = arena_array(arena, items, sizeof(*plan->groups));
+    plan->group_of = arena_array(arena, items, sizeof(*plan->group_of));
+    plan->order = arena_array(arena, items, sizeof(*plan->order));
+    plan->keys = arena_array(arena, uses, sizeof(*plan->keys));
+    plan->first_use = arena_array(arena, items, sizeof(*plan->first_use));
+    plan->key_of = arena_array(arena, uses, sizeof(*plan->key_of));
+    plan->table = arena_array(arena, table, sizeof(*plan->table));
+    return plan->groups && plan->group_of && plan->order && plan->keys && plan->first_use &&
+           plan->key_of && plan->table;
+}
+
+static size_t find_group(struct plan_of_items *plan, const struct counter_reserve_item *item)
+{
+    for (size_t g = 0; g < plan->groups_count; g++)
+        if (plan->groups[g].tenant_id == item->tenant_id &&
+            plan->groups[g].config_version == item->config_version)
+            return g;
+    plan->groups[plan->groups_count].tenant_id = item->tenant_id;
+    plan->groups[plan->groups_count].config_version = item->config_version;
+    return plan->groups_count++;
+}
+
+static void sort_into_groups(struct plan_of_items *plan, const struct counter_reserve *reserve)
+{
+    size_t first = 0;
+
+    for (size_t i = 0; i < reserve->items_count; i++) {
+        plan->group_of[i] = find_group(plan, &reserve->items[i]);
+        plan->groups[plan->group_of[i]].items_count++;
+    }
+    for (size_t g = 0; g < plan->groups_count; g++) {
+        plan->groups[g].items_first = first;
+        first += plan->groups[g].items_count;
+        plan->groups[g].items_count = 0;
+    }
+    for (size_t i = 0; i < reserve->items_count; i++) {
+        struct group *group = &plan->groups[plan->group_of[i]];
+
+        plan->order[group->items_first + group->items_count++] = i;
+    }
+}
+
+static bool same_ref(struct quota_ref a, struct quota_ref b)
+{
+    return a.limit_id == b.limit_id && a.period_start_ms == b.period_start_ms;
+}
+
+/* Index among the group's keys; groups are done one after the other. */
+static uint32_t intern_key(struct plan_of_items *plan, struct group *group, struct quota_ref ref)
+{
+    const int64_t name[3] = {group->tenant_id, ref.limit_id, ref.period_start_ms};
+    size_t at = (size_t)hash_bytes(name, sizeof(name)) & plan->table_mask;
+
+    for (; plan->table[at]; at = (at + 1) & plan->table_mask) {
+        size_t index = plan->table[at] - 1;
+
+        if (index >= group->keys_first && same_ref(plan->keys[index], ref))
+            return (uint32_t)(index - group->keys_first);
+    }
+    plan->keys[plan->keys_count] = ref;
+    plan->table[at] = (uint32_t)++plan->keys_count;
+    return (uint32_t)group->keys_count++;
+}
+
+static void find_keys(struct plan_of_items *plan, const struct counter_reserve *reserve)
+{
+    size_t use = 0;
+
+    for (size_t g = 0; g < plan->groups_count; g++) {
+        struct group *group = &plan->groups[g];
+
+        group->keys_first = plan->keys_count;
+        for (size_t o = 0; o < group->items_count; o++) {
+            size_t i = plan->order[group->items_first + o];
+            const struct counter_reserve_item *item = &reserve->items[i];
+
+            plan->first_use[i] = use;
+            for (size_t q = 0; q < item->quotas_count; q++)
+                plan->key_of[use++] = intern_key(plan, group, item->quotas[q].quota);
+        }
+    }
+}
+
+static struct plan_of_items *make_plan(const struct counter_reserve *reserve)
+{
+    struct arena *arena = reserve->call.arena;
+    struct plan_of_items *plan = arena_zalloc(arena, sizeof(*plan));
+    size_t uses = 0;
+
+    for (size_t i = 0; i < reserve->items_count; i++) {
+        CHECK(reserve->items[i].quotas_count <= HOLD_QUOTAS_MAX);
+        uses += reserve->items[i].quotas_count;
+    }
+    if (!plan || !allocate(plan, arena, reserve->items_count, uses))
+        return NULL;
+    sort_into_groups(plan, reserve);
+    find_keys(plan, reserve);
+    return plan;
+}
+
+static void write_keys(struct request *request, const struct plan_of_items *plan,
+                       const struct group *group, int64_t now_ms)
+{
+    request_key(request, "c:%" PRId64, group->tenant_id);
+    request_key(request, "h:%" PRId64, group->tenant_id);
+    request_key(request, "x:%" PRId64, group->tenant_id);
+    for (int64_t back = 0; back < 3; back++)
+        request_final_key(request, group->tenant_id, now_ms, back);
+    for (size_t k = 0; k < group->keys_count; k++)
+        request_quota_key(request, group->tenant_id, plan->keys[group->keys_first + k]);
+}
+
+static void write_item(struct request *request, const struct counter_reserve_item *item,
+                       const uint32_t *key_of)
+{
+    int64_t count = (int64_t)item->quotas_count;
+
+    request_text(request, item->identity);
+    request_int(request, item->deadline_ms);
+    request_int(request, item->deferrable ? -count : count);
+    for (size_t q = 0; q < item->quotas_count; q++) {
+        request_count(request, key_of[q] + 1);
+        request_count(request, item->quotas[q].meter);
+        request_int(request, item->quotas[q].units);
+        if (item->deferrable)
+            request_int(request, item->softs[q]);
+    }
+}
+
+static void write_group(struct request *request, const struct plan_of_items *plan,
+                        const struct group *group, const struct counter_reserve *reserve)
+{
+    const size_t *order = plan->order + group->items_first;
+    struct attempt version = {reserve->call.view.epoch, group->config_version};
+
+    request_int(request, group->tenant_id);
+    request_attempt(request, version);
+    request_count(request, group->keys_count);
+    request_count(request, group->items_count);
+    for (size_t k = 0; k < group->keys_count; k++)
+        request_ref(request, plan->keys[group->keys_first + k]);
+    for (size_t o = 0; o < group->items_count; o++)
+        request_text(request, reserve->items[order[o]].job_id);
+    for (size_t o = 0; o < group->items_count; o++)
+        write_item(request, &reserve->items[order[o]],
+                   plan->key_of + plan->first_use[order[o]]);
+}
+
+bool write_reserve(struct request *request, struct counter_call *call)
+{
+    struct counter_reserve *reserve = container_of(call, struct counter_reserve, call);
+    struct plan_of_items *plan = call->scratch;
+
+    CHECK(reserve->items_count > 0 && reserve->items_count <= COUNTER_ITEMS_MAX);
+    if (!plan)
+        call->scratch = plan = make_plan(reserve);
+    if (!plan)
+        return false;
+    request_key(request, "x");
+    request_guard(request, &call->view);
+    request_int(request, reserve->now_ms);
+    request_count(request, plan->groups_count);
+    for (size_t g = 0; g < plan->groups_count; g++) {
+        write_keys(request, plan, &plan->groups[g], reserve->now_ms);
+        write_group(request, plan, &plan->groups[g], reserve);
+    }
+    return true;
+}
+
+/* The attempt stands in front of the entry. */
+static void read_attempt(struct reply *reply, struct counter_reserve_item *item)
+{
+    struct slice rest = item->entry;
+    struct slice epoch = {0};
+    struct slice seq = {0};
+
+    if (!slice_cut(&rest, ':', &epoch) || !slice_cut(&rest, ':', &seq) ||
+        !slice_to_i64(epoch, &item->attempt.epoch) || !slice_to_i64(seq, &item->attempt.seq))
+        reply->bad = true;
+}
+
+static void read_item(struct reply *reply, struct counter_reserve_item *item, bool has_due)
+{
+    item->answer = (enum counter_reserved)reply_code(reply, RESERVED_STALE);
+    item->tenant_has_due = has_due;
+    item->entry = slice_of(NULL, 0);
+    item->attempt = (struct attempt){0};
+    item->states = NULL;
+    item->shortfalls = NULL;
+    switch (item->answer) {
+    case RESERVED_ADMITTED:
+        item->entry = reply_text(reply);
+        read_attempt(reply, item);
+        break;
+    case RESERVED_KNOWN:
+    case RESERVED_DUE:
+        item->entry = reply_text(reply);
+        break;
+    case RESERVED_SHORT:
+        item->shortfalls = reply_array(reply, item->quotas_count, sizeof(*item->shortfalls));
+        for (size_t q = 0; q < item->quotas_count && !reply->bad; q++)
+            item->shortfalls[q] = reply_code(reply, 2 * SHORT_SOFT - 1);
+        break;
+    case RESERVED_FINAL:
+    case RESERVED_STALE:
+        break;
+    }
+}
+
+static void give_states(struct reply *reply, const struct plan_of_items *plan,
+                        const struct group *group, size_t index, struct counter_reserve_item *item)
+{
+    const uint32_t *key_of = plan->key_of + plan->first_use[index];
+
+    if (item->answer != RESERVED_ADMITTED && item->answer != RESERVED_SHORT)
+        return;
+    item->states = reply_array(reply, item->quotas_count, sizeof(*item->states));
+    for (size_t q = 0; q < item->quotas_count && !reply->bad; q++)
+        item->states[q] = plan->states[group->keys_first + key_of[q]];
+}
+
+void read_reserve(struct reply *reply, struct counter_call *call)
+{
+    struct counter_reserve *reserve = container_of(call, struct counter_reserve, call);
+    struct plan_of_items *plan = call->scratch;
+
+    plan->states = reply_array(reply, plan->keys_count, sizeof(*plan->states));
+    for (size_t g = 0; g < plan->groups_count && !reply->bad; g++) {
+        const struct group *group = &plan->groups[g];
+        const size_t *order = plan->order + group->items_first;
+        bool has_due = reply_code(reply, 1);
+
+        for (size_t o = 0; o < group->items_count && !reply->bad; o++)
+            read_item(reply, &reserve->items[order[o]], has_due);
+        for (size_t k = 0; k < group->keys_count && !reply->bad; k++)
+            reply_quota(reply, &plan->states[group->keys_first + k]);
+        for (size_t o = 0; o < group->items_count && !reply->bad; o++)
+            give_states(reply, plan, group, order[o], &reserve->items[order[o]]);
+    }
+}

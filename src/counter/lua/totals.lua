@@ -1,0 +1,54 @@
+-- What a quota row's totals do to a key. G, B, S and D only rise, so duplicates and reordering
+-- cannot hurt; C is replaced only by a larger Cv; H never comes from the database.
+--
+-- totals(at)    the eight arguments from ARGV[at]: "limit:period" L G B S D C Cv
+-- raise(t, q)   G B S D by max if the lease is the key's own; C and Cv whatever the lease is
+-- fill(t, name, was)  0 TAKEN | 1 VANISHED | 2 OLDER; was: the lease in c's entry, or false
+--               creates a key that this lease never filled, resets one of an earlier lease
+
+-- luacheck: push ignore 211
+-- luacheck: read globals amount load create dirty
+local function totals(at)
+    return {field = ARGV[at], L = amount(ARGV[at + 1]), G = amount(ARGV[at + 2]),
+        B = amount(ARGV[at + 3]), S = amount(ARGV[at + 4]), D = amount(ARGV[at + 5]),
+        C = amount(ARGV[at + 6]), Cv = amount(ARGV[at + 7])}
+end
+
+local function raise(t, q)
+    if q.L == t.L then
+        for _, field in ipairs({'G', 'B', 'S', 'D'}) do
+            if t[field] > q[field] then
+                q[field] = t[field]
+            end
+        end
+    end
+    if t.Cv > q.Cv then
+        q.C, q.Cv = t.C, t.Cv
+    end
+end
+
+local function fill(t, name, was)
+    local q = load(name)
+    local newest = q and q.L or was and was + 0 or -1
+    if was and was + 0 > newest then
+        newest = was + 0
+    end
+    if newest > t.L then
+        return 2
+    end
+    if newest == t.L and not (q and q.L == t.L) then
+        return 1
+    end
+    if newest < t.L then
+        local before = q
+        q = create(name)
+        q.L = t.L
+        if before then
+            q.C, q.Cv = before.C, before.Cv
+        end
+    end
+    raise(t, q)
+    dirty(name)
+    return 0
+end
+-- luacheck: pop

@@ -1,0 +1,62 @@
+/*
+ * What Redis answered, read element by element. The only place that looks into hiredis' replies.
+ *
+ * A cursor over the flat array that every script returns. An element of another type than asked for
+ * turns the cursor bad, and so does the end; a bad cursor gives 0 and empty texts, so a reader asks
+ * once, at the end. Texts are copied into the arena. One thread.
+ */
+#ifndef HOLDFAST_COUNTER_REPLY_H
+#define HOLDFAST_COUNTER_REPLY_H
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "base/slice.h"
+#include "counter/counter.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct redisReply;
+
+struct reply {
+    const struct redisReply *root;
+    size_t at;
+    struct arena *arena;
+    bool bad;
+    bool no_memory; /* of the arena */
+};
+
+enum reply_head {
+    REPLY_ANSWER,      /* the script's own answer follows */
+    REPLY_OBSERVED,    /* call->guard and call->observed are set; nothing follows */
+    REPLY_NO_SCRIPT,   /* Redis does not know the script; nothing ran */
+    REPLY_FAILED,      /* call->status says how */
+};
+
+/* Reads what all scripts have in common; may set status, guard and observed of the call. */
+enum reply_head reply_open(struct reply *reply, const struct redisReply *root,
+                           struct counter_call *call);
+
+/* An integer, or a text that is a decimal number. */
+int64_t reply_int(struct reply *reply);
+
+/* A number from 0 to max. */
+int reply_code(struct reply *reply, int max);
+
+/* nil: the empty slice. */
+struct slice reply_text(struct reply *reply);
+
+/* Takes the next element if it is nil. */
+bool reply_nil(struct reply *reply);
+
+/* L G B S H D C Cv, or nil and the lease of the past. */
+void reply_quota(struct reply *reply, struct counter_quota *quota);
+
+/* Elements that are left. */
+size_t reply_left(const struct reply *reply);
+
+/* count * size zeroed bytes of the arena; NULL turns the cursor bad. */
+void *reply_array(struct reply *reply, size_t count, size_t size);
+
+#endif

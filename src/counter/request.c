@@ -1,0 +1,197 @@
+#include "counter/request.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NUMBER_CHARS_MAX = 24, KEY_CHARS_MAX = 160 };
+
+char *buffer_reserve(struct buffer *buffer, size_t size)
+{
+    if (buffer->room - buffer->len < size) {
+        size_t room = buffer->room ? buffer->room : 1024;
+
+        while (room - buffer->len < size)
+            room *= 2;
+        buffer->data = realloc(buffer->data, room);
+        CHECK_MSG(buffer->data, "out of memory: %zu bytes", room);
+        buffer->room = room;
+    }
+    return buffer->data + buffer->len;
+}
+
+void buffer_append(struct buffer *buffer, const void *data, size_t size)
+{
+    if (size == 0)
+        return;
+    memcpy(buffer_reserve(buffer, size), data, size);
+    buffer->len += size;
+}
+
+void buffer_done(struct buffer *buffer)
+{
+    free(buffer->data);
+    *buffer = (struct buffer){0};
+}
+
+void request_begin(struct request *request, int shard)
+{
+    request->shard = shard;
+    request->keys.len = 0;
+    request->args.len = 0;
+    request->tenants.len = 0;
+    request->keys_count = 0;
+    request->args_count = 0;
+    request_key(request, "a");
+}
+
+void request_done(struct request *request)
+{
+    buffer_done(&request->keys);
+    buffer_done(&request->args);
+    buffer_done(&request->tenants);
+}
+
+/* Digits of value, right-aligned in chars; returns their start. */
+static char *digits_of(int64_t value, char chars[NUMBER_CHARS_MAX])
+{
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    char *at = chars + NUMBER_CHARS_MAX;
+
+    do {
+        *--at = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest);
+    if (value < 0)
+        *--at = '-';
+    return at;
+}
+
+static void append_bulk(struct buffer *buffer, struct slice text)
+{
+    char chars[NUMBER_CHARS_MAX];
+    char *digits = digits_of((int64_t)text.len, chars);
+    size_t digits_len = (size_t)(chars + NUMBER_CHARS_MAX - digits);
+    char *at = buffer_reserve(buffer, text.len + digits_len + 5);
+
+    *at++ = '$';
+    memcpy(at, digits, digits_len);
+    at += digits_len;
+    *at++ = '\r';
+    *at++ = '\n';
+    if (text.len)
+        memcpy(at, text.data, text.len);
+    at += text.len;
+    *at++ = '\r';
+    *at = '\n';
+    buffer->len += text.len + digits_len + 5;
+}
+
+void request_key(struct request *request, const char *format, ...)
+{
+    char key[KEY_CHARS_MAX];
+    int head = snprintf(key, sizeof(key), "q:{s%d}:", request->shard);
+    va_list args;
+    int rest;
+
+    va_start(args, format);
+    rest = vsnprintf(key + head, sizeof(key) - (size_t)head, format, args);
+    va_end(args);
+    CHECK(rest >= 0 && head + rest < KEY_CHARS_MAX);
+    append_bulk(&request->keys, slice_of(key, (size_t)(head + rest)));
+    request->keys_count++;
+}
+
+void request_quota_key(struct request *request, int64_t tenant_id, struct quota_ref ref)
+{
+    request_key(request, "t:%" PRId64 ":%" PRId64 ":%" PRId64, tenant_id, ref.limit_id,
+                ref.period_start_ms);
+}
+
+void request_text(struct request *request, struct slice text)
+{
+    append_bulk(&request->args, text);
+    request->args_count++;
+}
+
+void request_int(struct request *request, int64_t value)
+{
+    char chars[NUMBER_CHARS_MAX];
+    char *digits = digits_of(value, chars);
+
+    request_text(request, slice_of(digits, (size_t)(chars + NUMBER_CHARS_MAX - digits)));
+}
+
+void request_count(struct request *request, size_t count)
+{
+    request_int(request, (int64_t)count);
+}
+
+static void request_pair(struct request *request, int64_t a, char separator, int64_t b)
+{
+    char text[2 * NUMBER_CHARS_MAX];
+    int len = snprintf(text, sizeof(text), "%" PRId64 "%c%" PRId64, a, separator, b);
+
+    request_text(request, slice_of(text, (size_t)len));
+}
+
+void request_ref(struct request *request, struct quota_ref ref)
+{
+    request_pair(request, ref.limit_id, ':', ref.period_start_ms);
+}
+
+void request_attempt(struct request *request, struct attempt attempt)
+{
+    request_pair(request, attempt.epoch, '.', attempt.seq);
+}
+
+void request_guard(struct request *request, const struct shard_view *view)
+{
+    request_text(request, slice_from_cstr(view->replid));
+    request_int(request, view->epoch);
+    request_text(request, slice_from_cstr(view->nonce));
+}
+
+size_t request_tenants_count(const struct request *request)
+{
+    return request->tenants.len / sizeof(int64_t);
+}
+
+int64_t request_tenant_at(const struct request *request, size_t index)
+{
+    int64_t tenant_id;
+
+    memcpy(&tenant_id, request->tenants.data + (index - 1) * sizeof(tenant_id), sizeof(tenant_id));
+    return tenant_id;
+}
+
+/* From the newest on: callers come tenant by tenant. */
+size_t request_tenant(struct request *request, int64_t tenant_id)
+{
+    size_t count = request_tenants_count(request);
+
+    for (size_t index = count; index > 0; index--)
+        if (request_tenant_at(request, index) == tenant_id)
+            return index;
+    buffer_append(&request->tenants, &tenant_id, sizeof(tenant_id));
+    return count + 1;
+}
+
+void request_finish(const struct request *request, const char *command, struct slice script,
+                    struct buffer *out)
+{
+    char head[NUMBER_CHARS_MAX];
+    char chars[NUMBER_CHARS_MAX];
+    char *digits = digits_of((int64_t)request->keys_count, chars);
+    int len = snprintf(head, sizeof(head), "*%zu\r\n",
+                       3 + request->keys_count + request->args_count);
+
+    buffer_append(out, head, (size_t)len);
+    append_bulk(out, slice_from_cstr(command));
+    append_bulk(out, script);
+    append_bulk(out, slice_of(digits, (size_t)(chars + NUMBER_CHARS_MAX - digits)));
+    buffer_append(out, request->keys.data, request->keys.len);
+    buffer_append(out, request->args.data, request->args.len);
+}

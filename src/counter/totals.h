@@ -1,0 +1,20 @@
+/*
+ * Totals of quota rows as arguments and in answers; fill, recall, settle and reap share this.
+ */
+#ifndef HOLDFAST_COUNTER_TOTALS_H
+#define HOLDFAST_COUNTER_TOTALS_H
+
+#include "counter/counter.h"
+#include "counter/reply.h"
+#include "counter/request.h"
+
+/* "limit:period" L G B S D C Cv */
+void write_totals(struct request *request, const struct counter_totals *totals);
+
+/* Per totals: what became of it, and the quota after the script. */
+void read_totals(struct reply *reply, struct counter_totals *totals, size_t count);
+
+/* Count of keys whose H would have become negative, and these; the first is kept in the call. */
+void read_below_zero(struct reply *reply, struct counter_call *call);
+
+#endif

@@ -1,0 +1,396 @@
+#include "tests/counter/fixture.h"
+
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct fixture f;
+
+static void set_up(void)
+{
+    fixture_set_up(&f);
+}
+
+static void tear_down(void)
+{
+    fixture_tear_down(&f);
+}
+
+TestSuite(call_reserve, .init = set_up, .fini = tear_down);
+
+static void fill(int64_t limit_id, int64_t granted)
+{
+    struct counter_totals totals = totals_of(limit_id, LEASE(1), granted);
+
+    fixture_fill(&f, &totals, 1);
+    cr_assert_eq(totals.took, TOTALS_TAKEN);
+}
+
+static void expect_text(struct slice text, const char *expected)
+{
+    cr_assert(slice_equal_cstr(text, expected), "'%.*s' is not '%s'", SLICE_ARGS(text), expected);
+}
+
+Test(call_reserve, an_admitted_hold_is_written_as_hold_h_says)
+{
+    struct counter_reserve_item item;
+
+    fill(1, 100);
+    item = fixture_admit(&f, "job-1", 30);
+    expect_text(item.entry, "3:1:1764072060000:1764072000000|team/x|1|tokens=30|0:1:0:3145729:30");
+    cr_assert_eq(item.attempt.epoch, EPOCH);
+    cr_assert_eq(item.attempt.seq, 1);
+    cr_assert_eq(item.states[0].held, 30);
+    cr_assert_eq(counter_available(&item.states[0]), 70);
+    cr_assert(slice_equal(fixture_entry(&f, "job-1"), item.entry));
+    cr_assert_eq(fixture_quota(&f, 1).held, 30);
+    cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x:7 job-1"), "1764072060000");
+    cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x 7"), "1764072060000");
+    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:a seq"), "1");
+}
+
+Test(call_reserve, all_quotas_or_none)
+{
+    struct counter_reserve_item item;
+
+    fill(1, 100);
+    fill(2, 5);
+    fill(3, 100);
+    item = item_over(&f, "job", 3, 6);
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_SHORT);
+    cr_assert_eq(item.shortfalls[0], 0);
+    cr_assert_eq(item.shortfalls[1], SHORT_UNITS);
+    cr_assert_eq(item.shortfalls[2], 0);
+    cr_assert_eq(item.states[1].granted, 5);
+    cr_assert_eq(fixture_quota(&f, 1).held, 0);
+    cr_assert_eq(fixture_entry(&f, "job").len, 0);
+    cr_assert_str_eq(fixture_cli(&f, "exists q:{s17}:x q:{s17}:x:7 q:{s17}:h:7"), "0");
+
+    item = item_over(&f, "job", 3, 5);
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_ADMITTED);
+    expect_text(item.entry, "3:1:1764072060000:1764072000000|team/x|1|tokens=5|"
+                            "0:1:0:3145729:5;0:2:0:3145729:5;0:3:0:3145729:5");
+    for (int64_t limit = 1; limit <= 3; limit++)
+        cr_assert_eq(fixture_quota(&f, limit).held, 5);
+}
+
+Test(call_reserve, the_last_unit_and_no_unit_are_admitted)
+{
+    struct counter_reserve_item item;
+
+    fill(1, 10);
+    fixture_admit(&f, "nine", 9);
+    item = item_of(&f, "two", 2);
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_SHORT);
+    cr_assert_eq(item.shortfalls[0], SHORT_UNITS);
+    fixture_admit(&f, "one", 1);
+    fixture_admit(&f, "none", 0);
+    cr_assert_eq(fixture_quota(&f, 1).held, 10);
+}
+
+Test(call_reserve, the_largest_amount_is_exact)
+{
+    struct counter_reserve_item item;
+
+    fill(1, INT64_C(9007199254740991));
+    item = fixture_admit(&f, "most", INT64_C(9007199254740990));
+    cr_assert_eq(item.states[0].held, INT64_C(9007199254740990));
+    cr_assert_eq(counter_available(&item.states[0]), 1);
+    cr_assert_eq(fixture_quota(&f, 1).held, INT64_C(9007199254740990));
+    expect_text(item.entry, "3:1:1764072060000:1764072000000|team/x|1|tokens=9007199254740990|"
+                            "0:1:0:3145729:9007199254740990");
+}
+
+Test(call_reserve, a_deadline_past_the_lease_falls_short)
+{
+    struct counter_reserve_item item;
+
+    fill(1, 10);
+    item = item_of(&f, "job", 1);
+    item.deadline_ms = LEASE_END + 1;
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_SHORT);
+    cr_assert_eq(item.shortfalls[0], SHORT_DEADLINE);
+    item.deadline_ms = LEASE_END;
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_ADMITTED);
+}
+
+Test(call_reserve, only_a_deferrable_hold_minds_the_soft_stop)
+{
+    struct counter_totals totals = totals_of(1, LEASE(1), 100);
+    struct counter_reserve_item item;
+    int64_t soft = 60;
+
+    totals.used = 40;
+    totals.used_seq = 2;
+    fixture_fill(&f, &totals, 1);
+    fixture_admit(&f, "plain", 10);
+    item = item_of(&f, "deferrable", 11);
+    item.deferrable = true;
+    item.softs = &soft;
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_SHORT);
+    cr_assert_eq(item.shortfalls[0], SHORT_SOFT);
+    item = item_of(&f, "deferrable", 10);
+    item.deferrable = true;
+    item.softs = &soft;
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_ADMITTED);
+    cr_assert_eq(item.states[0].used, 40);
+    fixture_admit(&f, "plain-2", 11);
+}
+
+Test(call_reserve, every_shortfall_is_named)
+{
+    struct counter_totals totals[] = {totals_of(1, LEASE(1), 5), totals_of(2, LEASE(2), 5)};
+    struct counter_reserve_item item;
+    int64_t softs[] = {0, 0, 0};
+
+    totals[1].lease_deadline_ms = DEADLINE - 1;
+    fixture_fill(&f, totals, 2);
+    item = item_over(&f, "job", 3, 6);
+    item.deferrable = true;
+    item.softs = softs;
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_SHORT);
+    cr_assert_eq(item.shortfalls[0], SHORT_UNITS | SHORT_SOFT);
+    cr_assert_eq(item.shortfalls[1], SHORT_UNITS | SHORT_SOFT | SHORT_DEADLINE);
+    cr_assert_eq(item.shortfalls[2], SHORT_UNFILLED);
+    cr_assert(!item.states[2].exists);
+    cr_assert_eq(item.states[2].lease_id, 0);
+}
+
+Test(call_reserve, a_key_that_is_gone_is_told_from_one_never_filled)
+{
+    struct counter_reserve_item item;
+
+    fill(1, 100);
+    fixture_cli(&f, "del q:{s17}:t:7:1:0");
+    item = item_of(&f, "job", 1);
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_SHORT);
+    cr_assert_eq(item.shortfalls[0], SHORT_VANISHED);
+    cr_assert(!item.states[0].exists);
+    cr_assert_eq(item.states[0].lease_id, LEASE(1));
+}
+
+Test(call_reserve, a_key_older_than_its_filling_counts_as_gone)
+{
+    struct counter_reserve_item item;
+
+    fill(1, 100);
+    fixture_cli(&f, "hset q:{s17}:c:7 1:0 %" PRId64, LEASE(2));
+    item = item_of(&f, "job", 1);
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.shortfalls[0], SHORT_VANISHED);
+    cr_assert_eq(item.states[0].lease_id, LEASE(2));
+}
+
+Test(call_reserve, a_lease_of_an_earlier_epoch_admits_nothing)
+{
+    struct counter_totals old = totals_of(1, (INT64_C(2) << 20) + 9, 100);
+    struct counter_reserve_item item;
+
+    fixture_fill(&f, &old, 1);
+    item = item_of(&f, "job", 1);
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_SHORT);
+    cr_assert_eq(item.shortfalls[0], SHORT_UNFILLED);
+    fixture_cli(&f, "del q:{s17}:t:7:1:0");
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.shortfalls[0], SHORT_UNFILLED);
+}
+
+Test(call_reserve, another_config_version_is_stale_before_all_else)
+{
+    struct counter_reserve_item item;
+
+    item = item_of(&f, "job", 1);
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_STALE, "no version yet");
+    fill(1, 100);
+    fixture_admit(&f, "job", 1);
+    for (int64_t off = -1; off <= 1; off += 2) {
+        item.config_version = VERSION + off;
+        fixture_reserve(&f, &item, 1);
+        cr_assert_eq(item.answer, RESERVED_STALE);
+    }
+}
+
+Test(call_reserve, a_job_with_a_live_hold_is_known)
+{
+    struct counter_reserve_item first;
+    struct counter_reserve_item again;
+
+    fill(1, 100);
+    first = fixture_admit(&f, "job", 30);
+    again = item_of(&f, "job", 99);
+    fixture_reserve(&f, &again, 1);
+    cr_assert_eq(again.answer, RESERVED_KNOWN);
+    cr_assert(slice_equal(again.entry, first.entry));
+    cr_assert_eq(fixture_quota(&f, 1).held, 30);
+}
+
+Test(call_reserve, a_hold_past_its_deadline_is_due_not_overwritten)
+{
+    struct counter_reserve_item first;
+    struct counter_reserve_item items[2];
+    struct counter_reserve reserve;
+
+    fill(1, 100);
+    first = fixture_admit(&f, "job", 30);
+    cr_assert(!first.tenant_has_due);
+    for (int64_t late = -1; late <= 0; late++) {
+        items[0] = item_of(&f, "job", 30);
+        items[0].deadline_ms = DEADLINE + 60000;
+        items[1] = item_of(&f, late ? "other" : "another", 1);
+        reserve = (struct counter_reserve){.call = fixture_call(&f, COUNTER_RESERVE),
+                                           .now_ms = DEADLINE + late,
+                                           .items_count = 2,
+                                           .items = items};
+        fixture_run(&f, &reserve.call);
+        cr_assert_eq(items[0].answer, late ? RESERVED_KNOWN : RESERVED_DUE);
+        cr_assert_eq(items[0].tenant_has_due, !late);
+        cr_assert_eq(items[1].tenant_has_due, !late);
+        cr_assert(slice_equal(items[0].entry, first.entry));
+    }
+}
+
+Test(call_reserve, a_committed_job_is_final_for_ten_minutes)
+{
+    struct counter_reserve_item item;
+    struct counter_reserve reserve;
+
+    fill(1, 100);
+    fixture_admit(&f, "job", 30);
+    fixture_settle(&f, "job", NULL, NULL, 0);
+    for (int64_t later = 0; later <= 3; later++) {
+        item = item_of(&f, "job", 1);
+        item.deadline_ms = LEASE_END;
+        reserve = (struct counter_reserve){.call = fixture_call(&f, COUNTER_RESERVE),
+                                           .now_ms = NOW + later * BUCKET_MS,
+                                           .items_count = 1,
+                                           .items = &item};
+        fixture_run(&f, &reserve.call);
+        cr_assert_eq(item.answer, later < 3 ? RESERVED_FINAL : RESERVED_ADMITTED);
+    }
+}
+
+Test(call_reserve, later_items_see_earlier_ones)
+{
+    struct counter_reserve_item items[5];
+
+    fill(1, 100);
+    items[0] = item_of(&f, "a", 60);
+    items[1] = item_of(&f, "b", 60);
+    items[2] = item_of(&f, "a", 60);
+    items[3] = item_of(&f, "c", 40);
+    items[4] = item_of(&f, "d", 1);
+    fixture_reserve(&f, items, 5);
+    cr_assert_eq(items[0].answer, RESERVED_ADMITTED);
+    cr_assert_eq(items[1].answer, RESERVED_SHORT);
+    cr_assert_eq(items[2].answer, RESERVED_KNOWN);
+    cr_assert(slice_equal(items[2].entry, items[0].entry));
+    cr_assert_eq(items[3].answer, RESERVED_ADMITTED);
+    cr_assert_eq(items[3].attempt.seq, 2);
+    cr_assert_eq(items[4].answer, RESERVED_SHORT);
+    cr_assert_eq(items[0].states[0].held, 100, "states are those after the script");
+    cr_assert_eq(fixture_quota(&f, 1).held, 100);
+}
+
+Test(call_reserve, tenants_and_versions_are_kept_apart)
+{
+    struct counter_totals other = totals_of(1, LEASE(4), 7);
+    const struct counter_version version = {8, 2};
+    struct counter_fill filling = {.call = fixture_call(&f, COUNTER_FILL),
+                                   .totals_count = 1,
+                                   .totals = &other,
+                                   .versions_count = 1,
+                                   .versions = &version};
+    struct counter_reserve_item items[5];
+
+    fill(1, 100);
+    other.tenant_id = 8;
+    fixture_run(&f, &filling.call);
+    for (size_t i = 0; i < 5; i++)
+        items[i] = item_of(&f, "same", 7);
+    items[1].tenant_id = 8;
+    items[1].config_version = 2;
+    items[2].config_version = 2;
+    items[3].tenant_id = 8;
+    items[3].config_version = 2;
+    items[3].job_id = SLICE("other");
+    items[4].job_id = SLICE("more");
+    fixture_reserve(&f, items, 5);
+    cr_assert_eq(items[0].answer, RESERVED_ADMITTED);
+    cr_assert_eq(items[1].answer, RESERVED_ADMITTED);
+    cr_assert_eq(items[2].answer, RESERVED_STALE);
+    cr_assert_eq(items[3].answer, RESERVED_SHORT);
+    cr_assert_eq(items[4].answer, RESERVED_ADMITTED);
+    cr_assert_eq(items[0].states[0].held, 14);
+    cr_assert_eq(items[1].states[0].lease_id, LEASE(4));
+    cr_assert_eq(items[1].states[0].held, 7);
+}
+
+Test(call_reserve, the_tenants_earliest_deadline_only_moves_earlier)
+{
+    struct counter_reserve_item item;
+
+    fill(1, 100);
+    fixture_admit(&f, "first", 1);
+    item = item_of(&f, "later", 1);
+    item.deadline_ms = DEADLINE + 5;
+    fixture_reserve(&f, &item, 1);
+    cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x 7"), "1764072060000");
+    item = item_of(&f, "earlier", 1);
+    item.deadline_ms = DEADLINE - 5;
+    fixture_reserve(&f, &item, 1);
+    cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x 7"), "1764072059995");
+}
+
+Test(call_reserve, sixty_four_items_in_one_call_are_exact)
+{
+    struct counter_reserve_item items[64];
+    char job[16];
+
+    fill(1, 40);
+    fill(2, 100);
+    for (int i = 0; i < 64; i++) {
+        snprintf(job, sizeof(job), "job-%d", i);
+        items[i] = item_over(&f, job, 2, 1);
+    }
+    fixture_reserve(&f, items, 64);
+    for (int i = 0; i < 64; i++)
+        cr_assert_eq(items[i].answer, i < 40 ? RESERVED_ADMITTED : RESERVED_SHORT);
+    cr_assert_eq(items[63].shortfalls[0], SHORT_UNITS);
+    cr_assert_eq(items[63].shortfalls[1], 0);
+    cr_assert_eq(fixture_quota(&f, 1).held, 40);
+    cr_assert_eq(fixture_quota(&f, 2).held, 40);
+    cr_assert_str_eq(fixture_cli(&f, "hlen q:{s17}:h:7"), "40");
+}
+
+Test(call_reserve, an_amount_out_of_range_writes_nothing)
+{
+    struct counter_reserve_item items[2];
+    struct counter_reserve reserve = {.call = fixture_call(&f, COUNTER_RESERVE),
+                                      .now_ms = NOW,
+                                      .items_count = 2,
+                                      .items = items};
+    const int64_t wrong[] = {-1, INT64_C(9007199254740993), INT64_MIN, INT64_MAX};
+
+    fill(1, 100);
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
+        items[0] = item_of(&f, "good", 1);
+        items[1] = item_of(&f, "bad", wrong[i]);
+        counter_add(f.counter, &reserve.call);
+        counter_run(f.counter);
+        cr_assert_eq(reserve.call.status, STATUS_INVALID, "%s", counter_last_error(f.counter));
+        cr_assert_eq(fixture_quota(&f, 1).held, 0);
+        cr_assert_eq(fixture_entry(&f, "good").len, 0);
+    }
+}
