@@ -239,6 +239,7 @@ static void pump(struct stub_call *call)
         batch_add_status(&batch, call);
     call->sending = true;
     stub_call_ref(call);
+    handoff_give(&call->send_tag);
     error = grpc_call_start_batch(call->core, batch.ops, batch.count, &call->send_tag, NULL);
     if (batch.has_message)
         grpc_slice_buffer_destroy(&batch.message.data.raw.slice_buffer);

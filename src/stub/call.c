@@ -243,6 +243,7 @@ void answer_post_close(struct stub_call *call)
     call->close_tag.run = close_run;
     op.data.recv_close_on_server.cancelled = &call->core_cancelled;
     stub_call_ref(call);
+    handoff_give(&call->close_tag);
     error = grpc_call_start_batch(call->core, &op, 1, &call->close_tag, NULL);
     if (error == GRPC_CALL_OK)
         return;

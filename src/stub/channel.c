@@ -62,8 +62,10 @@ static void *channel_thread(void *user)
 
         if (event.type == GRPC_QUEUE_SHUTDOWN)
             return NULL;
-        if (event.type == GRPC_OP_COMPLETE)
+        if (event.type == GRPC_OP_COMPLETE) {
+            handoff_take(tag);
             tag->run(tag, event.success != 0);
+        }
     }
 }
 

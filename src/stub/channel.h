@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "stub/client.h"
+#include "stub/handoff.h"
 
 #include <grpc/grpc.h>
 #include <pthread.h>

@@ -97,6 +97,7 @@ static bool post(struct stub_stream *stream, const grpc_op *ops, size_t count,
 {
     tag->run = run;
     stream->pending++;
+    handoff_give(tag);
     if (grpc_call_start_batch(stream->link.core, ops, count, tag, NULL) == GRPC_CALL_OK)
         return true;
     stream->pending--;

@@ -20,6 +20,7 @@ static void receive_post(struct stub_call *call)
 
     op.data.recv_message.recv_message = &call->message_payload;
     stub_call_ref(call);
+    handoff_give(&call->message_tag);
     error = grpc_call_start_batch(call->core, &op, 1, &call->message_tag, NULL);
     if (error == GRPC_CALL_OK)
         return;

@@ -40,6 +40,7 @@ void request_post(struct served_method *served)
     call = call_take(served);
     call->request_tag.run = request_run;
     atomic_fetch_add_explicit(&served->posted, 1, memory_order_relaxed);
+    handoff_give(&call->request_tag);
     error = ask_core(served, call);
     if (error == GRPC_CALL_OK)
         return;

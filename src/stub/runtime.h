@@ -18,6 +18,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "stub/call.h"
+#include "stub/handoff.h"
 #include "stub/message.h"
 #include "stub/method.h"
 #include "stub/server.h"

@@ -288,6 +288,7 @@ enum stub_next stub_server_next(struct stub_server *server, int64_t timeout_us, 
     switch (event.type) {
     case GRPC_OP_COMPLETE:
         tag = event.tag;
+        handoff_take(tag);
         tag->run(tag, event.success != 0, worker);
         return STUB_NEXT_EVENT;
     case GRPC_QUEUE_TIMEOUT:
@@ -319,6 +320,7 @@ void stub_server_drain(struct stub_server *server)
     if (atomic_exchange(&server->draining, true))
         return;
     atomic_fetch_add_explicit(&server->refs, 1, memory_order_relaxed);
+    handoff_give(&server->shutdown_tag);
     grpc_server_shutdown_and_notify(server->core, server->cq, &server->shutdown_tag);
 }
 

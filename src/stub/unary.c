@@ -111,6 +111,7 @@ static grpc_call_error start_batch(struct unary *unary, const struct stub_call_o
     ops[5].data.recv_status_on_client.status_details = &source->text;
     ops[5].data.recv_status_on_client.trailing_metadata = &source->trailing;
     unary->tag.run = unary_run;
+    handoff_give(&unary->tag);
     error = grpc_call_start_batch(unary->link.core, ops, ARRAY_COUNT(ops), &unary->tag, NULL);
     for (size_t i = 0; i < count; i++) {
         grpc_slice_unref(ops[0].data.send_initial_metadata.metadata[i].key);
