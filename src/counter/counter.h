@@ -142,6 +142,7 @@ struct counter_quota {
     int64_t held;                      /* H: of this lease */
     int64_t lease_deadline_ms;         /* D */
     int64_t used;                      /* C = committed + debt, at ledger_seq used_seq (Cv) */
+    int64_t debt;                      /* Cd: how much of C is debt */
     int64_t used_seq;
 };
 
@@ -155,7 +156,7 @@ struct counter_totals {
     int64_t tenant_id;
     struct quota_ref ref;
     int64_t lease_id, granted, returned, spent, lease_deadline_ms;
-    int64_t used, used_seq;
+    int64_t used, debt, used_seq; /* used = committed + debt */
     /* out, per totals */
     enum counter_took { TOTALS_TAKEN, TOTALS_VANISHED, TOTALS_OLDER, TOTALS_ABSENT } took;
     struct counter_quota now; /* after the script */
@@ -198,6 +199,8 @@ struct counter_reserve_item {
     struct counter_quota *states;    /* ADMITTED, SHORT: one per quota, after the script */
     int *shortfalls;                 /* SHORT: bits per quota, 0 for those that would admit */
     bool tenant_has_due;             /* some hold of the tenant is past its deadline */
+    int64_t earliest_deadline_ms;    /* SHORT: of the tenant's holds, -1 without any */
+    int64_t latest_deadline_ms;
 };
 
 struct counter_reserve {

@@ -3,8 +3,9 @@
  *
  * rpc/ allocates the op of its request (struct op_reserve ...) in the call's arena, fills the
  * in-part, sets `done`, and starts it. From then on the op belongs to op/, which moves it from thread
- * to thread by mailboxes, and calls done exactly once, on whichever thread finished it (a worker, the
- * granter, the committer's callback, a desk). done encodes and sends the reply. What an op points to
+ * to thread by mailboxes, and calls done exactly once, then release exactly once, on whichever thread
+ * finished it (a worker, the granter, the committer's callback, a desk). done encodes and sends the
+ * reply; rpc/ holds a reference of the call from start to release. What an op points to
  * must live in its arena, or be a counted reference of its own (plan).
  *
  *   worker     Reserve that Redis can answer; looks holds up for a Commit by job_id
@@ -78,8 +79,8 @@ struct op_error {
 struct op {
     struct mailbox_item mailbox;
     void (*run)(struct op *op, void *thread); /* what the thread behind the mailbox does with it */
-    void (*done)(struct op *op);
-    void (*release)(struct op *op); /* after done, when op/ needs the memory no more (settled) */
+    void (*done)(struct op *op);    /* encodes and sends the answer; frees nothing */
+    void (*release)(struct op *op); /* last of all: the memory is needed no more (a call's unref) */
     struct services *services;
     struct arena *arena;
     struct plan *plan;        /* one reference, or NULL */
@@ -89,6 +90,12 @@ struct op {
     struct op_error error;
     void *user;               /* the stub_call */
 };
+
+/* Calls done, gives the plan back, calls release: the op is gone afterwards. */
+void op_finish(struct op *op);
+
+/* The second half alone, where done was called before. */
+void op_release(struct op *op);
 
 /* Sets the error (formatted text in the arena). The first error wins. */
 void op_fail(struct op *op, enum failure failure, bool effect_unknown, const char *format, ...)
@@ -164,7 +171,8 @@ struct op_commit { /* Commit and Release */
     /* out: item.settle, and */
     size_t quotas_count;
     struct op_quota *quotas;    /* unless brief */
-    bool settled;               /* private */
+    bool answered;              /* private: done comes before the settle */
+    _Atomic int parts;          /* private: of answer and settle, those still to be done */
 };
 
 void op_commit_start(struct op_commit *op, struct worker *worker);
@@ -186,8 +194,8 @@ void op_extend_start(struct op_extend *op, struct worker *worker);
 
 /*
  * Everything that may block for a moment: `run(op, desk)` is called on a desk thread with its
- * connections; it must end in op->done(op). If the desk is full, the op fails OVERLOADED and done is
- * called at once.
+ * connections; it must end in op_finish(op). If the desk is full, the op fails OVERLOADED and is
+ * finished at once.
  */
 struct desk {
     struct services *services;

@@ -1,0 +1,25 @@
+/*
+ * Commit and Release: what happens around the committer.
+ *
+ *     token, before its deadline ──────────────────────────> committer ──> done ──> settle (granter)
+ *     job_id alone, or token past its deadline: look Redis up ──^  |
+ *                                         WANTS_RECALL: granter ──>┘ once
+ */
+#ifndef HOLDFAST_OP_COMMIT_H
+#define HOLDFAST_OP_COMMIT_H
+
+#include "op/op.h"
+
+/* What Redis said: entry empty and asked true: it holds nothing; asked false: Redis is away. */
+void commit_looked_up(struct op_commit *op, bool asked, struct slice entry);
+
+/* To the committer; answers OVERLOADED if that is full. */
+void commit_submit(struct op_commit *op);
+
+/* The committer's callback. */
+void commit_done(void *services, struct commit_item *item);
+
+/* Answers the caller if that is not done yet, with these held units; the op is settled. */
+void commit_settled(struct op_commit *op);
+
+#endif
