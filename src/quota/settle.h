@@ -50,7 +50,8 @@ struct settle_quota {
     int64_t ledger_seq;
     int level;
     enum quota_state state;
-    int64_t epoch; /* current epoch of the tenant's shard */
+    int shard;     /* of the tenant */
+    int64_t epoch; /* current epoch of that shard */
     bool dirty;    /* set by whoever changes the row */
 };
 
