@@ -1,0 +1,499 @@
+/*
+ * Writing back what has changed: quota rows and old leases that are dirty, ledger entries, fences,
+ * events. One statement per table however many rows there are.
+ */
+#include "ledger/rows.h"
+
+#include "quota/threshold.h"
+
+#include <stdio.h>
+
+/* Appends one bigint[] with a value for each of `count` elements of a list of pointers or structs. */
+#define ADD_I64S(params, count, i, expression)                                                     \
+    do {                                                                                           \
+        struct sql_array array_ = sql_array_begin(params, SQL_BIGINT, count, 0);                   \
+        for (size_t i = 0; i < (count); i++)                                                       \
+            sql_array_i64(&array_, (expression));                                                  \
+    } while (0)
+
+/* --- quota rows ------------------------------------------------------------------------------------ */
+
+const struct statement rows_quota_update = {
+    "rows_quota_update",
+    "UPDATE quota q SET committed = n.committed, debt = n.debt, pg_held = n.pg_held,"
+    " leased = n.leased, lease_id = n.lease_id, granted = n.granted, returned = n.returned,"
+    " spent = n.spent, lease_deadline_ms = n.lease_deadline, lease_target = n.lease_target,"
+    " recall = n.recall, reaped_to_ms = n.reaped_to, ledger_seq = n.ledger_seq, level = n.level,"
+    " state = n.state::\"char\""
+    " FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],"
+    " $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],"
+    " $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::boolean[],"
+    " $18::text[]) AS n(tenant, lim, start, committed, debt, pg_held, leased, lease_id, granted,"
+    " returned, spent, lease_deadline, lease_target, reaped_to, ledger_seq, level, recall, state)"
+    " WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim AND q.period_start_ms = n.start"};
+
+void rows_quota_update_params(struct sql_params *params, const struct settle_book *book,
+                              size_t *ret_count)
+{
+    const struct settle_quota **dirty =
+        arena_array(book->arena, book->quotas_count + 1, sizeof(*dirty));
+    struct sql_array array;
+    size_t count = 0;
+
+    *ret_count = 0;
+    if (!dirty) {
+        params->bad = true;
+        return;
+    }
+    for (size_t i = 0; i < book->quotas_count; i++)
+        if (book->quotas[i].dirty)
+            dirty[count++] = &book->quotas[i];
+    *ret_count = count;
+    ADD_I64S(params, count, i, dirty[i]->tenant_id);
+    ADD_I64S(params, count, i, dirty[i]->ref.limit_id);
+    ADD_I64S(params, count, i, dirty[i]->ref.period_start_ms);
+    ADD_I64S(params, count, i, dirty[i]->committed);
+    ADD_I64S(params, count, i, dirty[i]->debt);
+    ADD_I64S(params, count, i, dirty[i]->pg_held);
+    ADD_I64S(params, count, i, dirty[i]->leased);
+    ADD_I64S(params, count, i, dirty[i]->lease_id);
+    ADD_I64S(params, count, i, dirty[i]->granted);
+    ADD_I64S(params, count, i, dirty[i]->returned);
+    ADD_I64S(params, count, i, dirty[i]->spent);
+    ADD_I64S(params, count, i, dirty[i]->lease_deadline_ms);
+    ADD_I64S(params, count, i, dirty[i]->lease_target);
+    ADD_I64S(params, count, i, dirty[i]->reaped_to_ms);
+    ADD_I64S(params, count, i, dirty[i]->ledger_seq);
+    ADD_I64S(params, count, i, dirty[i]->level);
+    array = sql_array_begin(params, SQL_BOOLEAN, count, 0);
+    for (size_t i = 0; i < count; i++)
+        sql_array_bool(&array, dirty[i]->recall);
+    array = sql_array_begin(params, SQL_TEXT, count, count);
+    for (size_t i = 0; i < count; i++) {
+        char state = (char)dirty[i]->state;
+
+        sql_array_text(&array, slice_of(&state, 1));
+    }
+}
+
+const struct statement rows_lease_update = {
+    "rows_lease_update",
+    "UPDATE old_lease q SET returned = n.returned, spent = n.spent FROM unnest($1::bigint[],"
+    " $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])"
+    " AS n(tenant, lim, start, lease, returned, spent) WHERE q.tenant_id = n.tenant"
+    " AND q.limit_id = n.lim AND q.period_start_ms = n.start AND q.lease_id = n.lease"};
+
+static void lease_keys(struct sql_params *params, const struct settle_lease *const *leases,
+                       size_t count)
+{
+    ADD_I64S(params, count, i, leases[i]->tenant_id);
+    ADD_I64S(params, count, i, leases[i]->ref.limit_id);
+    ADD_I64S(params, count, i, leases[i]->ref.period_start_ms);
+    ADD_I64S(params, count, i, leases[i]->lease_id);
+}
+
+void rows_lease_update_params(struct sql_params *params, const struct settle_book *book,
+                              size_t *ret_count)
+{
+    const struct settle_lease **dirty =
+        arena_array(book->arena, book->leases_count + 1, sizeof(*dirty));
+    size_t count = 0;
+
+    *ret_count = 0;
+    if (!dirty) {
+        params->bad = true;
+        return;
+    }
+    for (size_t i = 0; i < book->leases_count; i++)
+        if (book->leases[i].dirty)
+            dirty[count++] = &book->leases[i];
+    *ret_count = count;
+    lease_keys(params, dirty, count);
+    ADD_I64S(params, count, i, dirty[i]->returned);
+    ADD_I64S(params, count, i, dirty[i]->spent);
+}
+
+static const struct statement lease_insert = {
+    "rows_lease_insert",
+    "INSERT INTO old_lease (tenant_id, limit_id, period_start_ms, lease_id, granted, returned,"
+    " spent, deadline_ms) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[],"
+    " $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])"};
+
+static const struct statement lease_delete = {
+    "rows_lease_delete",
+    "DELETE FROM old_lease q USING unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])"
+    " AS n(tenant, lim, start, lease) WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim"
+    " AND q.period_start_ms = n.start AND q.lease_id = n.lease"};
+
+enum status rows_leases_insert(struct database *db, struct arena *arena,
+                               const struct settle_lease *leases, size_t count)
+{
+    struct sql_params params;
+
+    if (count == 0)
+        return STATUS_OK;
+    sql_params_begin(&params, arena);
+    ADD_I64S(&params, count, i, leases[i].tenant_id);
+    ADD_I64S(&params, count, i, leases[i].ref.limit_id);
+    ADD_I64S(&params, count, i, leases[i].ref.period_start_ms);
+    ADD_I64S(&params, count, i, leases[i].lease_id);
+    ADD_I64S(&params, count, i, leases[i].granted);
+    ADD_I64S(&params, count, i, leases[i].returned);
+    ADD_I64S(&params, count, i, leases[i].spent);
+    ADD_I64S(&params, count, i, leases[i].deadline_ms);
+    return database_run(db, &lease_insert, &params, NULL);
+}
+
+enum status rows_leases_delete(struct database *db, struct arena *arena,
+                               const struct settle_lease *leases, size_t count)
+{
+    struct sql_params params;
+
+    if (count == 0)
+        return STATUS_OK;
+    sql_params_begin(&params, arena);
+    ADD_I64S(&params, count, i, leases[i].tenant_id);
+    ADD_I64S(&params, count, i, leases[i].ref.limit_id);
+    ADD_I64S(&params, count, i, leases[i].ref.period_start_ms);
+    ADD_I64S(&params, count, i, leases[i].lease_id);
+    return database_run(db, &lease_delete, &params, NULL);
+}
+
+/* --- events -------------------------------------------------------------------------------------------- */
+
+const struct statement rows_event_lock = {
+    "rows_event_lock", "SELECT t.tenant_id FROM unnest($1::bigint[]) AS n(tenant)"
+                       " JOIN tenant t ON t.tenant_id = n.tenant ORDER BY 1 FOR UPDATE OF t"};
+
+const struct statement rows_event_insert = {
+    "rows_event_insert",
+    "WITH n AS MATERIALIZED (SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::bigint[],"
+    " $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[],"
+    " $11::bigint[], $12::bigint[], $13::boolean[], $14::bigint[], $15::bigint[], $16::bigint[],"
+    " $17::bigint[], $18::text[], $19::bigint[], $20::bigint[]) AS n(tenant_id, nth, kind,"
+    " direction, basis, limit_id, start, ends, amount, soft, cap, unlimited, committed, debt,"
+    " ledger_seq, level, job_id, epoch, hold_seq)),"
+    " numbered AS (UPDATE tenant t SET event_seq = t.event_seq + c.count FROM"
+    " (SELECT tenant_id, count(*) AS count FROM n GROUP BY tenant_id) c"
+    " WHERE t.tenant_id = c.tenant_id RETURNING t.tenant_id, t.event_seq - c.count AS before)"
+    " INSERT INTO event (at, tenant_id, seq, kind, direction, basis, limit_id, period_start_ms,"
+    " period_end_ms, limit_amount, soft_amount, cap_amount, unlimited, committed, debt, ledger_seq,"
+    " level, job_id, epoch, hold_seq) SELECT $1::timestamptz, n.tenant_id, b.before + n.nth, n.kind,"
+    " n.direction, n.basis, n.limit_id, n.start, n.ends, n.amount, n.soft, n.cap, n.unlimited,"
+    " n.committed, n.debt, n.ledger_seq, n.level, n.job_id, n.epoch, n.hold_seq"
+    " FROM n JOIN numbered b USING (tenant_id)"};
+
+size_t rows_event_tenants(const struct settle_book *book, int64_t *tenants, size_t tenants_max)
+{
+    size_t count = 0;
+
+    for (const struct settle_event *event = book->events; event; event = event->next) {
+        bool known = false;
+
+        for (size_t i = 0; i < count && !known; i++)
+            known = tenants[i] == event->tenant_id;
+        if (known)
+            continue;
+        CHECK(count < tenants_max);
+        tenants[count++] = event->tenant_id;
+    }
+    return count;
+}
+
+void rows_event_lock_params(struct sql_params *params, const int64_t *tenants, size_t count)
+{
+    sql_add_i64s(params, tenants, count);
+}
+
+/* Position of each event among those of its tenant, from 1. */
+static void number_events(struct settle_event *const *events, size_t count, int64_t *numbers)
+{
+    for (size_t i = 0; i < count; i++) {
+        numbers[i] = 1;
+        for (size_t before = i; before-- > 0;) {
+            if (events[before]->tenant_id == events[i]->tenant_id) {
+                numbers[i] = numbers[before] + 1;
+                break;
+            }
+        }
+    }
+}
+
+static bool is_crossing(enum event_kind kind)
+{
+    return kind == EVENT_SOFT_STOP || kind == EVENT_HARD_STOP || kind == EVENT_HARD_CAP;
+}
+
+/* A bigint[] with nulls for the events that are of no quota. */
+#define ADD_OF_QUOTAS(params, count, i, expression)                                                \
+    do {                                                                                           \
+        struct sql_array array_ = sql_array_begin(params, SQL_BIGINT, count, 0);                   \
+        for (size_t i = 0; i < (count); i++) {                                                     \
+            if (events[i]->quota)                                                                  \
+                sql_array_i64(&array_, (expression));                                              \
+            else                                                                                   \
+                sql_array_null(&array_);                                                           \
+        }                                                                                          \
+    } while (0)
+
+static void event_quotas_params(struct sql_params *params, struct settle_event *const *events,
+                                size_t count)
+{
+    struct sql_array array;
+
+    ADD_OF_QUOTAS(params, count, i, events[i]->quota->ref.limit_id);
+    ADD_OF_QUOTAS(params, count, i, events[i]->quota->ref.period_start_ms);
+    ADD_OF_QUOTAS(params, count, i, events[i]->quota->period_end_ms);
+    ADD_OF_QUOTAS(params, count, i, events[i]->quota->stops.amount);
+    ADD_OF_QUOTAS(params, count, i, events[i]->quota->stops.soft);
+    ADD_OF_QUOTAS(params, count, i, events[i]->quota->stops.cap);
+    array = sql_array_begin(params, SQL_BOOLEAN, count, 0);
+    for (size_t i = 0; i < count; i++) {
+        if (events[i]->quota)
+            sql_array_bool(&array, events[i]->quota->stops.unlimited);
+        else
+            sql_array_null(&array);
+    }
+    ADD_OF_QUOTAS(params, count, i, events[i]->committed);
+    ADD_OF_QUOTAS(params, count, i, events[i]->debt);
+    ADD_OF_QUOTAS(params, count, i, events[i]->ledger_seq);
+}
+
+void rows_event_insert_params(struct sql_params *params, const struct settle_book *book,
+                              size_t *ret_count)
+{
+    struct settle_event **events;
+    struct sql_array array;
+    int64_t *numbers;
+    size_t count = 0;
+    size_t job_bytes = 0;
+
+    for (struct settle_event *event = book->events; event; event = event->next) {
+        job_bytes += event->job_id.len;
+        count++;
+    }
+    *ret_count = count;
+    events = arena_array(book->arena, count + 1, sizeof(*events));
+    numbers = arena_array(book->arena, count + 1, sizeof(*numbers));
+    if (!events || !numbers) {
+        params->bad = true;
+        return;
+    }
+    count = 0;
+    for (struct settle_event *event = book->events; event; event = event->next)
+        events[count++] = event;
+    number_events(events, count, numbers);
+    sql_add_time_ms(params, book->now_ms);
+    ADD_I64S(params, count, i, events[i]->tenant_id);
+    sql_add_i64s(params, numbers, count);
+    ADD_I64S(params, count, i, (int64_t)events[i]->kind);
+    ADD_I64S(params, count, i, events[i]->direction);
+    ADD_I64S(params, count, i, is_crossing(events[i]->kind));
+    event_quotas_params(params, events, count);
+    ADD_I64S(params, count, i, events[i]->level);
+    array = sql_array_begin(params, SQL_TEXT, count, job_bytes);
+    for (size_t i = 0; i < count; i++)
+        sql_array_text(&array, events[i]->job_id);
+    ADD_I64S(params, count, i, events[i]->attempt.epoch);
+    ADD_I64S(params, count, i, events[i]->attempt.seq);
+}
+
+static enum status write_events(struct database *db, const struct settle_book *book)
+{
+    struct sql_params params;
+    enum status status;
+    size_t count;
+    size_t events = 0;
+    int64_t *tenants;
+
+    for (const struct settle_event *event = book->events; event; event = event->next)
+        events++;
+    tenants = arena_array(book->arena, events, sizeof(*tenants));
+    if (!tenants)
+        return STATUS_EXHAUSTED;
+    count = rows_event_tenants(book, tenants, events);
+    sql_params_begin(&params, book->arena);
+    rows_event_lock_params(&params, tenants, count);
+    status = database_run(db, &rows_event_lock, &params, NULL);
+    if (status != STATUS_OK)
+        return status;
+    sql_params_begin(&params, book->arena);
+    rows_event_insert_params(&params, book, &count);
+    return database_run(db, &rows_event_insert, &params, NULL);
+}
+
+enum status rows_write(struct database *db, struct settle_book *book)
+{
+    enum status status = STATUS_OK;
+    struct sql_params params;
+    size_t count;
+
+    sql_params_begin(&params, book->arena);
+    rows_quota_update_params(&params, book, &count);
+    if (count > 0 || params.bad)
+        status = database_run(db, &rows_quota_update, &params, NULL);
+    if (status != STATUS_OK)
+        return status;
+    sql_params_begin(&params, book->arena);
+    rows_lease_update_params(&params, book, &count);
+    if (count > 0 || params.bad)
+        status = database_run(db, &rows_lease_update, &params, NULL);
+    if (status == STATUS_OK && book->events)
+        status = write_events(db, book);
+    return status;
+}
+
+/* --- records and fences -------------------------------------------------------------------------------- */
+
+const struct statement rows_ledger_insert = {
+    "rows_ledger_insert",
+    "INSERT INTO ledger (tenant_id, job_id, entry, hold_epoch, hold_seq, scope, meter, asked, amount,"
+    " debt, held, late, counted, at) SELECT n.tenant, n.job, n.entry, n.epoch, n.seq, n.scope,"
+    " n.meter, n.asked, n.amount, n.debt, n.held, n.late, n.counted::bigint[], $14::timestamptz"
+    " FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[],"
+    " $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::boolean[],"
+    " $13::text[]) AS n(tenant, job, entry, epoch, seq, scope, meter, asked, amount, debt, held,"
+    " late, counted) ON CONFLICT (tenant_id, job_id, entry) DO NOTHING"};
+
+/* One row of the ledger to be. */
+struct line {
+    const struct settle_item *item;
+    const struct settle_entry *entry;
+    int64_t number;
+    struct slice counted;
+};
+
+static struct slice counted_text(struct arena *arena, const struct settle_entry *entry)
+{
+    enum { NUMBER_MAX = 22 };
+    size_t bytes = entry->counted_count * 5 * NUMBER_MAX + 4;
+    char *text = arena_alloc(arena, bytes);
+    size_t len = 0;
+
+    if (!text)
+        return (struct slice){NULL, 0};
+    text[len++] = '{';
+    for (size_t i = 0; i < entry->counted_count; i++) {
+        const struct settle_counted *c = &entry->counted[i];
+
+        len += (size_t)snprintf(text + len, bytes - len, "%s%lld,%lld,%lld,%lld,%lld", i ? "," : "",
+                                (long long)c->ref.limit_id, (long long)c->ref.period_start_ms,
+                                (long long)c->ledger_seq, (long long)c->amount,
+                                (long long)c->debt);
+    }
+    text[len++] = '}';
+    return slice_of(text, len);
+}
+
+static size_t entries_of(struct settle_item *const *items, size_t count)
+{
+    size_t entries = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (items[i]->made_record)
+            entries += items[i]->record->entries_count;
+    return entries;
+}
+
+/* NULL: no memory. */
+static struct line *make_lines(struct arena *arena, struct settle_item *const *items, size_t count,
+                               size_t *ret_count)
+{
+    struct line *lines = arena_array(arena, entries_of(items, count) + 1, sizeof(*lines));
+    size_t made = 0;
+
+    for (size_t i = 0; lines && i < count; i++) {
+        const struct settle_record *record = items[i]->record;
+
+        if (!items[i]->made_record)
+            continue;
+        CHECK(record->entries_count > 0);
+        for (size_t entry = 0; entry < record->entries_count; entry++) {
+            struct line line = {items[i], &record->entries[entry], (int64_t)entry, {NULL, 0}};
+
+            line.counted = counted_text(arena, line.entry);
+            if (!line.counted.data)
+                return NULL;
+            lines[made++] = line;
+        }
+    }
+    *ret_count = made;
+    return lines;
+}
+
+#define ADD_TEXTS(params, count, i, expression)                                                    \
+    do {                                                                                           \
+        struct sql_array array_;                                                                   \
+        size_t bytes_ = 0;                                                                         \
+        for (size_t i = 0; i < (count); i++)                                                       \
+            bytes_ += (expression).len;                                                            \
+        array_ = sql_array_begin(params, SQL_TEXT, count, bytes_);                                 \
+        for (size_t i = 0; i < (count); i++)                                                       \
+            sql_array_text(&array_, (expression));                                                 \
+    } while (0)
+
+void rows_ledger_insert_params(struct sql_params *params, struct settle_item *const *items,
+                               size_t count, size_t *ret_count)
+{
+    struct sql_array array;
+    size_t n = 0;
+    struct line *lines = make_lines(params->arena, items, count, &n);
+
+    *ret_count = n;
+    if (!lines) {
+        params->bad = true;
+        return;
+    }
+    ADD_I64S(params, n, i, lines[i].item->tenant_id);
+    ADD_TEXTS(params, n, i, lines[i].item->job_id);
+    ADD_I64S(params, n, i, lines[i].number);
+    ADD_I64S(params, n, i, lines[i].item->record->attempt.epoch);
+    ADD_I64S(params, n, i, lines[i].item->record->attempt.seq);
+    ADD_TEXTS(params, n, i, lines[i].item->record->scope);
+    ADD_TEXTS(params, n, i, lines[i].entry->meter);
+    array = sql_array_begin(params, SQL_BIGINT, n, 0);
+    for (size_t i = 0; i < n; i++) {
+        if (lines[i].entry->asked_given)
+            sql_array_i64(&array, lines[i].entry->asked);
+        else
+            sql_array_null(&array);
+    }
+    ADD_I64S(params, n, i, lines[i].entry->amount);
+    ADD_I64S(params, n, i, lines[i].entry->debt);
+    ADD_I64S(params, n, i, lines[i].entry->held);
+    array = sql_array_begin(params, SQL_BOOLEAN, n, 0);
+    for (size_t i = 0; i < n; i++)
+        sql_array_bool(&array, lines[i].item->record->late);
+    ADD_TEXTS(params, n, i, lines[i].counted);
+    sql_add_time_ms(params, n > 0 ? lines[0].item->record->at_ms : 0);
+}
+
+const struct statement rows_fence_insert = {
+    "rows_fence_insert",
+    "INSERT INTO job_fence (tenant_id, job_id, epoch, hold_seq, at, purge_after)"
+    " SELECT n.tenant, n.job, n.epoch, n.seq, $5::timestamptz, $6::timestamptz"
+    " FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])"
+    " AS n(tenant, job, epoch, seq) ON CONFLICT (tenant_id, job_id, epoch, hold_seq) DO NOTHING"};
+
+void rows_fence_insert_params(struct sql_params *params, struct settle_item *const *items,
+                              size_t count, int64_t now_ms, int64_t keep_ms, size_t *ret_count)
+{
+    const struct settle_item **made = arena_array(params->arena, count + 1, sizeof(*made));
+    size_t n = 0;
+
+    *ret_count = 0;
+    if (!made) {
+        params->bad = true;
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (items[i]->made_fence)
+            made[n++] = items[i];
+    *ret_count = n;
+    ADD_I64S(params, n, i, made[i]->tenant_id);
+    ADD_TEXTS(params, n, i, made[i]->job_id);
+    ADD_I64S(params, n, i, made[i]->subject->attempt.epoch);
+    ADD_I64S(params, n, i, made[i]->subject->attempt.seq);
+    sql_add_time_ms(params, now_ms);
+    sql_add_time_ms(params, now_ms + keep_ms);
+}
