@@ -1,0 +1,235 @@
+#include "tests/counter/fixture.h"
+
+#include <criterion/criterion.h>
+#include <inttypes.h>
+
+static struct fixture f;
+
+static void set_up(void)
+{
+    fixture_set_up(&f);
+}
+
+static void tear_down(void)
+{
+    fixture_tear_down(&f);
+}
+
+TestSuite(call_fill, .init = set_up, .fini = tear_down);
+
+/* Fills limit 1 with one lease and says what became of it. */
+static struct counter_totals fill(int64_t lease_id, int64_t granted)
+{
+    struct counter_totals totals = totals_of(1, lease_id, granted);
+
+    fixture_fill(&f, &totals, 1);
+    return totals;
+}
+
+Test(call_fill, the_first_grant_creates_the_key)
+{
+    struct counter_totals totals = totals_of(1, LEASE(1), 100);
+
+    totals.returned = 3;
+    totals.spent = 4;
+    totals.used = 50;
+    totals.used_seq = 9;
+    fixture_fill(&f, &totals, 1);
+    cr_assert_eq(totals.took, TOTALS_TAKEN);
+    cr_assert(totals.now.exists);
+    cr_assert_eq(totals.now.lease_id, LEASE(1));
+    cr_assert_eq(totals.now.granted, 100);
+    cr_assert_eq(totals.now.returned, 3);
+    cr_assert_eq(totals.now.spent, 4);
+    cr_assert_eq(totals.now.held, 0);
+    cr_assert_eq(totals.now.lease_deadline_ms, LEASE_END);
+    cr_assert_eq(totals.now.used, 50);
+    cr_assert_eq(totals.now.used_seq, 9);
+    cr_assert_eq(counter_available(&totals.now), 93);
+    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 1:0"), "3145729");
+}
+
+Test(call_fill, grants_twice_and_out_of_order_only_raise)
+{
+    struct counter_totals totals;
+
+    fill(LEASE(1), 100);
+    fixture_admit(&f, "job", 10);
+    fill(LEASE(1), 200);
+    fill(LEASE(1), 200);
+    totals = totals_of(1, LEASE(1), 150);
+    totals.lease_deadline_ms = LEASE_END - 1;
+    fixture_fill(&f, &totals, 1);
+    cr_assert_eq(totals.took, TOTALS_TAKEN);
+    cr_assert_eq(totals.now.granted, 200);
+    cr_assert_eq(totals.now.held, 10);
+    cr_assert_eq(totals.now.lease_deadline_ms, LEASE_END);
+}
+
+Test(call_fill, a_later_lease_resets_the_key_and_an_earlier_one_is_refused)
+{
+    struct counter_totals totals;
+
+    fill(LEASE(1), 100);
+    fixture_admit(&f, "job", 10);
+    totals = fill(LEASE(2), 30);
+    cr_assert_eq(totals.took, TOTALS_TAKEN);
+    cr_assert_eq(totals.now.granted, 30);
+    cr_assert_eq(totals.now.held, 0);
+    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 1:0"), "3145730");
+    totals = fill(LEASE(1), 500);
+    cr_assert_eq(totals.took, TOTALS_OLDER);
+    cr_assert_eq(totals.now.granted, 30);
+    cr_assert_eq(totals.now.lease_id, LEASE(2));
+    cr_assert(fixture_entry(&f, "job").len > 0, "the hold of the old lease stays");
+}
+
+Test(call_fill, a_key_that_vanished_is_not_filled_by_the_same_lease)
+{
+    struct counter_totals totals;
+
+    fill(LEASE(2), 100);
+    fixture_cli(&f, "del q:{s17}:t:7:1:0");
+    totals = fill(LEASE(2), 100);
+    cr_assert_eq(totals.took, TOTALS_VANISHED);
+    cr_assert(!totals.now.exists);
+    cr_assert_eq(totals.now.lease_id, LEASE(2));
+    cr_assert(!fixture_quota(&f, 1).exists);
+    totals = fill(LEASE(1), 100);
+    cr_assert_eq(totals.took, TOTALS_OLDER);
+    cr_assert(!fixture_quota(&f, 1).exists);
+    totals = fill(LEASE(3), 40);
+    cr_assert_eq(totals.took, TOTALS_TAKEN);
+    cr_assert_eq(totals.now.granted, 40);
+}
+
+Test(call_fill, use_moves_with_a_later_sequence_only)
+{
+    struct counter_totals totals = totals_of(1, LEASE(1), 100);
+
+    totals.used = 50;
+    totals.used_seq = 9;
+    fixture_fill(&f, &totals, 1);
+    totals.used = 70;
+    fixture_fill(&f, &totals, 1);
+    cr_assert_eq(totals.now.used, 50);
+    totals.used_seq = 8;
+    fixture_fill(&f, &totals, 1);
+    cr_assert_eq(totals.now.used, 50);
+    totals.used = 20;
+    totals.used_seq = 10;
+    fixture_fill(&f, &totals, 1);
+    cr_assert_eq(totals.now.used, 20);
+    totals.lease_id = LEASE(2);
+    totals.used = 1;
+    totals.used_seq = 3;
+    fixture_fill(&f, &totals, 1);
+    cr_assert_eq(totals.now.used, 20, "a new lease does not bring back older use");
+    cr_assert_eq(totals.now.used_seq, 10);
+}
+
+Test(call_fill, versions_only_rise_and_an_epoch_outranks_them)
+{
+    struct counter_version version = {TENANT, 12};
+    struct counter_fill filling = {.call = fixture_call(&f, COUNTER_FILL),
+                                   .versions_count = 1,
+                                   .versions = &version};
+
+    fixture_run(&f, &filling.call);
+    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 v"), "3.12");
+    version.config_version = 9;
+    fixture_run(&f, &filling.call);
+    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 v"), "3.12");
+    version.config_version = 100;
+    fixture_run(&f, &filling.call);
+    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 v"), "3.100");
+    fixture_cli(&f, "hset q:{s17}:c:7 v 2.1000");
+    fixture_run(&f, &filling.call);
+    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 v"), "3.100");
+    fixture_cli(&f, "hset q:{s17}:c:7 v 4.1");
+    fixture_run(&f, &filling.call);
+    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 v"), "4.1");
+}
+
+Test(call_fill, one_call_serves_many_quotas_and_tenants_even_one_twice)
+{
+    struct counter_totals totals[] = {totals_of(1, LEASE(1), 10), totals_of(2, LEASE(1), 20),
+                                      totals_of(1, LEASE(2), 30), totals_of(1, LEASE(7), 70)};
+
+    totals[3].tenant_id = 8;
+    fixture_fill(&f, totals, 4);
+    for (size_t i = 0; i < 4; i++)
+        cr_assert_eq(totals[i].took, TOTALS_TAKEN);
+    cr_assert_eq(fixture_quota(&f, 1).granted, 30);
+    cr_assert_eq(fixture_quota(&f, 1).lease_id, LEASE(2));
+    cr_assert_eq(fixture_quota(&f, 2).granted, 20);
+    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:t:8:1:0 G"), "70");
+    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:8 1:0"), "3145735");
+}
+
+Test(call_fill, recall_takes_what_is_idle_and_a_late_grant_does_not_undo_it)
+{
+    struct counter_totals totals;
+    struct counter_recall recall = {.call = fixture_call(&f, COUNTER_RECALL),
+                                    .totals_count = 1,
+                                    .totals = &totals};
+
+    fill(LEASE(1), 100);
+    fixture_admit(&f, "job", 30);
+    totals = totals_of(1, LEASE(1), 150);
+    totals.spent = 5;
+    fixture_run(&f, &recall.call);
+    cr_assert_eq(totals.took, TOTALS_TAKEN);
+    cr_assert_eq(totals.now.returned, 115);
+    cr_assert_eq(counter_available(&totals.now), 0);
+    cr_assert_eq(totals.now.held, 30);
+    fill(LEASE(1), 150);
+    cr_assert_eq(counter_available(&(struct counter_quota[]){fixture_quota(&f, 1)}[0]), 0);
+    fixture_run(&f, &recall.call);
+    cr_assert_eq(totals.now.returned, 115);
+}
+
+Test(call_fill, recall_creates_a_key_whose_grant_is_still_on_its_way)
+{
+    struct counter_totals totals = totals_of(1, LEASE(1), 100);
+    struct counter_recall recall = {.call = fixture_call(&f, COUNTER_RECALL),
+                                    .totals_count = 1,
+                                    .totals = &totals};
+
+    fixture_run(&f, &recall.call);
+    cr_assert_eq(totals.took, TOTALS_TAKEN);
+    cr_assert_eq(totals.now.returned, 100);
+    totals = fill(LEASE(1), 100);
+    cr_assert_eq(counter_available(&totals.now), 0);
+}
+
+Test(call_fill, recall_refuses_vanished_and_older_leases)
+{
+    struct counter_totals totals = totals_of(1, LEASE(1), 100);
+    struct counter_recall recall = {.call = fixture_call(&f, COUNTER_RECALL),
+                                    .totals_count = 1,
+                                    .totals = &totals};
+
+    fill(LEASE(2), 100);
+    fixture_run(&f, &recall.call);
+    cr_assert_eq(totals.took, TOTALS_OLDER);
+    cr_assert_eq(totals.now.returned, 0);
+    fixture_cli(&f, "del q:{s17}:t:7:1:0");
+    totals = totals_of(1, LEASE(2), 100);
+    fixture_run(&f, &recall.call);
+    cr_assert_eq(totals.took, TOTALS_VANISHED);
+    cr_assert(!fixture_quota(&f, 1).exists);
+}
+
+Test(call_fill, a_fill_that_is_out_of_range_writes_nothing)
+{
+    struct counter_totals totals[] = {totals_of(1, LEASE(1), 10), totals_of(2, LEASE(1), -1)};
+    struct counter_fill filling = {.call = fixture_call(&f, COUNTER_FILL),
+                                   .totals_count = 2,
+                                   .totals = totals};
+
+    counter_add(f.counter, &filling.call);
+    counter_run(f.counter);
+    cr_assert_eq(filling.call.status, STATUS_INVALID);
+    cr_assert_str_eq(fixture_cli(&f, "dbsize"), "1");
+}
