@@ -120,6 +120,25 @@ static void waiting_closed(void *user)
     stub_call_fail(waiting->call, STUB_CANCELLED, "the client has gone", NULL, 0);
 }
 
+static void answer_context(struct stub_call *call)
+{
+    Test__Echo__V1__EchoResponse response = TEST__ECHO__V1__ECHO_RESPONSE__INIT;
+    size_t bytes = 0;
+    const char *binary = stub_call_metadata_bin(call, "echo-bin", &bytes);
+
+    stub_call_set_user(call, call);
+    response.text = stub_call_alloc(call, 512);
+    snprintf(response.text, 512, "%s %s user=%d worker=%d cancelled=%d bin=%zu:%d",
+             stub_call_method(call), stub_call_peer(call), stub_call_user(call) == call,
+             stub_call_worker(call) != NULL, stub_call_cancelled(call), bytes,
+             binary ? binary[0] : -1);
+    stub_call_add_initial(call, "Not Legal", "x");
+    stub_call_add_trailing(call, "legal", "not\nlegal");
+    for (int i = 0; i < 20; i++)
+        stub_call_add_trailing(call, "many", "x");
+    test_echo_v1_echo_service_echo_reply(call, &response);
+}
+
 static void handle_echo(void *user, struct stub_call *call,
                         const Test__Echo__V1__EchoRequest *request)
 {
@@ -144,6 +163,9 @@ static void handle_echo(void *user, struct stub_call *call,
         if (stub_call_fail(call, STUB_INTERNAL, "a second answer", NULL, 0))
             atomic_fetch_add(&echo->doubled, 1);
         stub_call_unref(call);
+        break;
+    case TEST__ECHO__V1__ECHO_REQUEST__ACTION__ACTION_CONTEXT:
+        answer_context(call);
         break;
     default:
         reply(call, request);
@@ -213,6 +235,11 @@ static void handle_count(void *user, struct stub_call *call,
     *counting = (struct counting){.echo = user, .call = call, .request = request, .next = 1};
     pthread_mutex_init(&counting->lock, NULL);
     stub_call_on_closed(call, count_closed, counting);
+    if (request->silent) {
+        stub_call_add_initial_static(call, "echo-server", "tests");
+        stub_call_send_initial(call);
+        return;
+    }
     stub_call_on_drained(call, count_on, counting);
     count_on(counting);
 }
@@ -299,7 +326,7 @@ static void *worker_thread(void *user)
 {
     struct echo *echo = user;
 
-    while (stub_server_next(echo->server, -1, NULL) != STUB_NEXT_SHUTDOWN)
+    while (stub_server_next(echo->server, -1, echo) != STUB_NEXT_SHUTDOWN)
         ;
     return NULL;
 }

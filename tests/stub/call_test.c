@@ -6,6 +6,7 @@
 #include <google/rpc/status.pb-c.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 
 typedef Test__Echo__V1__EchoRequest echo_request;
 typedef Test__Echo__V1__EchoResponse echo_response;
@@ -111,6 +112,28 @@ Test(call, knows_its_deadline)
     cr_assert(reply->deadline_left_us > 0 && reply->deadline_left_us <= 3000000, "%ld",
               (long)reply->deadline_left_us);
     test__echo__v1__echo_response__free_unpacked(reply, NULL);
+    fixture_stop(&f);
+}
+
+Test(call, tells_the_handler_its_context)
+{
+    struct fixture f = fixture_start(NULL);
+    const char *metadata[] = {"echo-bin", "\x07z"};
+    struct stub_call_options options = {.metadata = metadata, .metadata_count = 1};
+    struct stub_status st = STUB_STATUS_INIT;
+    echo_response *reply;
+    size_t many = 0;
+
+    cr_assert_eq(echo(&f, &options, ACTION(CONTEXT), "", &reply, &st), STUB_OK, "%s", st.message);
+    cr_assert(strstr(reply->text, "/test.echo.v1.EchoService/Echo ipv4:127.0.0.1:"), "%s",
+              reply->text);
+    cr_assert(strstr(reply->text, "user=1 worker=1 cancelled=0 bin=2:7"), "%s", reply->text);
+    cr_assert_null(stub_status_metadata(&st, "legal"), "illegal values are dropped");
+    for (size_t i = 0; i < st.trailing_count; i++)
+        many += strcmp(st.trailing[i].key, "many") == 0;
+    cr_assert_eq(many, 16);
+    test__echo__v1__echo_response__free_unpacked(reply, NULL);
+    stub_status_clear(&st);
     fixture_stop(&f);
 }
 

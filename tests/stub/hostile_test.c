@@ -1,10 +1,14 @@
 /* Messages that no honest client sends, through the whole server. */
 #include "tests/stub/fixture.h"
 
+#include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static void expect(struct fixture *f, const void *data, size_t bytes, int code, const char *text)
 {
@@ -119,6 +123,61 @@ Test(hostile, a_missing_message_is_invalid)
     cr_assert_eq(stub_stream_close(stream, &st), STUB_INVALID_ARGUMENT);
     cr_assert_str_eq(st.message, "the message is missing");
     stub_status_clear(&st);
+    expect_alive(&f);
+    fixture_stop(&f);
+}
+
+static int connect_to(const char *target)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    address.sin_port = htons((uint16_t)atoi(strrchr(target, ':') + 1));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+Test(hostile, bytes_that_are_no_http2_do_no_harm)
+{
+    struct fixture f = fixture_start(NULL);
+    unsigned seed = 7;
+
+    for (int i = 0; i < 100; i++) {
+        static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        uint8_t noise[512];
+        int fd = connect_to(echo_target(f.echo));
+
+        for (size_t j = 0; j < sizeof(noise); j++)
+            noise[j] = (uint8_t)rand_r(&seed);
+        if (i % 3)
+            (void)!write(fd, preface, sizeof(preface) - 1);
+        if (i % 5)
+            (void)!write(fd, noise, sizeof(noise));
+        close(fd);
+    }
+    expect_alive(&f);
+    fixture_stop(&f);
+}
+
+Test(hostile, a_client_that_is_killed_leaves_no_call_behind)
+{
+    struct fixture f = fixture_start(NULL);
+
+    for (int i = 0; i < 20; i++) {
+        struct stub_channel *channel = stub_channel_create(echo_target(f.echo), NULL);
+        Test__Echo__V1__CountRequest request = TEST__ECHO__V1__COUNT_REQUEST__INIT;
+        struct stub_stream *stream;
+        ProtobufCMessage *message;
+
+        request.bytes = 1000;
+        stream = test_echo_v1_echo_service_count_open(channel, NULL, &request);
+        cr_assert_eq(stub_stream_recv(stream, -1, &message), STUB_RECV_MESSAGE);
+        protobuf_c_message_free_unpacked(message, NULL);
+        stub_stream_close(stream, NULL);
+        stub_channel_destroy(channel); /* closes the socket, with data under way */
+    }
     expect_alive(&f);
     fixture_stop(&f);
 }

@@ -113,6 +113,26 @@ Test(stream, ends_at_the_deadline)
     fixture_stop(&f);
 }
 
+Test(stream, may_begin_with_metadata_alone)
+{
+    struct fixture f = fixture_start(NULL);
+    count_request request = TEST__ECHO__V1__COUNT_REQUEST__INIT;
+    struct stub_call_options options = {.timeout_us = 300000};
+    struct stub_status st = STUB_STATUS_INIT;
+    struct stub_stream *stream;
+    count_response *message;
+
+    request.silent = true;
+    stream = test_echo_v1_echo_service_count_open(f.channel, &options, &request);
+    cr_assert_eq(test_echo_v1_echo_service_count_recv(stream, -1, &message), STUB_RECV_END);
+    cr_assert_eq(stub_stream_close(stream, &st), STUB_DEADLINE_EXCEEDED);
+    cr_assert_eq(st.initial_count, 1);
+    cr_assert_str_eq(st.initial[0].key, "echo-server");
+    stub_status_clear(&st);
+    cr_assert(eventually(one_closed, f.echo));
+    fixture_stop(&f);
+}
+
 Test(stream, talks_both_ways)
 {
     struct fixture f = fixture_start(NULL);
