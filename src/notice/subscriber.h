@@ -1,0 +1,52 @@
+/*
+ * One reader of one tenant's events: where it stands, what it wants to see. Belongs to the hub's
+ * thread, but for `gone`.
+ *
+ *     position   every event up to here was looked at
+ *     last_seq   seq of the newest frame sent: prev_seq of the next
+ */
+#ifndef HOLDFAST_NOTICE_SUBSCRIBER_H
+#define HOLDFAST_NOTICE_SUBSCRIBER_H
+
+#include "notice/hub.h"
+
+#include <stdatomic.h>
+
+struct hub_subscriber {
+    struct hub_subscriber *next;
+    struct plan *plan;
+    struct hub_sink sink;
+    void *user;
+    struct slice *scopes, *meters;
+    size_t scopes_count, meters_count, kinds_count;
+    int *kinds;
+    bool started;         /* snapshot or resume has been done */
+    bool live;            /* has caught up once: from here a full queue ends it */
+    bool ended;
+    int64_t position;
+    int64_t last_seq;
+    int64_t last_frame_us;
+    _Atomic bool gone;    /* hub_unsubscribe was called */
+};
+
+/* Copies the filter; takes the reference of the plan. */
+struct hub_subscriber *subscriber_create(struct plan *plan, const struct hub_filter *filter,
+                                         const struct hub_sink *sink, void *user);
+void subscriber_destroy(struct hub_subscriber *subscriber);
+
+/* May a quota be seen through the filter? */
+bool subscriber_wants_quota(const struct hub_subscriber *subscriber, struct slice scope,
+                            struct slice meter);
+
+/* Sends the event if it matches, and moves on. */
+void subscriber_offer(struct hub_subscriber *subscriber, const struct ledger_event *event,
+                      size_t queue_max, int64_t mono_us);
+
+/* A frame that says how far the stream is, when it is time for one. */
+void subscriber_progress(struct hub_subscriber *subscriber, int progress_ms, int64_t now_ms,
+                         int64_t mono_us);
+
+/* Calls sink.end once. */
+void subscriber_end(struct hub_subscriber *subscriber, enum hub_end end, int64_t oldest_seq);
+
+#endif
