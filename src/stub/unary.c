@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { METADATA_CHUNK_BYTES = 1024 };
+
 struct unary {
     struct client_tag tag;
     struct client_link link;
@@ -93,12 +95,15 @@ static grpc_call_error start_batch(struct unary *unary, const struct stub_call_o
                                    grpc_byte_buffer *request)
 {
     struct status_source *source = &unary->source;
+    grpc_call *core = unary->link.core;
+    struct arena metadata; /* not the call's: that may be over, and in use again, before we are */
     grpc_op ops[6];
     grpc_call_error error;
     size_t count = options ? options->metadata_count : 0;
 
     memset(ops, 0, sizeof(ops));
-    channel_fill_initial(options, &unary->arena, &ops[0]);
+    arena_init(&metadata, METADATA_CHUNK_BYTES, SIZE_MAX);
+    channel_fill_initial(options, &metadata, &ops[0]);
     ops[1].op = GRPC_OP_SEND_MESSAGE;
     ops[1].data.send_message.send_message = request;
     ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
@@ -112,11 +117,12 @@ static grpc_call_error start_batch(struct unary *unary, const struct stub_call_o
     ops[5].data.recv_status_on_client.trailing_metadata = &source->trailing;
     unary->tag.run = unary_run;
     handoff_give(&unary->tag);
-    error = grpc_call_start_batch(unary->link.core, ops, ARRAY_COUNT(ops), &unary->tag, NULL);
+    error = grpc_call_start_batch(core, ops, ARRAY_COUNT(ops), &unary->tag, NULL);
     for (size_t i = 0; i < count; i++) {
         grpc_slice_unref(ops[0].data.send_initial_metadata.metadata[i].key);
         grpc_slice_unref(ops[0].data.send_initial_metadata.metadata[i].value);
     }
+    arena_done(&metadata);
     return error;
 }
 
