@@ -172,6 +172,7 @@ static void judge_outcome(struct op_commit *op)
         break;
     case SETTLE_WAS_COMMITTED:
         op_fail(&op->op, FAILURE_COMMITTED, false, "the job is committed and stays so");
+        op->op.error.record = item->record;
         break;
     case SETTLE_EXPIRED:
         op_fail(&op->op, FAILURE_EXPIRED, false,

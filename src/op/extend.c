@@ -39,9 +39,10 @@ static bool is_fenced(const struct settle_facts *facts, struct attempt attempt)
 /* What the database knows before Redis is asked. */
 static void judge_facts(struct op_extend *op, const struct settle_facts *facts)
 {
-    if (facts->record)
+    if (facts->record) {
         op_fail(&op->op, FAILURE_COMMITTED, false, "the job is committed: nothing to extend");
-    else if (op->token && is_fenced(facts, op->token->hold.attempt))
+        op->op.error.record = facts->record;
+    } else if (op->token && is_fenced(facts, op->token->hold.attempt))
         op_fail(&op->op, FAILURE_RELEASED, false, "this attempt was released: reserve again");
 }
 

@@ -38,7 +38,7 @@ bool reserve_plan(struct op_reserve *op, int64_t now_ms)
         break;
     case PLAN_NO_LIMIT:
         op_fail_field(&op->op, FAILURE_NO_LIMIT,
-                      arena_printf(op->op.arena, "amounts[%zu].meter", meter),
+                      arena_printf(op->op.arena, "amounts[%zu].meter", op->amounts_index[meter]),
                       "meter \"%.*s\" has no limit in tenant \"%.*s\": add one with PutLimit, or "
                       "let the tenant admit unlimited meters",
                       SLICE_ARGS(op->meters[meter].meter), SLICE_ARGS(op->op.tenant));

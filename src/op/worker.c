@@ -1,3 +1,5 @@
+#define _GNU_SOURCE /* ppoll */
+
 #include "op/worker.h"
 
 #include "base/check.h"

@@ -1,0 +1,144 @@
+#include "rpc/request.h"
+
+#include "base/check.h"
+#include "base/log.h"
+#include "rpc/auth.h"
+#include "rpc/failure.h"
+#include "rpc/validate.h"
+
+#include <inttypes.h>
+
+static void log_call(struct stub_call *call)
+{
+    const char *traceparent;
+
+    if (log_get_level() > LOG_DEBUG)
+        return;
+    traceparent = stub_call_metadata(call, "traceparent");
+    log_debug("rpc", "call.begun method=%s peer=%s traceparent=%s", stub_call_method(call),
+              LOG_VALUE(stub_call_peer(call)), LOG_VALUE(traceparent ? traceparent : "-"));
+}
+
+void request_fill(struct rpc *rpc, struct stub_call *call, struct op *op,
+                  void (*done)(struct op *op))
+{
+    int64_t left_us = stub_call_deadline_left_us(call);
+
+    if (left_us == INT64_MAX)
+        left_us = DEADLINE_DEFAULT_S * INT64_C(1000000);
+    op->services = rpc->services;
+    op->arena = stub_call_arena(call);
+    op->done = done;
+    op->give_up_us = clock_mono_us(rpc->services->clock) + left_us;
+    op->user = call;
+    stub_call_set_user(call, rpc);
+    stub_call_add_initial_static(call, "holdfast-server", rpc->services->server_name);
+    log_call(call);
+}
+
+bool request_begin(struct rpc *rpc, struct stub_call *call, struct op *op,
+                   void (*done)(struct op *op))
+{
+    request_fill(rpc, call, op, done);
+    if (atomic_load_explicit(&rpc->services->draining, memory_order_relaxed))
+        op_fail(op, FAILURE_DRAINING, false,
+                "this server is shutting down; repeat on another one, or when it is back");
+    else if (stub_call_deadline_left_us(call) <= 0)
+        op_fail(op, FAILURE_DEADLINE, false, "the deadline had passed before the call was begun");
+    if (op->error.failure == FAILURE_NONE)
+        return true;
+    request_fail(op);
+    return false;
+}
+
+void request_fail(struct op *op)
+{
+    failure_answer(request_call(op), &op->error, NULL, 0);
+}
+
+bool request_failed(struct op *op)
+{
+    if (op->error.failure == FAILURE_NONE)
+        return false;
+    if (op->error.failure == FAILURE_COMMITTED)
+        request_fail_committed(op, op->error.record);
+    else
+        request_fail(op);
+    return true;
+}
+
+static void release(struct op *op)
+{
+    stub_call_unref(request_call(op));
+}
+
+void request_hold(struct op *op)
+{
+    stub_call_ref(request_call(op));
+    op->release = release;
+}
+
+int64_t request_now_ms(const struct op *op)
+{
+    if (op->now_ms > 0)
+        return op->now_ms;
+    return estimate_now_ms(op->services->estimate, clock_mono_us(op->services->clock));
+}
+
+void request_fail_committed(struct op *op, const struct settle_record *record)
+{
+    struct failure_fact facts[HOLD_METERS_MAX];
+    size_t count = 0;
+
+    for (size_t i = 0; record && i < record->entries_count && i < HOLD_METERS_MAX; i++) {
+        const struct settle_entry *entry = &record->entries[i];
+
+        facts[count].key = arena_printf(op->arena, "committed.%.*s", SLICE_ARGS(entry->meter));
+        facts[count].value =
+            arena_printf(op->arena, "%" PRId64, entry->amount + entry->debt);
+        CHECK(facts[count].key && facts[count].value);
+        count++;
+    }
+    failure_answer(request_call(op), &op->error, facts, count);
+}
+
+/* The token if it is genuine and means this job; else reservation_id is named. */
+static const struct token *verified(struct op *op, struct slice tenant, struct slice job_id,
+                                    struct slice text)
+{
+    struct token *token = arena_zalloc(op->arena, sizeof(*token));
+
+    CHECK(token);
+    if (text.len > TOKEN_TEXT_MAX || (tenant.len == 0 && !token_tenant(op->arena, text, &tenant)) ||
+        token_verify(rpc_seal(request_rpc(op)), op->arena, tenant, text, token) != TOKEN_GENUINE) {
+        invalid(op, FIELD("reservation_id"),
+                "is damaged, or was not issued here for this tenant");
+        return NULL;
+    }
+    if (job_id.len > 0 && !slice_equal(job_id, token->job_id)) {
+        invalid(op, FIELD("reservation_id"), "is of another job than job_id");
+        return NULL;
+    }
+    return token;
+}
+
+bool request_job(struct op *op, const char *tenant, const char *job_id,
+                 const char *reservation_id, const struct token **ret_token,
+                 struct slice *ret_job_id)
+{
+    struct slice text = slice_from_cstr(reservation_id);
+    bool by_token = text.len > 0;
+    struct slice name = valid_name(op, FIELD("tenant"), tenant, !by_token);
+    struct slice job = valid_job_id(op, FIELD("job_id"), job_id, !by_token);
+
+    *ret_token = NULL;
+    *ret_job_id = job;
+    if (by_token && valid(op)) {
+        *ret_token = verified(op, name, job, text);
+        if (!*ret_token)
+            return false;
+        name = (*ret_token)->tenant;
+        *ret_job_id = (*ret_token)->job_id;
+    }
+    return valid(op) && auth_tenant(op, request_call(op), name);
+}

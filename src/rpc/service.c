@@ -1,0 +1,49 @@
+#include "rpc/service.h"
+
+#include "quota/token_seal.h"
+#include "rpc/handlers.h"
+
+#include "holdfast/v1/admin_service.stub.h"
+#include "holdfast/v1/quota_service.stub.h"
+
+static void destroy_seal(void *seal)
+{
+    token_seal_destroy(seal);
+}
+
+bool rpc_init(struct rpc *rpc, struct services *services)
+{
+    rpc->services = services;
+    return pthread_key_create(&rpc->seal_key, destroy_seal) == 0;
+}
+
+void rpc_done(struct rpc *rpc)
+{
+    token_seal_destroy(pthread_getspecific(rpc->seal_key));
+    pthread_key_delete(rpc->seal_key);
+}
+
+struct token_seal *rpc_seal(struct rpc *rpc)
+{
+    struct token_seal *seal = pthread_getspecific(rpc->seal_key);
+
+    if (!seal) {
+        seal = token_seal_create(rpc->services->token_keys);
+        CHECK(pthread_setspecific(rpc->seal_key, seal) == 0);
+    }
+    return seal;
+}
+
+bool rpc_register(struct rpc *rpc, struct stub_server *server)
+{
+    static const struct holdfast_v1_quota_service_handlers quota = {
+        .reserve = rpc_reserve,
+        .commit = rpc_commit,
+        .release = rpc_release,
+        .extend = rpc_extend,
+    };
+    static const struct holdfast_v1_admin_service_handlers admin = {0};
+
+    return holdfast_v1_quota_service_register(server, &quota, rpc) &&
+           holdfast_v1_admin_service_register(server, &admin, rpc);
+}
