@@ -82,9 +82,10 @@ static enum status connect_now(struct database *db)
     if (clock_mono_us(db->options.clock) < db->connect_not_before_us)
         return db->connect_status;
     db->connect_status = session_open(&session, &db->conn, db->error);
-    db->connect_not_before_us = clock_mono_us(db->options.clock) + RECONNECT_MS * 1000;
     if (db->connect_status == STATUS_OK)
         session_count_warnings(db->conn, &db->warnings);
+    else
+        db->connect_not_before_us = clock_mono_us(db->options.clock) + RECONNECT_MS * 1000;
     return db->connect_status;
 }
 

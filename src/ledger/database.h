@@ -4,8 +4,8 @@
  * Connecting verifies what durability rests on and refuses otherwise (STATUS_REFUSED, with a sentence
  * that names the setting): fsync and full_page_writes on, not a replica; and sets for the session
  * synchronous_commit=on, statement_timeout, lock_timeout, idle_in_transaction_session_timeout 2 s
- * and search_path. After a failure the connection is closed and the next use connects anew, at most
- * once in 100 ms.
+ * and search_path. After a failure the connection is closed and the next use connects anew; after
+ * an attempt in vain not before 100 ms are over.
  *
  * Statuses: UNAVAILABLE nothing was sent or the transaction certainly did not commit; UNKNOWN the
  * connection broke after COMMIT was sent; CONFLICT 40001, 40P01, 55P03 (lock timeout): run the
