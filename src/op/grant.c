@@ -75,7 +75,7 @@ static bool last_answer_is(const struct op_reserve *op, enum counter_reserved re
     return op->work->asked && op->work->item.answer == reserved;
 }
 
-/* --- plans ----------------------------------------------------------------------------------------- */
+/* --- plans ------------------------------------------------------------------------------------ */
 
 /* A plan newer than the one that Redis called stale. False: the op has been answered. */
 static bool renew_plan(struct pass *pass, struct op_reserve *op)
@@ -194,7 +194,7 @@ static void prepare(struct pass *pass, struct op_reserve *op, int64_t mono_us)
     op->op.now_ms = op->work->now_ms = pass->now_ms;
 }
 
-/* --- known jobs -------------------------------------------------------------------------------------- */
+/* --- known jobs ------------------------------------------------------------------------------- */
 
 static bool is_fenced(const struct settle_facts *facts, struct attempt attempt)
 {
@@ -263,7 +263,7 @@ static void read_facts(struct pass *pass)
     }
 }
 
-/* --- reaps --------------------------------------------------------------------------------------------- */
+/* --- reaps ------------------------------------------------------------------------------------ */
 
 static bool reaped_before(struct pass *pass, const struct op_reserve *op, size_t i)
 {
@@ -293,7 +293,7 @@ static void reap_due(struct pass *pass)
     }
 }
 
-/* --- grants ---------------------------------------------------------------------------------------------- */
+/* --- grants ----------------------------------------------------------------------------------- */
 
 enum { ROOT_BITS = SHORT_UNITS | SHORT_DEADLINE | SHORT_UNFILLED | SHORT_VANISHED };
 
@@ -463,7 +463,7 @@ static void ask_root(struct pass *pass)
     }
 }
 
-/* --- the script ------------------------------------------------------------------------------------------- */
+/* --- the script ------------------------------------------------------------------------------- */
 
 /* What goes to one shard, in this order on one connection. */
 struct shard_calls {
@@ -626,7 +626,7 @@ static void run_scripts(struct pass *pass)
                          &calls[i].reserve.items[k], reason);
 }
 
-/* --- the pass --------------------------------------------------------------------------------------------- */
+/* --- the pass --------------------------------------------------------------------------------- */
 
 static void reject_never(struct pass *pass)
 {
