@@ -109,7 +109,7 @@ Test(call, knows_its_deadline)
     echo_response *reply;
 
     cr_assert_eq(echo(&f, &options, 0, "", &reply, NULL), STUB_OK);
-    cr_assert(reply->deadline_left_us > 0 && reply->deadline_left_us <= 3000000, "%ld",
+    cr_assert(reply->deadline_left_us > 0 && reply->deadline_left_us <= 3100000, "%ld",
               (long)reply->deadline_left_us);
     test__echo__v1__echo_response__free_unpacked(reply, NULL);
     fixture_stop(&f);
