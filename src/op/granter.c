@@ -198,12 +198,16 @@ struct granter *granter_create(struct services *services)
     return granter;
 }
 
+void granter_stop(struct granter *granter)
+{
+    mailbox_close(granter->mailbox);
+    pthread_join(granter->thread, NULL);
+}
+
 void granter_destroy(struct granter *granter)
 {
     if (!granter)
         return;
-    mailbox_close(granter->mailbox);
-    pthread_join(granter->thread, NULL);
     mailbox_destroy(granter->mailbox);
     refusals_destroy(granter->context.refusals);
     counter_destroy(granter->context.counter);

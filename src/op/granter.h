@@ -18,7 +18,10 @@ struct granter;
 /* Starts the thread. */
 struct granter *granter_create(struct services *services);
 
-/* Answers everything queued, joins, frees. No push may follow. Accepts NULL. */
+/* Takes no more, answers everything queued and joins the thread; later pushes are refused. */
+void granter_stop(struct granter *granter);
+
+/* After granter_stop, when nobody can push any more. Accepts NULL. */
 void granter_destroy(struct granter *granter);
 
 /* [any thread] op->run is one of the functions below. False: full; the op stays with the caller. */

@@ -41,7 +41,6 @@ struct worker {
     struct services *services;
     struct stub_server *server;
     struct counter *counter;
-    struct token_seal *seal;
     struct arena scratch; /* of the outstanding batch */
     struct op_reserve *reserves, **reserves_tail;
     struct commit_item *lookups, **lookups_tail;
@@ -66,7 +65,6 @@ struct worker *worker_create(struct services *services, struct stub_server *serv
     worker->services = services;
     worker->server = server;
     worker->counter = counter_create(&options);
-    worker->seal = token_seal_create(services->token_keys);
     arena_init(&worker->scratch, SCRATCH_BYTES, 64u << 20);
     worker->reserves_tail = &worker->reserves;
     worker->lookups_tail = &worker->lookups;
@@ -79,14 +77,8 @@ void worker_destroy(struct worker *worker)
         return;
     CHECK(!worker->outstanding && worker->pending == 0);
     counter_destroy(worker->counter);
-    token_seal_destroy(worker->seal);
     arena_done(&worker->scratch);
     free(worker);
-}
-
-struct token_seal *worker_seal(struct worker *worker)
-{
-    return worker->seal;
 }
 
 void worker_add_reserve(struct worker *worker, struct op_reserve *op)

@@ -11,7 +11,6 @@
 #define HOLDFAST_OP_WORKER_H
 
 #include "op/op.h"
-#include "quota/token_seal.h"
 
 #include <stdbool.h>
 
@@ -23,9 +22,6 @@ void worker_destroy(struct worker *worker); /* accepts NULL */
 
 /* Serves until the server is stopped; the body of the worker's thread. */
 void worker_run(struct worker *worker);
-
-/* [the worker's thread] For reservation ids. */
-struct token_seal *worker_seal(struct worker *worker);
 
 /* [the worker's thread] The op goes with the next batch; answers OVERLOADED when that is full. */
 void worker_add_reserve(struct worker *worker, struct op_reserve *op);

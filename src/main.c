@@ -1,0 +1,401 @@
+/*
+ * holdfastd: reads the configuration, builds bottom-up, serves, drains, destroys top-down. The only
+ * file that sees every folder.
+ *
+ * Threads: main waits for signals; --workers workers serve calls; committer, granter, two desks,
+ * janitor and hub each do what their headers say. src/README.md has the map.
+ */
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "ledger/committer.h"
+#include "ledger/database.h"
+#include "notice/hub.h"
+#include "op/authority.h"
+#include "op/commit.h"
+#include "op/desk.h"
+#include "op/granter.h"
+#include "op/janitor.h"
+#include "op/plans.h"
+#include "op/services.h"
+#include "op/worker.h"
+#include "quota/token_keys.h"
+#include "rpc/failure.h"
+#include "rpc/service.h"
+#include "stub/server.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    WORKERS_MAX = 64,
+    LISTENS_MAX = 8,
+    DESKS = 2,
+    MESSAGE_BYTES_MAX = 64 * 1024,
+    STREAM_QUEUE_MAX = 1024,
+    STREAM_QUEUE_SPARE = 16, /* so that a slow reader's last frame still fits */
+    COMMIT_ITEMS_MAX = 16384,
+    COMMIT_BATCH_MAX = 256,
+    HUB_POLL_MS = 10,
+    HUB_PROGRESS_MS = 15000,
+    DRAIN_MS = 8000, /* then calls are cancelled; the whole stop stays below 10 s */
+    REDIS_TIMEOUT_MS = 500,
+};
+
+struct settings {
+    const char *listen;
+    const char *redis;
+    const char *postgres;
+    const char *token_keys;
+    const char *log_level;
+    int64_t workers;
+    int64_t worker_timeout_ms;
+    int64_t events_keep_hours;
+    int64_t start_timeout_s;
+};
+
+static const struct config_option option_table[] = {
+    {.name = "listen", .type = CONFIG_TEXT, .fallback = "127.0.0.1:7070",
+     .offset = offsetof(struct settings, listen), .letter = 'l', .arg = "ADDR[,ADDR...]",
+     .doc = "where to serve: loopback HOST:PORT or unix:/path (port 0: any free one)"},
+    {.name = "redis", .type = CONFIG_TEXT, .fallback = "127.0.0.1:6379",
+     .offset = offsetof(struct settings, redis), .arg = "HOST:PORT|unix:/path",
+     .doc = "the Redis that keeps the holds"},
+    {.name = "postgres", .type = CONFIG_TEXT, .fallback = "dbname=holdfast",
+     .offset = offsetof(struct settings, postgres), .arg = "CONNINFO",
+     .doc = "the Postgres that is the root: libpq key=value words or a URI"},
+    {.name = "token-keys", .type = CONFIG_TEXT, .offset = offsetof(struct settings, token_keys),
+     .arg = "FILE", .doc = "keys that sign reservation ids, one kid:64-hex a line (required)"},
+    {.name = "log-level", .type = CONFIG_TEXT, .fallback = "info",
+     .offset = offsetof(struct settings, log_level), .arg = "LEVEL",
+     .doc = "debug, info, warn or error"},
+    {.name = "workers", .type = CONFIG_INTEGER, .fallback = "1", .min = 1, .max = WORKERS_MAX,
+     .offset = offsetof(struct settings, workers), .letter = 'w', .arg = "N",
+     .doc = "threads that serve calls, each with a Redis connection; 1 is best up to 4 cores"},
+    {.name = "worker-timeout-ms", .type = CONFIG_INTEGER, .fallback = "50", .min = 1,
+     .max = 10000, .offset = offsetof(struct settings, worker_timeout_ms), .arg = "MS",
+     .doc = "how long a worker waits for Redis before it answers UNAVAILABLE"},
+    {.name = "events-keep-hours", .type = CONFIG_INTEGER, .fallback = "168", .min = 1,
+     .max = 24 * 366, .offset = offsetof(struct settings, events_keep_hours), .arg = "HOURS",
+     .doc = "how long threshold events are kept for Watch to resume from"},
+    {.name = "start-timeout", .type = CONFIG_INTEGER, .fallback = "30", .min = 0, .max = 3600,
+     .offset = offsetof(struct settings, start_timeout_s), .arg = "SECONDS",
+     .doc = "how long to wait for Postgres at the start"},
+};
+
+struct server {
+    struct settings settings;
+    struct estimate estimate;
+    struct token_keys *token_keys;
+    struct services services;
+    struct rpc rpc;
+    struct stub_server *stub;
+    struct janitor *janitor;
+    struct worker *workers[WORKERS_MAX];
+    pthread_t worker_threads[WORKERS_MAX];
+    const char *listen[LISTENS_MAX];
+    size_t listen_count;
+    char *listen_text;
+};
+
+__attribute__((format(printf, 2, 3), noreturn)) static void die(int code, const char *format, ...)
+{
+    va_list arguments;
+
+    fputs("holdfastd: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    exit(code);
+}
+
+/* --- configuration ---------------------------------------------------------------------------------- */
+
+/* Without TLS only this machine may talk to us. */
+static bool is_local(const char *address)
+{
+    return strncmp(address, "unix:", 5) == 0 || strncmp(address, "127.", 4) == 0 ||
+           strncmp(address, "localhost:", 10) == 0 || strncmp(address, "[::1]:", 6) == 0;
+}
+
+static void split_listen(struct server *server)
+{
+    char *rest, *one, *save = NULL;
+
+    server->listen_text = strdup(server->settings.listen);
+    CHECK(server->listen_text);
+    for (rest = server->listen_text; (one = strtok_r(rest, ",", &save)); rest = NULL) {
+        if (server->listen_count == LISTENS_MAX)
+            die(EX_USAGE, "--listen names more than %d addresses", LISTENS_MAX);
+        if (!is_local(one))
+            die(EX_CONFIG,
+                "will not listen on %s: without TLS only loopback (127.0.0.1:PORT, [::1]:PORT) "
+                "and unix:/path are allowed",
+                one);
+        server->listen[server->listen_count++] = one;
+    }
+    if (server->listen_count == 0)
+        die(EX_USAGE, "--listen is empty");
+}
+
+static void configure(struct server *server, int argc, char **argv)
+{
+    struct config config = {
+        .options = option_table,
+        .count = ARRAY_COUNT(option_table),
+        .target = &server->settings,
+    };
+    enum log_level level;
+    char error[256];
+
+    config_load(&config, argc, argv, "Serves quotas over gRPC: reserve, commit, release, watch.");
+    if (!log_level_from_name(slice_from_cstr(server->settings.log_level), &level))
+        die(EX_USAGE, "--log-level is debug, info, warn or error, not \"%s\"",
+            server->settings.log_level);
+    log_set_level(level);
+    if (!fault_load_environment())
+        die(EX_USAGE, FAULT_ENVIRONMENT " is malformed");
+    split_listen(server);
+    if (!server->settings.token_keys)
+        die(EX_USAGE, "--token-keys (or HOLDFAST_TOKEN_KEYS) must name the key file; deploy/up "
+                      "makes one under var/");
+    if (token_keys_load(server->settings.token_keys, &server->token_keys, error,
+                        sizeof(error)) != STATUS_OK)
+        die(EX_CONFIG, "%s", error);
+}
+
+/* --- building ----------------------------------------------------------------------------------------- */
+
+/* Migrates, which also proves that the database is one that may be trusted. */
+static void prepare_database(struct server *server)
+{
+    struct database_options options = {
+        .conninfo = server->settings.postgres,
+        .connect_timeout_ms = 2000,
+        .statement_timeout_ms = 60000,
+        .clock = clock_real(),
+        .estimate = &server->estimate,
+    };
+    int64_t until_us =
+        clock_mono_us(clock_real()) + server->settings.start_timeout_s * INT64_C(1000000);
+    struct database *db = database_create(&options);
+    char error[512];
+    enum status status;
+
+    while ((status = database_migrate(db, error, sizeof(error))) != STATUS_OK) {
+        struct timespec pause = {.tv_sec = 0, .tv_nsec = 100000000};
+
+        if (status == STATUS_REFUSED || clock_mono_us(clock_real()) >= until_us)
+            die(EX_UNAVAILABLE, "cannot use the database: %s", error);
+        nanosleep(&pause, NULL);
+    }
+    if (database_ping(db) != STATUS_OK)
+        die(EX_UNAVAILABLE, "cannot use the database: %s", database_error(db));
+    database_destroy(db);
+}
+
+static void hint_hub(void *services, const int64_t *tenants, size_t count)
+{
+    hub_hint(((struct services *)services)->hub, tenants, count);
+}
+
+static void build_services(struct server *server)
+{
+    struct services *services = &server->services;
+    struct hub_options hub = {
+        .conninfo = server->settings.postgres,
+        .clock = clock_real(),
+        .estimate = &server->estimate,
+        .poll_ms = HUB_POLL_MS,
+        .progress_ms = HUB_PROGRESS_MS,
+        .queue_max = STREAM_QUEUE_MAX,
+    };
+    struct committer_options committer = {
+        .conninfo = server->settings.postgres,
+        .clock = clock_real(),
+        .estimate = &server->estimate,
+        .late_window_ms = INT64_C(24) * 3600 * 1000,
+        .items_max = COMMIT_ITEMS_MAX,
+        .batch_max = COMMIT_BATCH_MAX,
+        .lease_ms = 60000,
+        .done = commit_done,
+        .events = hint_hub,
+        .user = services,
+    };
+    char host[64] = "localhost", error[256];
+
+    services->options = (struct service_options){
+        .redis = server->settings.redis,
+        .postgres = server->settings.postgres,
+        .ttl_default_ms = 60000,
+        .ttl_max_ms = 15 * 60000,
+        .lifetime_max_ms = INT64_C(24) * 3600 * 1000,
+        .late_window_ms = committer.late_window_ms,
+        .events_keep_ms = server->settings.events_keep_hours * 3600000,
+        .lease_min_ms = 60000,
+        .lease_max_ms = 30 * 60000,
+        .worker_timeout_ms = (int)server->settings.worker_timeout_ms,
+        .redis_timeout_ms = REDIS_TIMEOUT_MS,
+    };
+    services->clock = clock_real();
+    services->estimate = &server->estimate;
+    services->token_keys = server->token_keys;
+    services->started_wall_ms = clock_wall_ms(clock_real());
+    gethostname(host, sizeof(host) - 1);
+    snprintf(services->server_name, sizeof(services->server_name), "%s:%ld", host,
+             (long)getpid());
+    services->plans = plans_create();
+    services->authority = authority_create();
+    services->hub = hub_create(&hub);
+    services->granter = granter_create(services);
+    services->committer = committer_create(&committer, error, sizeof(error));
+    if (!services->committer)
+        die(EX_CONFIG, "%s", error);
+    services->desks = desks_create(services, DESKS);
+    server->janitor = janitor_create(services);
+}
+
+static void open_ports(struct server *server)
+{
+    struct stub_server_options options = {
+        .listen = server->listen,
+        .listen_count = server->listen_count,
+        .message_bytes_max = MESSAGE_BYTES_MAX,
+        .streams_max = 1000,
+        .posted_calls = 64,
+        .queue_max = STREAM_QUEUE_MAX + STREAM_QUEUE_SPARE,
+        .reject = failure_reject,
+        .reject_user = &server->rpc,
+    };
+    char error[256];
+
+    if (!rpc_init(&server->rpc, &server->services))
+        die(EX_OSERR, "no thread-specific key left");
+    server->stub = stub_server_create(&options, error, sizeof(error));
+    if (!server->stub)
+        die(EX_UNAVAILABLE, "%s", error);
+    if (!rpc_register(&server->rpc, server->stub) || !stub_health_register(server->stub) ||
+        !stub_reflection_register(server->stub))
+        die(EX_SOFTWARE, "a service was registered twice");
+}
+
+static void *serve(void *worker)
+{
+    worker_run(worker);
+    return NULL;
+}
+
+static void start_serving(struct server *server)
+{
+    for (int64_t i = 0; i < server->settings.workers; i++)
+        server->workers[i] = worker_create(&server->services, server->stub);
+    if (!stub_server_start(server->stub))
+        die(EX_SOFTWARE, "the server could not be started");
+    for (int64_t i = 0; i < server->settings.workers; i++)
+        CHECK(pthread_create(&server->worker_threads[i], NULL, serve, server->workers[i]) == 0);
+    stub_health_set(server->stub, "", true);
+    stub_health_set(server->stub, "holdfast.v1.QuotaService", true);
+    stub_health_set(server->stub, "holdfast.v1.AdminService", true);
+    for (size_t i = 0; i < server->listen_count; i++) {
+        const char *address = server->listen[i];
+        const char *colon = strrchr(address, ':');
+
+        if (strncmp(address, "unix:", 5) == 0)
+            fprintf(stderr, "holdfastd listening on %s\n", address);
+        else
+            fprintf(stderr, "holdfastd listening on %.*s:%d\n", (int)(colon - address), address,
+                    stub_server_port(server->stub, i));
+    }
+}
+
+/* --- stopping ------------------------------------------------------------------------------------------- */
+
+static bool wait_for_calls(struct server *server, int ms)
+{
+    int64_t until_us = clock_mono_us(clock_real()) + ms * INT64_C(1000);
+
+    while (stub_server_calls(server->stub) > 0) {
+        struct timespec pause = {.tv_sec = 0, .tv_nsec = 5000000};
+
+        if (clock_mono_us(clock_real()) > until_us)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
+static void drain(struct server *server)
+{
+    log_info("server", "draining calls=%ld", stub_server_calls(server->stub));
+    stub_health_shutdown(server->stub);
+    server->services.draining = true;
+    hub_drain(server->services.hub);
+    stub_server_drain(server->stub);
+    if (!wait_for_calls(server, DRAIN_MS)) {
+        log_warn("server", "drain.cut calls=%ld", stub_server_calls(server->stub));
+        stub_server_cancel_all(server->stub);
+    }
+}
+
+static void destroy(struct server *server)
+{
+    struct services *services = &server->services;
+
+    janitor_destroy(server->janitor);
+    stub_server_stop(server->stub);
+    for (int64_t i = 0; i < server->settings.workers; i++)
+        pthread_join(server->worker_threads[i], NULL);
+    desks_destroy(services->desks);
+    granter_stop(services->granter);
+    committer_destroy(services->committer);
+    granter_destroy(services->granter);
+    hub_destroy(services->hub);
+    for (int64_t i = 0; i < server->settings.workers; i++)
+        worker_destroy(server->workers[i]);
+    stub_server_destroy(server->stub);
+    rpc_done(&server->rpc);
+    plans_destroy(services->plans);
+    authority_destroy(services->authority);
+    token_keys_destroy(server->token_keys);
+    estimate_done(&server->estimate);
+    free(server->listen_text);
+}
+
+int main(int argc, char **argv)
+{
+    static struct server server;
+    sigset_t signals;
+    int signal_number;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    configure(&server, argc, argv);
+    estimate_init(&server.estimate);
+    prepare_database(&server);
+    open_ports(&server);
+    build_services(&server);
+    start_serving(&server);
+    log_info("server", "serving workers=%" PRId64, server.settings.workers);
+    sigwait(&signals, &signal_number);
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL); /* a second signal ends the process at once */
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    drain(&server);
+    destroy(&server);
+    log_info("server", "stopped");
+    return 0;
+}
