@@ -42,7 +42,14 @@ bool rpc_register(struct rpc *rpc, struct stub_server *server)
         .release = rpc_release,
         .extend = rpc_extend,
     };
-    static const struct holdfast_v1_admin_service_handlers admin = {0};
+    static const struct holdfast_v1_admin_service_handlers admin = {
+        .create_tenant = rpc_create_tenant,
+        .update_tenant = rpc_update_tenant,
+        .list_tenants = rpc_list_tenants,
+        .put_limit = rpc_put_limit,
+        .delete_limit = rpc_delete_limit,
+        .list_limits = rpc_list_limits,
+    };
 
     return holdfast_v1_quota_service_register(server, &quota, rpc) &&
            holdfast_v1_admin_service_register(server, &admin, rpc);

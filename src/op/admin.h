@@ -1,0 +1,80 @@
+/*
+ * Changes and lists of tenants and limits. Each runs on a desk: one transaction of the ledger, then
+ * whatever makes every server obey (Redis learns the new config version, so that every script with
+ * an older plan is refused; a lowered limit takes idle capacity back), then done.
+ *
+ * In-parts are filled by rpc/ and were validated there; what they point to lives in the op's arena.
+ */
+#ifndef HOLDFAST_OP_ADMIN_H
+#define HOLDFAST_OP_ADMIN_H
+
+#include "ledger/ledger.h"
+#include "op/op.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct op_tenant { /* CreateTenant, UpdateTenant */
+    struct op op;
+    struct ledger_note note;
+    struct slice etag;
+    struct ledger_tenant tenant; /* in: as it shall be; out: as it is */
+};
+
+void op_tenant_create_start(struct op_tenant *op);
+void op_tenant_update_start(struct op_tenant *op);
+
+struct op_tenants { /* ListTenants */
+    struct op op;
+    struct slice prefix, after;
+    size_t max;
+    /* out */
+    struct ledger_tenant *tenants;
+    size_t tenants_count;
+    bool more;
+};
+
+void op_tenants_start(struct op_tenants *op);
+
+struct op_limit { /* PutLimit, DeleteLimit */
+    struct op op;
+    struct ledger_note note;
+    struct slice etag;
+    bool validate_only;
+    struct ledger_limit limit; /* in: as it shall be (Delete: tenant and name); out: as it is, or was */
+    /* out, PutLimit */
+    bool created;
+    bool pending;              /* some server or Redis has not been told yet */
+    struct op_quota quota;     /* the current period */
+};
+
+void op_limit_put_start(struct op_limit *op);
+void op_limit_delete_start(struct op_limit *op);
+
+struct op_limits { /* ListLimits; implicit limits are left out */
+    struct op op;
+    struct slice after;
+    size_t max;
+    /* out */
+    struct ledger_limit *limits;
+    size_t limits_count;
+    bool more;
+    struct slice next_after;   /* if more */
+};
+
+void op_limits_start(struct op_limits *op);
+
+/* --- shared by the changes ------------------------------------------------------------------------ */
+
+/* What the ledger answered becomes the op's error. True: it was done, or repeated. */
+bool admin_done(struct op *op, enum status status, enum ledger_admin answer);
+
+/*
+ * After a change of the tenant's configuration: no server may go on with an older plan. Reads the
+ * plan anew (kept in op->plan) and brings its version to Redis. False: Redis could not be told; the
+ * janitors of all servers will see to it, within their period.
+ */
+MUST_CHECK bool admin_publish(struct op *op, struct desk *desk);
+
+#endif

@@ -1,0 +1,125 @@
+#include "op/admin.h"
+
+#include "base/check.h"
+#include "base/log.h"
+#include "counter/counter.h"
+#include "op/plans.h"
+#include "op/services.h"
+
+bool admin_done(struct op *op, enum status status, enum ledger_admin answer)
+{
+    if (status != STATUS_OK) {
+        bool unknown = status_may_have_happened(status);
+
+        op_fail(op, FAILURE_POSTGRES_UNAVAILABLE, unknown,
+                unknown ? "the database did not confirm the change; repeat with the same request_id"
+                        : "the database cannot be reached; nothing was changed: try again");
+        return false;
+    }
+    switch (answer) {
+    case ADMIN_DONE:
+    case ADMIN_REPEATED:
+        return true;
+    case ADMIN_REQUEST_REUSED:
+        op_fail_field(op, FAILURE_REQUEST_ID_REUSED, "note.request_id",
+                      "this request_id was used before with other content; use a new one");
+        return false;
+    case ADMIN_EXISTS:
+        op_fail(op, FAILURE_TENANT_EXISTS, false,
+                "the tenant \"%.*s\" exists; change it with UpdateTenant", SLICE_ARGS(op->tenant));
+        return false;
+    case ADMIN_NOT_FOUND:
+        op_fail(op, FAILURE_UNKNOWN_TENANT, false,
+                "there is no tenant \"%.*s\": create it first (CreateTenant)",
+                SLICE_ARGS(op->tenant));
+        return false;
+    case ADMIN_ETAG:
+        op_fail(op, FAILURE_ETAG_MISMATCH, false,
+                "it was changed since it was read; read it again, then decide");
+        return false;
+    case ADMIN_CONFLICT:
+        op_fail_field(op, FAILURE_LIMIT_CONFLICT, "limit",
+                      "scope, meter and period of a limit cannot be changed; delete it and add "
+                      "another");
+        return false;
+    }
+    UNREACHABLE();
+}
+
+bool admin_publish(struct op *op, struct desk *desk)
+{
+    struct counter_version version;
+    struct counter_fill fill = {
+        .call = {.kind = COUNTER_FILL, .arena = op->arena},
+        .versions_count = 1,
+        .versions = &version,
+    };
+    struct counter_call *call = &fill.call;
+    bool recovering;
+
+    plans_forget(op->services->plans, op->tenant);
+    plan_unref(op->plan);
+    op->plan = NULL;
+    if (ledger_plan_load(desk->db, op->tenant, &op->plan) != STATUS_OK || !op->plan)
+        return false;
+    plans_put(op->services->plans, op->plan);
+    version = (struct counter_version){op->plan->tenant_id, op->plan->config_version};
+    return op_run_counter(op->services, desk->db, desk->counter, op->plan->shard, &call, 1,
+                          &recovering);
+}
+
+static void create(struct op *base, void *thread)
+{
+    struct op_tenant *op = container_of(base, struct op_tenant, op);
+    struct desk *desk = thread;
+    enum ledger_admin answer = ADMIN_DONE;
+    enum status status =
+        ledger_tenant_create(desk->db, base->arena, &op->note, &op->tenant, &answer);
+
+    (void)admin_done(base, status, answer);
+    op_finish(base);
+}
+
+void op_tenant_create_start(struct op_tenant *op)
+{
+    op_desk_start(&op->op, create);
+}
+
+static void update(struct op *base, void *thread)
+{
+    struct op_tenant *op = container_of(base, struct op_tenant, op);
+    struct desk *desk = thread;
+    enum ledger_admin answer = ADMIN_DONE;
+    enum status status =
+        ledger_tenant_update(desk->db, base->arena, &op->note, op->etag, &op->tenant, &answer);
+
+    /* The tenant is changed even if Redis cannot be told now: the janitors will. */
+    if (admin_done(base, status, answer) && answer == ADMIN_DONE && !admin_publish(base, desk))
+        log_debug("admin", "publish.later tenant=%s", LOG_SLICE(base->tenant));
+    op_finish(base);
+}
+
+void op_tenant_update_start(struct op_tenant *op)
+{
+    op_desk_start(&op->op, update);
+}
+
+static void list(struct op *base, void *thread)
+{
+    struct op_tenants *op = container_of(base, struct op_tenants, op);
+    struct desk *desk = thread;
+
+    if (ledger_tenant_list(desk->db, base->arena, op->prefix, op->after, op->max + 1,
+                           &op->tenants, &op->tenants_count) != STATUS_OK)
+        op_fail(base, FAILURE_POSTGRES_UNAVAILABLE, false,
+                "the database cannot be reached: try again");
+    op->more = op->tenants_count > op->max;
+    if (op->more)
+        op->tenants_count = op->max;
+    op_finish(base);
+}
+
+void op_tenants_start(struct op_tenants *op)
+{
+    op_desk_start(&op->op, list);
+}

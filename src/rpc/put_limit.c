@@ -1,0 +1,167 @@
+#include "rpc/handlers.h"
+
+#include "base/amount.h"
+#include "base/check.h"
+#include "op/admin.h"
+#include "rpc/admin.h"
+#include "rpc/auth.h"
+#include "rpc/quota_state.h"
+#include "rpc/request.h"
+#include "rpc/timestamps.h"
+
+#include "holdfast/v1/admin_service.stub.h"
+
+enum { OVERAGE_PERCENT_MAX = 1000, SOFT_PERCENT_DEFAULT = 90 };
+
+#define LIMIT_FIELD(member) FIELD_IN("limit", member)
+
+static void put_limit_done(struct op *base)
+{
+    struct op_limit *op = container_of(base, struct op_limit, op);
+    Holdfast__V1__PutLimitResponse reply = HOLDFAST__V1__PUT_LIMIT_RESPONSE__INIT;
+    Holdfast__V1__QuotaState quota;
+
+    if (request_failed(base))
+        return;
+    quota_state_fill(base->arena, &op->quota, &quota);
+    reply.limit = limit_message(base->arena, &op->limit);
+    reply.quota = &quota;
+    reply.effective_time =
+        timestamp_of(base->arena, request_now_ms(base) + (op->pending ? 1000 : 0));
+    reply.pending = op->pending;
+    reply.created = op->created;
+    holdfast_v1_admin_service_put_limit_reply(request_call(base), &reply);
+}
+
+static enum period decode_period(struct op *op, int value)
+{
+    if (!valid_enum(op, LIMIT_FIELD("period"), &holdfast__v1__period__descriptor, value))
+        return PERIOD_NEVER;
+    switch (value) {
+    case PERIOD_NEVER:
+    case PERIOD_MINUTE:
+    case PERIOD_HOUR:
+    case PERIOD_DAY:
+    case PERIOD_MONTH:
+        return (enum period)value;
+    case HOLDFAST__V1__PERIOD__PERIOD_UNSPECIFIED:
+        invalid(op, LIMIT_FIELD("period"), "is required");
+        return PERIOD_NEVER;
+    default:
+        invalid(op, LIMIT_FIELD("period"),
+                "is a period that this version does not have; NEVER, MINUTE, HOUR, DAY or MONTH");
+        return PERIOD_NEVER;
+    }
+}
+
+static void decode_bound(struct op *op, const Holdfast__V1__Limit *from, struct ledger_limit *limit)
+{
+    switch (from->bound_case) {
+    case HOLDFAST__V1__LIMIT__BOUND_UNITS:
+        limit->amount = valid_units(op, LIMIT_FIELD("units"), from->units);
+        break;
+    case HOLDFAST__V1__LIMIT__BOUND_UNLIMITED:
+        limit->unlimited = true;
+        limit->amount = AMOUNT_MAX;
+        if (!from->unlimited)
+            invalid(op, LIMIT_FIELD("unlimited"), "is false; set units instead");
+        break;
+    default:
+        invalid(op, LIMIT_FIELD("units"), "is required, or unlimited");
+    }
+}
+
+static void decode_overage_percent(struct op *op, int32_t percent, struct ledger_limit *limit)
+{
+    int64_t cap;
+
+    limit->overage_kind = OVERAGE_PERCENT;
+    limit->overage = percent;
+    if (percent < 0 || percent > OVERAGE_PERCENT_MAX)
+        invalid(op, LIMIT_FIELD("overage_percent"), "is not between 0 and %d",
+                OVERAGE_PERCENT_MAX);
+    else if (amount_valid(limit->amount) && !limit->unlimited &&
+             (limit->amount / 100 > AMOUNT_MAX / (percent > 0 ? percent : 1) ||
+              !amount_add(limit->amount, amount_mul_percent_floor(limit->amount, percent), &cap)))
+        invalid(op, LIMIT_FIELD("overage_percent"), "makes more than 2^53-1 with the limit");
+}
+
+static void decode_overage(struct op *op, const Holdfast__V1__Limit *from,
+                           struct ledger_limit *limit)
+{
+    int64_t cap;
+
+    switch (from->overage_case) {
+    case HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_UNITS:
+        limit->overage_kind = OVERAGE_UNITS;
+        limit->overage = valid_units(op, LIMIT_FIELD("overage_units"), from->overage_units);
+        if (amount_valid(limit->overage) && amount_valid(limit->amount) && !limit->unlimited &&
+            !amount_add(limit->amount, limit->overage, &cap))
+            invalid(op, LIMIT_FIELD("overage_units"), "makes more than 2^53-1 with the limit");
+        break;
+    case HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_PERCENT:
+        decode_overage_percent(op, from->overage_percent, limit);
+        break;
+    case HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_UNLIMITED:
+        limit->overage_kind = OVERAGE_UNLIMITED;
+        if (!from->overage_unlimited)
+            invalid(op, LIMIT_FIELD("overage_unlimited"), "is false; leave it out instead");
+        break;
+    default:
+        return;
+    }
+    if (limit->unlimited)
+        invalid(op,
+                LIMIT_FIELD(limit->overage_kind == OVERAGE_UNITS     ? "overage_units"
+                            : limit->overage_kind == OVERAGE_PERCENT ? "overage_percent"
+                                                                     : "overage_unlimited"),
+                "has no meaning together with unlimited");
+}
+
+static struct ledger_limit decode_limit(struct op *op, const Holdfast__V1__Limit *from)
+{
+    struct ledger_limit limit = {0};
+
+    limit.limit_name = valid_name(op, LIMIT_FIELD("limit_id"), from->limit_id, true);
+    limit.tenant = valid_name(op, LIMIT_FIELD("tenant"), from->tenant, true);
+    limit.scope = valid_scope(op, LIMIT_FIELD("scope"), from->scope);
+    limit.meter = valid_name(op, LIMIT_FIELD("meter"), from->meter, true);
+    (void)valid_only(op, LIMIT_FIELD("meter_kind"), &holdfast__v1__meter_kind__descriptor,
+                     (int)from->meter_kind, HOLDFAST__V1__METER_KIND__METER_KIND_COUNTER);
+    limit.period = decode_period(op, (int)from->period);
+    decode_bound(op, from, &limit);
+    limit.soft_percent = from->soft_percent ? from->soft_percent : SOFT_PERCENT_DEFAULT;
+    if (from->soft_percent < 0 || from->soft_percent > 100)
+        invalid(op, LIMIT_FIELD("soft_percent"), "is not between 1 and 100");
+    decode_overage(op, from, &limit);
+    (void)valid_only(op, LIMIT_FIELD("enforcement"), &holdfast__v1__enforcement__descriptor,
+                     (int)from->enforcement, HOLDFAST__V1__ENFORCEMENT__ENFORCEMENT_ENFORCE);
+    limit.max_ttl_ms = valid_ttl(op, LIMIT_FIELD("max_ttl"), from->max_ttl, 0);
+    valid_later(op, LIMIT_FIELD("time_zone"), from->time_zone[0] != '\0');
+    valid_later(op, LIMIT_FIELD("anchor_time"), from->anchor_time != NULL);
+    return limit;
+}
+
+void rpc_put_limit(void *user, struct stub_call *call,
+                   const Holdfast__V1__PutLimitRequest *request)
+{
+    struct op_limit *op = stub_call_alloc(call, sizeof(*op));
+    struct op *base = &op->op;
+
+    if (!request_begin(user, call, base, put_limit_done))
+        return;
+    if (request->limit) {
+        op->limit = decode_limit(base, request->limit);
+        op->etag = admin_etag(base, LIMIT_FIELD("etag"), request->limit->etag);
+    } else {
+        invalid(base, FIELD("limit"), "is required");
+    }
+    op->note = admin_note(base, request->note);
+    op->validate_only = request->validate_only;
+    if (!valid(base) || !auth_tenant(base, call, op->limit.tenant)) {
+        request_fail(base);
+        return;
+    }
+    request_hold(base);
+    op_limit_put_start(op);
+}
