@@ -41,7 +41,8 @@ void lease_begin(struct settle_quota *quota, struct settle_lease *ret_old)
 int64_t lease_raise(struct settle_quota *quota, int64_t needed, int64_t deadline_ms)
 {
     /* Beyond what is needed nothing is lent while idle capacity is being taken back. */
-    int64_t wanted = quota->recall ? needed : amount_max(needed, quota->lease_target);
+    bool exactly = needed == 0 || quota->recall;
+    int64_t wanted = exactly ? needed : amount_max(needed, quota->lease_target);
     int64_t units = amount_min(wanted, settle_room(quota));
 
     CHECK(needed >= 0);

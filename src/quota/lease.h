@@ -18,7 +18,9 @@ static inline int64_t lease_epoch(int64_t lease_id)
 
 /*
  * True if the row's lease is none or of an earlier epoch than quota->epoch: the caller then calls
- * lease_begin. A lease of a later epoch than the caller knows: false, the caller re-reads authority.
+ * lease_begin. Until then nothing of the lease may go to Redis, neither a grant nor a recall: what
+ * a new incarnation calls idle was promised to holds that it does not know. A lease of a later
+ * epoch than the caller knows: false, the caller re-reads authority.
  */
 bool lease_is_stale(const struct settle_quota *quota);
 
@@ -31,8 +33,9 @@ void lease_begin(struct settle_quota *quota, struct settle_lease *ret_old);
 /*
  * Lends more: at least `needed` units if the root has room for that, up to the target beyond, never
  * past the root's condition. Also what is less than needed is lent. Returns the units lent, 0 or
- * more. deadline_ms: the lease lasts at least until then. While a recall is wanted nothing beyond
- * `needed` is lent; nothing at all in a quota that is not open, or under a lease of another epoch.
+ * more. deadline_ms: the lease lasts at least until then. Nothing beyond `needed` is lent while a
+ * recall is wanted, or if only the deadline is to move (needed 0); nothing at all in a quota that is
+ * not open, or under a lease of another epoch.
  */
 int64_t lease_raise(struct settle_quota *quota, int64_t needed, int64_t deadline_ms);
 

@@ -81,6 +81,13 @@ Test(lease, raise_lends_the_target_or_what_is_needed_if_that_is_more)
     cr_assert(quota.dirty);
 }
 
+Test(lease, raise_of_nothing_moves_the_deadline_only)
+{
+    cr_assert_eq(lease_raise(&quota, 0, 500), 0);
+    cr_assert_eq(quota.lease_deadline_ms, 500);
+    cr_assert(quota.dirty);
+}
+
 Test(lease, raise_stops_at_the_root_condition_and_lends_less_than_needed)
 {
     quota.committed = 60;

@@ -1,0 +1,265 @@
+#include "world_state.h"
+
+#include <stdio.h>
+
+enum { REFS_MAX = 16 * HOLD_QUOTAS_MAX, BATCH_MAX = 3 };
+
+static int64_t lent_of(void *book, int limit, int64_t period)
+{
+    const struct settle_quota *quota =
+        settle_find_quota(book, TENANT, (struct quota_ref){limit, period});
+
+    return quota ? quota->leased : 0;
+}
+
+/* Builds a request and, beside it, what the model is to know of it. */
+static void make_commit(struct world *world, int job, struct settle_item *item,
+                        struct model_commit *question, struct settle_actual *actual)
+{
+    const struct hold *named = item->token ? item->token : item->live ? item->live
+                                                       : item->facts->expired;
+
+    *question = (struct model_commit){.job = job, .actual = {-1, -1, -1}};
+    if (!named || world_one_in(world, 3))
+        return;
+    question->given = true;
+    for (size_t i = 0; i < named->meters_count; i++) {
+        enum overrun overrun = OVERRUN_RECORD + (enum overrun)world_below(world, 3);
+        int64_t units = world_one_in(world, 4) ? world_below(world, 40)
+                                         : world_below(world, named->meters[i].units + 1);
+
+        for (int meter = 0; meter < MODEL_METERS; meter++) {
+            if (!slice_equal_cstr(named->meters[i].meter, world_meters[meter]))
+                continue;
+            question->actual[meter] = units;
+            question->overrun[meter] = overrun;
+        }
+        actual[i] = (struct settle_actual){named->meters[i].meter, units, overrun};
+    }
+    item->actual = actual;
+    item->actual_count = named->meters_count;
+    if (world_one_in(world, 25)) {
+        question->malformed = true;
+        actual[0].meter = SLICE("seats");
+    }
+}
+
+/* Whether the token, the live and the expired hold all name the meters of the request. */
+static bool same_meters(const struct hold *a, const struct hold *b)
+{
+    if (!a || !b)
+        return true;
+    if (a->meters_count != b->meters_count)
+        return false;
+    for (size_t i = 0; i < a->meters_count; i++)
+        if (!slice_equal(a->meters[i].meter, b->meters[i].meter))
+            return false;
+    return true;
+}
+
+static void compare_record(struct world *world, const struct settle_item *item,
+                           const struct model_answer *answer)
+{
+    for (size_t i = 0; i < item->record->entries_count; i++) {
+        const struct settle_entry *entry = &item->record->entries[i];
+
+        for (int meter = 0; meter < MODEL_METERS; meter++) {
+            if (!slice_equal_cstr(entry->meter, world_meters[meter]))
+                continue;
+            world_expect(world,
+                   entry->amount == answer->amount[meter] && entry->debt == answer->debt[meter],
+                   "the record books another amount");
+            world->counts->debts += entry->debt > 0;
+            world->counts->capped += entry->amount + entry->debt < entry->asked;
+        }
+        for (size_t j = 0; j < entry->counted_count; j++)
+            world->counts->late_elsewhere +=
+                item->record->late && entry->counted[j].ref.period_start_ms &&
+                entry->counted[j].ref.period_start_ms > item->subject->created_ms;
+    }
+}
+
+static void compare(struct world *world, const struct settle_item *item,
+                    const struct model_answer *answer)
+{
+    char what[120];
+
+    if (item->outcome == answer->outcome && item->replayed == answer->replayed &&
+        (item->outcome != SETTLE_COMMITTED || item->late == answer->late)) {
+        if (item->made_record)
+            compare_record(world, item, answer);
+        return;
+    }
+    snprintf(what, sizeof(what),
+             "%s of %.*s: outcome %d replayed %d late %d, the model says %d %d %d",
+             item->kind == SETTLE_COMMIT ? "commit" : "release", SLICE_ARGS(item->job_id),
+             (int)item->outcome, item->replayed, item->late, (int)answer->outcome,
+             answer->replayed, answer->late);
+    world_fail(world, what);
+}
+
+static void count(struct world *world, const struct settle_item *item)
+{
+    world->counts->commits += item->made_record;
+    world->counts->lates += item->made_record && item->late;
+    world->counts->replays += item->replayed;
+    world->counts->releases += item->made_fence;
+    world->counts->strict_refusals += item->outcome == SETTLE_OVERRUN;
+}
+
+/*
+ * The hold of a recorded job goes, and with it comes what was spent: a removal that leaves S behind
+ * would free units that the record has used.
+ */
+static void settle(struct world *world, int job, const struct settle_item *item)
+{
+    const struct hold *hold = item->made_record ? item->subject : item->live;
+    struct message *message;
+
+    if (!hold)
+        return;
+    message = world_post(world, job);
+    for (size_t i = 0; i < hold->quotas_count; i++) {
+        const struct settle_quota *row = world_row(world, hold->quotas[i].quota);
+        int64_t spent = item->made_record ? item->record->entries[hold->quotas[i].meter].amount : 0;
+
+        if (row && row->lease_id)
+            message->totals[message->count++] = world_totals(row, spent);
+    }
+}
+
+struct batch {
+    size_t count;
+    int jobs[BATCH_MAX];
+    struct settle_item items[BATCH_MAX];
+    struct model_commit questions[BATCH_MAX];
+    struct settle_actual actuals[BATCH_MAX][MODEL_METERS];
+    struct quota_ref refs[REFS_MAX];
+    size_t refs_count;
+};
+
+static void fill_batch(struct world *world, struct batch *batch)
+{
+    batch->count = 1 + (size_t)world_below(world, BATCH_MAX);
+    batch->refs_count = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        int job = i > 0 && world_one_in(world, 3) ? batch->jobs[0] : world_any_job(world);
+        struct job *at = &world->jobs[job];
+        struct settle_item *item = &batch->items[i];
+
+        batch->jobs[i] = job;
+        *item = (struct settle_item){
+            .kind = world_one_in(world, 4) ? SETTLE_RELEASE : SETTLE_COMMIT,
+            .tenant_id = TENANT,
+            .job_id = slice_from_cstr(at->name),
+            .facts = &at->facts,
+            .live = world_one_in(world, 10) ? NULL : world->redis.holds[job],
+        };
+        if (at->tokens_count > 0 && !world_one_in(world, 3))
+            item->token = at->tokens[world_below(world, at->tokens_count)];
+        make_commit(world, job, item, &batch->questions[i], batch->actuals[i]);
+        if (!same_meters(item->token, item->live) ||
+            !same_meters(item->live, at->facts.expired) ||
+            !same_meters(item->token, at->facts.expired))
+            item->kind = SETTLE_RELEASE;
+        batch->refs_count += settle_locks(item, world->plan, world->now,
+                                          batch->refs + batch->refs_count,
+                                          REFS_MAX - batch->refs_count);
+    }
+}
+
+static struct model_seen seen(const struct hold *hold)
+{
+    return hold ? (struct model_seen){world_seq(hold->attempt), hold->deadline_ms}
+                : (struct model_seen){0, 0};
+}
+
+static struct model_answer predict(struct world *world, const struct settle_item *item,
+                                   struct model_commit *question, struct settle_book *book)
+{
+    question->token = seen(item->token);
+    question->live = seen(item->live);
+    question->expired = seen(item->facts->expired);
+    question->recall_done = item->recall_done;
+    question->lent = lent_of;
+    question->world = book;
+    if (item->kind == SETTLE_COMMIT)
+        return model_commit(&world->model, question);
+    return model_release(&world->model, question->job, question->token, question->live,
+                         question->expired);
+}
+
+/* One transaction; the items that want a recall are left over. */
+static size_t run_batch(struct world *world, struct batch *batch, bool again)
+{
+    struct transaction *transaction = world_begin(world, batch->refs, batch->refs_count);
+    size_t wanting = 0;
+    int late = 0;
+
+    for (size_t i = 0; i < batch->count && !world->failed; i++) {
+        struct settle_item *item = &batch->items[i];
+        struct settle_facts before = *item->facts;
+        struct model_answer answer;
+
+        if (again && item->outcome != SETTLE_WANTS_RECALL)
+            continue;
+        item->recall_done = again;
+        answer = predict(world, item, &batch->questions[i], &transaction->book);
+        settle_decide(&transaction->book, item);
+        compare(world, item, &answer);
+        count(world, item);
+        late += item->made_record && item->late;
+        wanting += item->outcome == SETTLE_WANTS_RECALL;
+        if (world->mutant == MUTANT_RELEASE_WITHOUT_FENCE && item->made_fence)
+            *item->facts = before;
+    }
+    world_take_events(world, &transaction->book, late);
+    for (size_t i = 0; i < transaction->book.quotas_count && world_one_in(world, 2); i++)
+        settle_refill(&transaction->book, &transaction->quotas[i], world->now + TTL_MAX_MS);
+    world_end(world, transaction);
+    return wanting;
+}
+
+/* A transaction that was rolled back leaves nothing behind, so the model hears nothing of it. */
+static void roll_back(struct world *world, struct batch *batch)
+{
+    struct transaction *transaction = world_begin(world, batch->refs, batch->refs_count);
+    struct batch copy = *batch;
+    struct settle_facts facts[BATCH_MAX];
+
+    for (size_t i = 0; i < batch->count; i++)
+        facts[i] = *batch->items[i].facts;
+    for (size_t i = 0; i < batch->count; i++)
+        settle_decide(&transaction->book, &copy.items[i]);
+    for (size_t i = 0; i < batch->count; i++)
+        *batch->items[i].facts = facts[i];
+}
+
+static void after_batch(struct world *world, const struct batch *batch)
+{
+    for (size_t i = 0; i < batch->count && !world->failed; i++) {
+        const struct settle_item *item = &batch->items[i];
+
+        if (item->outcome == SETTLE_COMMITTED)
+            settle(world, batch->jobs[i], item);
+        else if (item->outcome == SETTLE_RELEASED && item->subject)
+            world_post(world, batch->jobs[i])->removed = item->subject->attempt;
+    }
+}
+
+void world_settle(struct world *world)
+{
+    static struct batch batch;
+
+    fill_batch(world, &batch);
+    if (world_one_in(world, 20))
+        roll_back(world, &batch);
+    if (run_batch(world, &batch, false) > 0 && !world->failed) {
+        for (size_t i = 0; i < batch.refs_count; i++)
+            world_recall(world, world_row(world, batch.refs[i]));
+        run_batch(world, &batch, true);
+    }
+    after_batch(world, &batch);
+    if (world->prompt)
+        world_serve_recalls(world);
+}
