@@ -189,11 +189,21 @@ Test(replay, of_the_same_run_again_records_nothing_twice)
 
 Test(replay, keeps_the_pace_of_the_trace)
 {
-    const struct run *run = RUN(command_replay, server, path, "--speed-up", "2");
+    const struct run *run = RUN(command_replay, server, path, "--speed-up", "2", "--json");
+    json_t *sheet = run_last_line(run);
 
+    /* The last row is due after 499 ms of the trace. */
     cr_assert_eq(run->code, CLI_OK, "%s%s", run->err, run->out);
+    cr_assert_geq(json_real_value(json_object_get(sheet, "elapsed_s")), 0.2495);
+    json_decref(sheet);
+}
+
+Test(replay, prints_the_sheet_as_a_table)
+{
+    const struct run *run = RUN(command_replay, server, path, "--rows", "10");
+
     cr_assert(strstr(run->out, "The books balance."), "%s", run->out);
-    cr_assert(strstr(run->out, "elapsed_s                   0.2"), "%s", run->out);
+    cr_assert(strstr(run->out, "ledger_rows                   10"), "%s", run->out);
 }
 
 Test(replay, refuses_a_file_that_is_no_trace)
