@@ -150,11 +150,10 @@ static void write_keys(struct request *request, const struct plan_of_items *plan
 static void write_item(struct request *request, const struct counter_reserve_item *item,
                        const uint32_t *key_of)
 {
-    int64_t count = (int64_t)item->quotas_count;
-
     request_text(request, item->identity);
     request_int(request, item->deadline_ms);
-    request_int(request, item->deferrable ? -count : count);
+    request_int(request, item->deferrable);
+    request_count(request, item->quotas_count);
     for (size_t q = 0; q < item->quotas_count; q++) {
         request_count(request, key_of[q] + 1);
         request_count(request, item->quotas[q].meter);

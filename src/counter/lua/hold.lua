@@ -8,6 +8,7 @@
 -- luacheck: push ignore 211
 -- luacheck: read globals load dirty
 local key_head = KEYS[1]:sub(1, -2) .. 't:'
+local key_of = {} -- tenant -> "limit:period" -> name
 local below_zero = {} -- names of keys whose H would have become negative; a bug somewhere
 
 local function attempt_of(entry)
@@ -22,8 +23,17 @@ end
 
 -- Takes the entry's units out of H of every quota whose lease still is the hold's.
 local function give_back(tenant, entry)
+    local names = key_of[tenant]
+    if not names then
+        names = {}
+        key_of[tenant] = names
+    end
     for field, lease, units in quotas_of(entry) do
-        local name = key_head .. tenant .. ':' .. field
+        local name = names[field]
+        if not name then
+            name = key_head .. tenant .. ':' .. field
+            names[field] = name
+        end
         local q = load(name)
         if q and q.L == lease + 0 then
             q.H = q.H - units

@@ -6,7 +6,7 @@
 -- ARGV  1-3 guard   4 now   5 count of groups
 --       per group:  tenant, "epoch.version", count of quotas, count of items,
 --                   "limit:period" of each quota, job of each item
---                   per item: identity, deadline, n = count of its quotas (-n if deferrable),
+--                   per item: identity, deadline, 1 if deferrable (else 0), count of quotas,
 --                   per quota of it: index among the group's quotas, index of the meter, units,
 --                   and for a deferrable item the soft stop
 -- result "OK"
@@ -22,12 +22,20 @@
 -- counted in memory, and all writes come last: an error before them leaves nothing half done.
 
 -- luacheck: read globals call authority lease_floor amount
+
+-- Texts as numbers, each converted and checked once: most repeat within a call.
+local number = setmetatable({}, {__index = function(known, text)
+    local n = amount(text)
+    known[text] = n
+    return n
+end})
 local UNITS, DEADLINE, UNFILLED, VANISHED, SOFT = 1, 2, 4, 8, 16
 local now = amount(ARGV[4])
 local seq = tonumber(authority[3]) or 0
 local seq_before = seq
 local entry_head = ARGV[2] .. ':'
 local entry_created = ':' .. ARGV[4] .. '|'
+local parts = {}
 local out, o = {'OK'}, 1
 local writes, w = {}, 0
 local k, a = 2, 5 -- last key and argument that are behind us
@@ -51,7 +59,7 @@ end
 for _ = 1, ARGV[5] do
     local c, h, x = k + 1, k + 2, k + 3
     local tenant, version = ARGV[a + 1], ARGV[a + 2]
-    local quotas, items = ARGV[a + 3] + 0, ARGV[a + 4] + 0
+    local quotas, items = number[ARGV[a + 3]], number[ARGV[a + 4]]
     local first_field, first_job = a + 5, a + 5 + quotas
     a = first_job + items - 1
     local filled = call('HMGET', KEYS[c], 'v', unpack(ARGV, first_field, first_job - 1))
@@ -91,15 +99,12 @@ for _ = 1, ARGV[5] do
     local earliest
     for i = 1, items do
         local job = ARGV[first_job + i - 1]
-        local identity, deadline_text, n = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3] + 0
-        local deferrable = n < 0
-        local width = 3
-        if deferrable then
-            n, width = -n, 4
-        end
-        local args = a + 4 -- of its first quota
-        a = a + 3 + n * width
-        local deadline = amount(deadline_text)
+        local identity, deadline_text = ARGV[a + 1], ARGV[a + 2]
+        local deadline, deferrable = number[deadline_text], ARGV[a + 3] == '1'
+        local n = number[ARGV[a + 4]]
+        local width = deferrable and 4 or 3
+        local args = a + 5 -- of its first quota
+        a = a + 4 + n * width
         if stale then
             o = o + 1
             out[o] = 5
@@ -116,10 +121,7 @@ for _ = 1, ARGV[5] do
                 local short = false
                 local at = args
                 for q = 1, n do
-                    local key, units = ARGV[at] + 0, ARGV[at + 2] + 0
-                    if not (units >= 0 and units <= 9007199254740991 and units % 1 == 0) then
-                        amount(ARGV[at + 2])
-                    end
+                    local key, units = number[ARGV[at]], number[ARGV[at + 2]]
                     local bits = missing[key] or 0
                     if bits == 0 then
                         if room[key] < units then
@@ -128,7 +130,7 @@ for _ = 1, ARGV[5] do
                         if ends[key] < deadline then
                             bits = bits + DEADLINE
                         end
-                        if deferrable and used[key] + held[key] + units > ARGV[at + 3] + 0 then
+                        if deferrable and used[key] + held[key] + units > number[ARGV[at + 3]] then
                             bits = bits + SOFT
                         end
                     end
@@ -140,18 +142,17 @@ for _ = 1, ARGV[5] do
                     out[o + 1] = 1
                     o = o + 1 + n
                 else
-                    local parts = {}
                     at = args
                     for q = 1, n do
-                        local key, units = ARGV[at] + 0, ARGV[at + 2]
-                        room[key] = room[key] - units
-                        held[key] = held[key] + units
+                        local key, units = number[ARGV[at]], ARGV[at + 2]
+                        room[key] = room[key] - number[units]
+                        held[key] = held[key] + number[units]
                         parts[q] = ARGV[at + 1] .. text[key] .. units
                         at = at + width
                     end
                     seq = seq + 1
                     entry = entry_head .. seq .. ':' .. deadline_text .. entry_created
-                        .. identity .. '|' .. table.concat(parts, ';')
+                        .. identity .. '|' .. table.concat(parts, ';', 1, n)
                     fresh[job] = entry
                     set_h[sets + 1], set_h[sets + 2] = job, entry
                     set_x[sets + 1], set_x[sets + 2] = deadline_text, job

@@ -16,23 +16,30 @@
 
 -- luacheck: read globals call load dirty flush push totals raise attempt_of give_back below_zero
 local tenants, count, jobs = ARGV[4] + 0, ARGV[5] + 0, ARGV[6] + 0
-local removed, final, gone = {}, {}, {}
-for i = 1, tenants do
-    removed[i], final[i], gone[i] = {}, {}, {}
+local named, attempts, removed, final = {}, {}, {}, {}
+for t = 1, tenants do
+    named[t], attempts[t], removed[t], final[t] = {}, {}, {}, {}
 end
 local at = 7 + tenants + 8 * count
 for _ = 1, jobs do
-    local t, job, attempt = ARGV[at] + 0, ARGV[at + 1], ARGV[at + 2]
-    local entry = not gone[t][job] and call('HGET', KEYS[3 * t - 1], job)
-    if entry and (attempt == '' or attempt_of(entry) == attempt) then
-        give_back(ARGV[6 + t], entry)
-        gone[t][job] = true
-        removed[t][#removed[t] + 1] = job
-    end
-    if attempt == '' then
-        final[t][#final[t] + 1] = job
-    end
+    local t = ARGV[at] + 0
+    local n = #named[t] + 1
+    named[t][n], attempts[t][n] = ARGV[at + 1], ARGV[at + 2]
     at = at + 3
+end
+for t = 1, tenants do
+    local entries, gone = call('HMGET', KEYS[3 * t - 1], unpack(named[t])), {}
+    for i = 1, #entries do
+        local job, attempt, entry = named[t][i], attempts[t][i], entries[i]
+        if entry and not gone[job] and (attempt == '' or attempt_of(entry) == attempt) then
+            give_back(ARGV[6 + t], entry)
+            gone[job] = true
+            removed[t][#removed[t] + 1] = job
+        end
+        if attempt == '' then
+            final[t][#final[t] + 1] = job
+        end
+    end
 end
 local took = {}
 at = 7 + tenants
