@@ -309,6 +309,22 @@ struct model_answer model_release(struct model *model, int job, struct model_see
     return answer;
 }
 
+bool model_counted(struct model *model, int limit, int64_t period, int64_t amount, int64_t debt,
+                   int64_t ledger_seq)
+{
+    const struct model_line *last = NULL;
+    int64_t committed, all_debt, count;
+
+    sum(model, limit, period, &committed, &all_debt, &count);
+    for (int i = 0; i < model->lines_count; i++)
+        if (model->lines[i].limit == limit && model->lines[i].period == period)
+            last = &model->lines[i];
+    if (last && last->amount == amount && last->debt == debt && count == ledger_seq)
+        return true;
+    return complain(model, "limit %d counts %" PRId64 " and debt %" PRId64 " as number %" PRId64,
+                    limit, amount, debt, ledger_seq);
+}
+
 void model_closed(struct model *model, int limit, int64_t period)
 {
     stop_of(model, limit, period)->closed = true;

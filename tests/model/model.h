@@ -109,6 +109,10 @@ struct model_answer model_commit(struct model *model, const struct model_commit 
 struct model_answer model_release(struct model *model, int job, struct model_seen token,
                                   struct model_seen live, struct model_seen expired);
 
+/* What the newest record counts against a quota: its last line. */
+bool model_counted(struct model *model, int limit, int64_t period, int64_t amount, int64_t debt,
+                   int64_t ledger_seq);
+
 bool model_event(struct model *model, int limit, int64_t period, int stop, bool up);
 void model_closed(struct model *model, int limit, int64_t period);
 

@@ -169,11 +169,26 @@ static void quiesce(struct world *world)
     }
 }
 
+/* Often a little, sometimes much, and now and then exactly to where an answer changes. */
+static void pass_time(struct world *world)
+{
+    int64_t back = world_below(world, 40);
+    const struct job *job = &world->jobs[back < world->jobs_count ? world->jobs_count - 1 - back : 0];
+    int64_t turn = job->tokens_count > 0 ? job->tokens[0]->deadline_ms : 0;
+
+    if (world_one_in(world, 2))
+        turn += MODEL_LATE_WINDOW_MS;
+    if (world_one_in(world, 10) && turn > world->now && turn < world->now + 20000)
+        world->now = turn;
+    else
+        world->now += world_one_in(world, 20) ? world_below(world, 20000) : world_below(world, 700);
+}
+
 static void step(struct world *world)
 {
     int64_t choice = world_below(world, 100);
 
-    world->now += world_one_in(world, 20) ? world_below(world, 20000) : world_below(world, 700);
+    pass_time(world);
     world->model.now = world->now;
     if (choice < 40)
         world_reserve(world);

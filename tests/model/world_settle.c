@@ -72,10 +72,17 @@ static void compare_record(struct world *world, const struct settle_item *item,
             world->counts->debts += entry->debt > 0;
             world->counts->capped += entry->amount + entry->debt < entry->asked;
         }
-        for (size_t j = 0; j < entry->counted_count; j++)
+        for (size_t j = 0; j < entry->counted_count; j++) {
+            const struct settle_counted *counted = &entry->counted[j];
+            int64_t period = counted->ref.period_start_ms;
+
+            world_expect(world,
+                         model_counted(&world->model, (int)counted->ref.limit_id, period,
+                                       counted->amount, counted->debt, counted->ledger_seq),
+                         "the record");
             world->counts->late_elsewhere +=
-                item->record->late && entry->counted[j].ref.period_start_ms &&
-                entry->counted[j].ref.period_start_ms > item->subject->created_ms;
+                item->record->late && period > item->subject->created_ms;
+        }
     }
 }
 
