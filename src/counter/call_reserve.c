@@ -215,10 +215,19 @@ static void read_attempt(struct reply *reply, struct counter_reserve_item *item)
         reply->bad = true;
 }
 
-static void read_item(struct reply *reply, struct counter_reserve_item *item, bool has_due)
+/* Deadlines of a tenant's holds, as the script found them. */
+struct tenant_holds {
+    bool has_due;
+    int64_t earliest_ms, latest_ms;
+};
+
+static void read_item(struct reply *reply, struct counter_reserve_item *item,
+                      const struct tenant_holds *holds)
 {
     item->answer = (enum counter_reserved)reply_code(reply, RESERVED_STALE);
-    item->tenant_has_due = has_due;
+    item->tenant_has_due = holds->has_due;
+    item->earliest_deadline_ms = holds->earliest_ms;
+    item->latest_deadline_ms = holds->latest_ms;
     item->entry = slice_of(NULL, 0);
     item->attempt = (struct attempt){0};
     item->states = NULL;
@@ -248,7 +257,7 @@ static void give_states(struct reply *reply, const struct plan_of_items *plan,
 {
     const uint32_t *key_of = plan->key_of + plan->first_use[index];
 
-    if (item->answer != RESERVED_ADMITTED && item->answer != RESERVED_SHORT)
+    if (item->answer == RESERVED_STALE)
         return;
     item->states = reply_array(reply, item->quotas_count, sizeof(*item->states));
     for (size_t q = 0; q < item->quotas_count && !reply->bad; q++)
@@ -264,10 +273,12 @@ void read_reserve(struct reply *reply, struct counter_call *call)
     for (size_t g = 0; g < plan->groups_count && !reply->bad; g++) {
         const struct group *group = &plan->groups[g];
         const size_t *order = plan->order + group->items_first;
-        bool has_due = reply_code(reply, 1);
+        struct tenant_holds holds = {.has_due = reply_code(reply, 1)};
 
+        holds.earliest_ms = reply_int(reply);
+        holds.latest_ms = reply_int(reply);
         for (size_t o = 0; o < group->items_count && !reply->bad; o++)
-            read_item(reply, &reserve->items[order[o]], has_due);
+            read_item(reply, &reserve->items[order[o]], &holds);
         for (size_t k = 0; k < group->keys_count && !reply->bad; k++)
             reply_quota(reply, &plan->states[group->keys_first + k]);
         for (size_t o = 0; o < group->items_count && !reply->bad; o++)

@@ -196,10 +196,10 @@ struct counter_reserve_item {
     enum counter_reserved answer;
     struct slice entry;              /* hold text: of the new hold, or of KNOWN and DUE */
     struct attempt attempt;          /* ADMITTED */
-    struct counter_quota *states;    /* ADMITTED, SHORT: one per quota, after the script */
+    struct counter_quota *states;    /* one per quota, after the script; NULL when STALE */
     int *shortfalls;                 /* SHORT: bits per quota, 0 for those that would admit */
     bool tenant_has_due;             /* some hold of the tenant is past its deadline */
-    int64_t earliest_deadline_ms;    /* SHORT: of the tenant's holds, -1 without any */
+    int64_t earliest_deadline_ms;    /* of the tenant's holds before the script, -1: none */
     int64_t latest_deadline_ms;
 };
 

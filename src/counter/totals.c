@@ -10,6 +10,7 @@ void write_totals(struct request *request, const struct counter_totals *totals)
     request_int(request, totals->lease_deadline_ms);
     request_int(request, totals->used);
     request_int(request, totals->used_seq);
+    request_int(request, totals->debt);
 }
 
 void read_totals(struct reply *reply, struct counter_totals *totals, size_t count)

@@ -8,7 +8,7 @@
 #include "counter/reply.h"
 #include "counter/request.h"
 
-/* "limit:period" L G B S D C Cv */
+/* "limit:period" L G B S D C Cv Cd */
 void write_totals(struct request *request, const struct counter_totals *totals);
 
 /* Per totals: what became of it, and the quota after the script. */

@@ -2,9 +2,9 @@
 --
 -- KEYS  1 a, then per tenant c, then per totals its t key
 -- ARGV  1-3 guard   4 count of tenants   5 count of totals   6 count of versions
---       per totals: index of the tenant, then "limit:period" L G B S D C Cv
+--       per totals: index of the tenant, then "limit:period" L G B S D C Cv Cd
 --       per version: index of the tenant, version
--- result "OK", per totals: 0 TAKEN | 1 VANISHED | 2 OLDER, then L G B S H D C Cv
+-- result "OK", per totals: 0 TAKEN | 1 VANISHED | 2 OLDER, then L G B S H D C Cv Cd
 --        (or nil and the lease that the key was filled with last)
 --
 -- Creating or resetting a key writes its lease into c, which later tells a key that was never
@@ -25,7 +25,7 @@ for i = 1, count do
         writes[#writes + 1] = {c, t.field, t.L}
     end
     after[name] = was
-    at = at + 9
+    at = at + 10
 end
 local newest = {}
 for _ = 1, versions do

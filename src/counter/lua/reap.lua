@@ -5,10 +5,10 @@
 -- KEYS  1 a   2 x   3 h   4 x:<tenant>   5 f (current bucket), then per totals its t key
 --       (and the t keys of the entries, see hold.lua)
 -- ARGV  1-3 guard   4 tenant   5 reaped_to   6 count of totals   7 count of jobs
---       per totals: "limit:period" L G B S D C Cv
+--       per totals: "limit:period" L G B S D C Cv Cd
 --       per job: job, attempt "epoch.seq", "1" if the ledger has it, else "0"
 -- result "OK", count of holds removed, count of H that would be negative, the keys of these,
---        per totals: 0 TAKEN | 2 OLDER | 3 ABSENT, then L G B S H D C Cv (or nil, 0)
+--        per totals: 0 TAKEN | 2 OLDER | 3 ABSENT, then L G B S H D C Cv Cd (or nil, 0)
 --
 -- An attempt goes only if it is the one named and its deadline now is not after reaped_to: an
 -- Extend may have moved it meanwhile. Jobs in the ledger are marked FINAL, their settle was lost.
@@ -29,7 +29,7 @@ for i = 1, count do
     else
         took[i] = 3
     end
-    at = at + 8
+    at = at + 9
 end
 local removed, final, gone = {}, {}, {}
 for _ = 1, jobs do

@@ -4,8 +4,8 @@
 --
 -- KEYS  1 a, then per tenant c, then per totals its t key
 -- ARGV  1-3 guard   4 count of tenants   5 count of totals
---       per totals: index of the tenant, then "limit:period" L G B S D C Cv
--- result "OK", per totals: 0 TAKEN | 1 VANISHED | 2 OLDER, then L G B S H D C Cv (or nil, lease)
+--       per totals: index of the tenant, then "limit:period" L G B S D C Cv Cd
+-- result "OK", per totals: 0 TAKEN | 1 VANISHED | 2 OLDER, then L G B S H D C Cv Cd (or nil, lease)
 --        B of a TAKEN one is what the database must take back
 
 -- luacheck: read globals call load flush push totals fill
@@ -30,7 +30,7 @@ for i = 1, count do
         end
     end
     after[name] = was
-    at = at + 9
+    at = at + 10
 end
 flush()
 for i = 1, #writes do

@@ -10,11 +10,12 @@
 --                   per quota of it: index among the group's quotas, index of the meter, units,
 --                   and for a deferrable item the soft stop
 -- result "OK"
---       per group: 1 if a hold of the tenant is past its deadline, else 0
+--       per group: 1 if a hold of the tenant is past its deadline, else 0, then the earliest and the
+--                  latest deadline of its holds (-1: none), both as before the script
 --                  per item: code, then what the code brings
 --                    0 ADMITTED entry | 1 SHORT shortfall bits of each of its quotas
 --                    2 KNOWN entry | 3 DUE entry | 4 FINAL | 5 STALE
---                  per quota: L G B S H D C Cv after the script, or nil and the lease that it was
+--                  per quota: L G B S H D C Cv Cd after the script, or nil and the lease that it was
 --                  filled with ("0" if never)
 --
 -- A group is a tenant at one config version; another version than Redis' is STALE, before anything
@@ -67,6 +68,9 @@ for _ = 1, ARGV[5] do
     local first_due = call('ZRANGE', KEYS[x], 0, 0, 'WITHSCORES')
     o = o + 1
     out[o] = first_due[1] and first_due[2] + 0 <= now and 1 or 0
+    out[o + 1] = first_due[2] or -1
+    out[o + 2] = first_due[2] and call('ZRANGE', KEYS[x], -1, -1, 'WITHSCORES')[2] or -1
+    o = o + 2
 
     local states, room, held, ends, used, missing, text = {}, {}, {}, {}, {}, {}, {}
     local entries, marks
@@ -74,7 +78,7 @@ for _ = 1, ARGV[5] do
         entries = call('HMGET', KEYS[h], unpack(ARGV, first_job, a))
         marks = final_marks(k + 4, first_job, a)
         for q = 1, quotas do
-            local s = call('HMGET', KEYS[k + 6 + q], 'L', 'G', 'B', 'S', 'H', 'D', 'C', 'Cv')
+            local s = call('HMGET', KEYS[k + 6 + q], 'L', 'G', 'B', 'S', 'H', 'D', 'C', 'Cv', 'Cd')
             local lease, was = s[1] and s[1] + 0, filled[q + 1]
             states[q] = s
             if lease and lease < lease_floor then
@@ -187,10 +191,10 @@ for _ = 1, ARGV[5] do
                 w = w + 1
                 writes[w] = {'HSET', KEYS[k + 6 + q], 'H', held[q]}
             end
-            for field = 1, 8 do
+            for field = 1, 9 do
                 out[o + field] = s[field]
             end
-            o = o + 8
+            o = o + 9
         end
     end
     k = k + 6 + quotas

@@ -6,10 +6,10 @@
 --       (and the t keys of the jobs' entries, see hold.lua)
 -- ARGV  1-3 guard   4 count of tenants   5 count of totals   6 count of jobs
 --       per tenant: tenant
---       per totals: "limit:period" L G B S D C Cv
+--       per totals: "limit:period" L G B S D C Cv Cd
 --       per job: index of its tenant, job, "" if committed, else the released attempt "epoch.seq"
 -- result "OK", count of H that would be negative, the keys of these,
---        per totals: 0 TAKEN | 2 OLDER (another lease) | 3 ABSENT, then L G B S H D C Cv or nil, 0
+--        per totals: 0 TAKEN | 2 OLDER (another lease) | 3 ABSENT, then L G B S H D C Cv Cd or nil, 0
 --
 -- A commit removes whatever hold the job has and marks the job FINAL; a release removes exactly its
 -- attempt. Totals never create a key: a key that is missing gets them with the next fill.
@@ -20,7 +20,7 @@ local named, attempts, removed, final = {}, {}, {}, {}
 for t = 1, tenants do
     named[t], attempts[t], removed[t], final[t] = {}, {}, {}, {}
 end
-local at = 7 + tenants + 8 * count
+local at = 7 + tenants + 9 * count
 for _ = 1, jobs do
     local t = ARGV[at] + 0
     local n = #named[t] + 1
@@ -53,7 +53,7 @@ for i = 1, count do
     else
         took[i] = 3
     end
-    at = at + 8
+    at = at + 9
 end
 
 flush()

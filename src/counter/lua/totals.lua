@@ -1,8 +1,8 @@
 -- What a quota row's totals do to a key. G, B, S and D only rise, so duplicates and reordering
--- cannot hurt; C is replaced only by a larger Cv; H never comes from the database.
+-- cannot hurt; C and Cd are replaced only by a larger Cv; H never comes from the database.
 --
--- totals(at)    the eight arguments from ARGV[at]: "limit:period" L G B S D C Cv
--- raise(t, q)   G B S D by max if the lease is the key's own; C and Cv whatever the lease is
+-- totals(at)    the nine arguments from ARGV[at]: "limit:period" L G B S D C Cv Cd
+-- raise(t, q)   G B S D by max if the lease is the key's own; C, Cv and Cd whatever the lease is
 -- fill(t, name, was)  0 TAKEN | 1 VANISHED | 2 OLDER; was: the lease in c's entry, or false
 --               creates a key that this lease never filled, resets one of an earlier lease
 
@@ -11,7 +11,8 @@
 local function totals(at)
     return {field = ARGV[at], L = amount(ARGV[at + 1]), G = amount(ARGV[at + 2]),
         B = amount(ARGV[at + 3]), S = amount(ARGV[at + 4]), D = amount(ARGV[at + 5]),
-        C = amount(ARGV[at + 6]), Cv = amount(ARGV[at + 7])}
+        C = amount(ARGV[at + 6]), Cv = amount(ARGV[at + 7]),
+        Cd = amount(ARGV[at + 8])}
 end
 
 local function raise(t, q)
@@ -23,7 +24,7 @@ local function raise(t, q)
         end
     end
     if t.Cv > q.Cv then
-        q.C, q.Cv = t.C, t.Cv
+        q.C, q.Cv, q.Cd = t.C, t.Cv, t.Cd
     end
 end
 
@@ -44,7 +45,7 @@ local function fill(t, name, was)
         q = create(name)
         q.L = t.L
         if before then
-            q.C, q.Cv = before.C, before.Cv
+            q.C, q.Cv, q.Cd = before.C, before.Cv, before.Cd
         end
     end
     raise(t, q)
