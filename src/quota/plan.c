@@ -136,7 +136,7 @@ enum plan_selection plan_select(const struct plan *plan, struct slice scope,
             .units = meters[meter].units,
         };
     }
-    for (size_t meter = 0; meter < meters_count && !plan->admit_unlimited_meters; meter++) {
+    for (size_t meter = 0; meter < meters_count; meter++) {
         if (!limited[meter]) {
             *ret_meter = meter;
             return PLAN_NO_LIMIT;

@@ -56,7 +56,8 @@ enum plan_selection { PLAN_SELECTED, PLAN_NO_LIMIT, PLAN_TOO_MANY };
 /*
  * The quotas that a reservation counts against at now_ms: every limit on one of its meters whose
  * scope is the tenant itself, the scope or an ancestor of it. Fills quotas (room for
- * HOLD_QUOTAS_MAX), sorted by quota_ref_compare. PLAN_NO_LIMIT: meters[*ret_meter] has none.
+ * HOLD_QUOTAS_MAX), sorted by quota_ref_compare. PLAN_NO_LIMIT: meters[*ret_meter] has none;
+ * in a tenant that admits unlimited meters the caller makes one (ledger_limit_implicit).
  */
 MUST_CHECK enum plan_selection plan_select(const struct plan *plan, struct slice scope,
                                            const struct hold_meter *meters, size_t meters_count,

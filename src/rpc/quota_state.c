@@ -30,6 +30,21 @@ char *attempt_text(struct arena *arena, struct attempt attempt)
     return text;
 }
 
+const char *decision_name(enum decision decision)
+{
+    switch (decision) {
+    case DECISION_ALLOW:
+        return "ALLOW";
+    case DECISION_WARN:
+        return "WARN";
+    case DECISION_REJECT:
+        return "REJECT";
+    case DECISION_ALREADY_COMMITTED:
+        return "ALREADY_COMMITTED";
+    }
+    UNREACHABLE();
+}
+
 /* The limit that stands in for none, for tenants that admit unlimited meters: callers see no name. */
 static bool is_implicit(const struct op_quota *quota)
 {

@@ -21,6 +21,9 @@ char *text_copy(struct arena *arena, struct slice text);
 /* "epoch.seq" */
 char *attempt_text(struct arena *arena, struct attempt attempt);
 
+/* "ALLOW", as in the metadata holdfast-decision. Static. */
+const char *decision_name(enum decision decision);
+
 void quota_state_fill(struct arena *arena, const struct op_quota *quota,
                       Holdfast__V1__QuotaState *state);
 Holdfast__V1__QuotaState **quota_states(struct arena *arena, const struct op_quota *quotas,

@@ -15,21 +15,6 @@ struct reserve_call {
     bool brief;
 };
 
-static const char *decision_name(enum decision decision)
-{
-    switch (decision) {
-    case DECISION_ALLOW:
-        return "ALLOW";
-    case DECISION_WARN:
-        return "WARN";
-    case DECISION_REJECT:
-        return "REJECT";
-    case DECISION_ALREADY_COMMITTED:
-        return "ALREADY_COMMITTED";
-    }
-    UNREACHABLE();
-}
-
 static void encode_hold(const struct op_reserve *op, Holdfast__V1__ReserveResponse *reply)
 {
     struct arena *arena = op->op.arena;

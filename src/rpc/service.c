@@ -41,6 +41,11 @@ bool rpc_register(struct rpc *rpc, struct stub_server *server)
         .commit = rpc_commit,
         .release = rpc_release,
         .extend = rpc_extend,
+        .check = rpc_check,
+        .watch = rpc_watch,
+        .get_reservation = rpc_get_reservation,
+        .list_reservations = rpc_list_reservations,
+        .get_usage = rpc_get_usage,
     };
     static const struct holdfast_v1_admin_service_handlers admin = {
         .create_tenant = rpc_create_tenant,

@@ -1,0 +1,83 @@
+#include "op/queries.h"
+
+#include "base/check.h"
+#include "counter/counter.h"
+#include "op/services.h"
+
+/* Sorts after every job_id, which is printable ASCII. */
+#define AFTER_EVERY_JOB SLICE("\x7f")
+
+static bool covers(struct slice above, struct slice scope)
+{
+    return above.len == 0 || (slice_starts_with(scope, above) &&
+                              (scope.len == above.len || scope.data[above.len] == '/'));
+}
+
+/* The page begins after the holds that are due: those are EXPIRED, reaped or not. */
+static struct counter_holds page_of(const struct op_list_reservations *op)
+{
+    struct counter_holds holds = {
+        .call = {.kind = COUNTER_HOLDS, .arena = op->op.arena},
+        .tenant_id = op->op.plan->tenant_id,
+        .after_deadline_ms = op->after_deadline_ms,
+        .after_job_id = op->after_job_id,
+        .max = op->max,
+        .now_ms = op->op.now_ms,
+    };
+
+    if (holds.after_deadline_ms < holds.now_ms) {
+        holds.after_deadline_ms = holds.now_ms;
+        holds.after_job_id = AFTER_EVERY_JOB;
+    }
+    return holds;
+}
+
+static void show(struct op_list_reservations *op, const struct counter_holds *holds)
+{
+    struct op *base = &op->op;
+
+    op->found = arena_array(base->arena, holds->holds_count, sizeof(*op->found));
+    CHECK(op->found);
+    op->more = holds->holds_count == op->max;
+    for (size_t i = 0; i < holds->holds_count; i++) {
+        struct op_reservation *found = &op->found[op->found_count];
+        struct hold *hold;
+
+        if (!hold_parse(base->arena, holds->holds[i].entry, &hold))
+            continue;
+        op->after_deadline_ms = hold->deadline_ms;
+        op->after_job_id = holds->holds[i].job_id;
+        if (!covers(op->scope, hold->scope))
+            continue;
+        reservation_from_hold(base, hold, found);
+        found->job_id = holds->holds[i].job_id;
+        found->state = RESERVATION_HELD;
+        op->found_count++;
+    }
+}
+
+static void list(struct op *base, void *thread)
+{
+    struct op_list_reservations *op = container_of(base, struct op_list_reservations, op);
+    struct desk *desk = thread;
+    struct counter_holds holds;
+    struct counter_call *call = &holds.call;
+    bool recovering;
+
+    base->now_ms =
+        estimate_now_ms(base->services->estimate, clock_mono_us(base->services->clock));
+    if (op_need_plan(base, desk->db)) {
+        holds = page_of(op);
+        if (op_run_counter(base->services, desk->db, desk->counter, base->plan->shard, &call, 1,
+                           &recovering))
+            show(op, &holds);
+        else
+            query_fail_counter(base, recovering);
+    }
+    op_finish(base);
+}
+
+void op_list_reservations_start(struct op_list_reservations *op)
+{
+    op_desk_start(&op->op, list);
+}

@@ -1,0 +1,117 @@
+/*
+ * Reads: Check, GetReservation, ListReservations, GetUsage, and the plan that a Watch begins with.
+ * Each runs on a desk and changes nothing. In-parts are filled by rpc/ and were validated there;
+ * answers live in the op's arena or in op->plan.
+ */
+#ifndef HOLDFAST_OP_QUERIES_H
+#define HOLDFAST_OP_QUERIES_H
+
+#include "op/op.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct op_check {
+    struct op op;
+    /* in */
+    struct slice scope;
+    size_t meters_count;
+    const struct hold_meter *meters;
+    const size_t *amounts_index; /* as in op_reserve */
+    bool deferrable;
+    /* out */
+    enum decision decision;
+    size_t reasons_count;
+    struct op_reason *reasons;
+    int64_t retry_after_ms;
+    size_t quotas_count;
+    struct op_quota *quotas;     /* without what was asked about */
+};
+
+void op_check_start(struct op_check *op);
+
+/* Values as in holdfast.v1.ReservationState. */
+enum reservation_state {
+    RESERVATION_HELD = 1,
+    RESERVATION_COMMITTED = 2,
+    RESERVATION_RELEASED = 3,
+    RESERVATION_EXPIRED = 4,
+};
+
+struct op_counted {
+    struct slice limit_name;
+    int64_t period_start_ms; /* 0: NEVER */
+};
+
+struct op_reservation {
+    struct slice job_id, scope;
+    struct attempt attempt;
+    enum reservation_state state;
+    size_t meters_count;
+    const struct hold_meter *meters;    /* what is or was held */
+    const struct settle_record *record; /* COMMITTED */
+    int64_t created_ms, expire_ms, finish_ms; /* 0: not known */
+    size_t counted_count;
+    struct op_counted *counted;
+};
+
+struct op_get_reservation {
+    struct op op;
+    /* in */
+    const struct token *token;
+    struct slice job_id;
+    /* out */
+    struct op_reservation found;
+};
+
+void op_get_reservation_start(struct op_get_reservation *op);
+
+struct op_list_reservations {
+    struct op op;
+    /* in */
+    struct slice scope;          /* these and below; empty: all */
+    size_t max;
+    int64_t after_deadline_ms;   /* -1: from the first */
+    struct slice after_job_id;
+    /* out */
+    size_t found_count;
+    struct op_reservation *found;
+    bool more;                   /* and then the after_ fields are those of the next page */
+};
+
+void op_list_reservations_start(struct op_list_reservations *op);
+
+struct op_usage {
+    struct op op;
+    /* in */
+    struct slice scope, meter;   /* empty meter: all */
+    bool include_descendants;
+    size_t max;
+    struct slice after;          /* name of the last limit of the page before */
+    /* out */
+    size_t quotas_count;
+    struct op_quota *quotas;     /* sorted by name */
+    bool more;
+    struct slice last;
+    bool degraded;
+    int64_t event_seq;
+};
+
+void op_usage_start(struct op_usage *op);
+
+/* Only finds the tenant: op->plan, as the database has it now. */
+void op_plan_start(struct op *op);
+
+/* --- shared by the reads -------------------------------------------------------------------------- */
+
+/* op->plan as the database has it now, not from the cache. False: the op has failed. */
+MUST_CHECK bool query_plan(struct op *op, struct desk *desk);
+
+/* REDIS_UNAVAILABLE or SHARD_RECOVERING. */
+void query_fail_counter(struct op *op, bool recovering);
+
+/* From a hold; names of its limits as the plan has them. */
+void reservation_from_hold(struct op *op, const struct hold *hold, struct op_reservation *found);
+
+#endif

@@ -1,0 +1,28 @@
+/*
+ * Quotas of some limits of a tenant, read from both stores. For desk code.
+ */
+#ifndef HOLDFAST_OP_USAGE_H
+#define HOLDFAST_OP_USAGE_H
+
+#include "base/check.h"
+#include "op/op.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct usage {
+    struct op_quota *quotas; /* in the order asked */
+    int64_t event_seq;
+    bool redis_away;         /* held is an upper bound: everything that is lent */
+    bool recovering;         /* why, if so */
+};
+
+/*
+ * The current periods of these limits of op->plan. Redis first: a commit in between is counted twice
+ * for a moment rather than not at all. False: the database is away, the op has failed.
+ */
+MUST_CHECK bool usage_read(struct op *op, struct desk *desk, const struct limit *const *limits,
+                           size_t count, struct usage *ret_usage);
+
+#endif

@@ -1,0 +1,52 @@
+#include "rpc/handlers.h"
+
+#include "base/check.h"
+#include "op/queries.h"
+#include "rpc/auth.h"
+#include "rpc/page.h"
+#include "rpc/quota_state.h"
+#include "rpc/request.h"
+#include "rpc/timestamps.h"
+#include "rpc/validate.h"
+
+#include "holdfast/v1/quota_service.stub.h"
+
+static void get_usage_done(struct op *base)
+{
+    struct op_usage *op = container_of(base, struct op_usage, op);
+    Holdfast__V1__GetUsageResponse reply = HOLDFAST__V1__GET_USAGE_RESPONSE__INIT;
+
+    if (request_failed(base))
+        return;
+    reply.n_quotas = op->quotas_count;
+    reply.quotas = quota_states(base->arena, op->quotas, op->quotas_count);
+    if (op->more)
+        reply.next_page_token = page_token(base->arena, &(struct page){.name = op->last});
+    reply.server_time = timestamp_of(base->arena, request_now_ms(base));
+    reply.degraded = op->degraded;
+    reply.event_seq = op->event_seq;
+    holdfast_v1_quota_service_get_usage_reply(request_call(base), &reply);
+}
+
+void rpc_get_usage(void *user, struct stub_call *call,
+                   const Holdfast__V1__GetUsageRequest *request)
+{
+    struct op_usage *op = stub_call_alloc(call, sizeof(*op));
+    struct op *base = &op->op;
+    struct slice tenant;
+
+    if (!request_begin(user, call, base, get_usage_done))
+        return;
+    tenant = valid_name(base, FIELD("tenant"), request->tenant, true);
+    op->scope = valid_scope(base, FIELD("scope"), request->scope);
+    op->meter = valid_name(base, FIELD("meter"), request->meter, false);
+    op->include_descendants = request->include_descendants;
+    op->max = valid_page_size(base, request->page_size);
+    op->after = page_decode(base, request->page_token).name;
+    if (!valid(base) || !auth_tenant(base, call, tenant)) {
+        request_fail(base);
+        return;
+    }
+    request_hold(base);
+    op_usage_start(op);
+}

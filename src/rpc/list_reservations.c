@@ -1,0 +1,68 @@
+#include "rpc/handlers.h"
+
+#include "base/check.h"
+#include "op/queries.h"
+#include "rpc/auth.h"
+#include "rpc/page.h"
+#include "rpc/request.h"
+#include "rpc/reservation.h"
+#include "rpc/validate.h"
+
+#include "holdfast/v1/quota_service.stub.h"
+
+static void list_reservations_done(struct op *base)
+{
+    struct op_list_reservations *op = container_of(base, struct op_list_reservations, op);
+    Holdfast__V1__ListReservationsResponse reply = HOLDFAST__V1__LIST_RESERVATIONS_RESPONSE__INIT;
+    Holdfast__V1__Reservation *reservations;
+
+    if (request_failed(base))
+        return;
+    reservations = arena_array(base->arena, op->found_count, sizeof(*reservations));
+    reply.n_reservations = op->found_count;
+    reply.reservations =
+        arena_array(base->arena, op->found_count, sizeof(Holdfast__V1__Reservation *));
+    CHECK(reservations && reply.reservations);
+    for (size_t i = 0; i < op->found_count; i++) {
+        reservation_fill(base, &op->found[i], &reservations[i]);
+        reply.reservations[i] = &reservations[i];
+    }
+    if (op->more)
+        reply.next_page_token = page_token(
+            base->arena,
+            &(struct page){.number = op->after_deadline_ms, .name = op->after_job_id});
+    holdfast_v1_quota_service_list_reservations_reply(request_call(base), &reply);
+}
+
+static bool decode(struct op_list_reservations *op,
+                   const Holdfast__V1__ListReservationsRequest *request)
+{
+    struct op *base = &op->op;
+    struct slice tenant = valid_name(base, FIELD("tenant"), request->tenant, true);
+    struct page page;
+
+    op->scope = valid_scope(base, FIELD("scope"), request->scope);
+    (void)valid_only(base, FIELD("state"), &holdfast__v1__reservation_state__descriptor,
+                     (int)request->state,
+                     HOLDFAST__V1__RESERVATION_STATE__RESERVATION_STATE_HELD);
+    op->max = valid_page_size(base, request->page_size);
+    page = page_decode(base, request->page_token);
+    op->after_deadline_ms = page.number;
+    op->after_job_id = page.name;
+    return valid(base) && auth_tenant(base, request_call(base), tenant);
+}
+
+void rpc_list_reservations(void *user, struct stub_call *call,
+                           const Holdfast__V1__ListReservationsRequest *request)
+{
+    struct op_list_reservations *op = stub_call_alloc(call, sizeof(*op));
+
+    if (!request_begin(user, call, &op->op, list_reservations_done))
+        return;
+    if (!decode(op, request)) {
+        request_fail(&op->op);
+        return;
+    }
+    request_hold(&op->op);
+    op_list_reservations_start(op);
+}

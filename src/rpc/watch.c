@@ -1,0 +1,417 @@
+/*
+ * Watch: the tenant is found on a desk, then the stream belongs to the hub, whose thread calls the
+ * functions of the sink below; each frame is encoded in scratch memory and packed at once.
+ *
+ * Two things refer to a stream: the hub, until it has called `end`, and the call's on_closed. The
+ * lock decides their race: after `end` nobody may name the subscriber any more.
+ */
+#include "rpc/handlers.h"
+
+#include "base/check.h"
+#include "notice/hub.h"
+#include "op/queries.h"
+#include "rpc/auth.h"
+#include "rpc/failure.h"
+#include "rpc/quota_state.h"
+#include "rpc/request.h"
+#include "rpc/timestamps.h"
+#include "rpc/validate.h"
+
+#include "holdfast/v1/quota_service.stub.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+
+enum { FRAME_BYTES = 16 * 1024, FILTERS_MAX = 256 };
+
+struct stream {
+    struct op op;
+    struct stub_call *call;
+    struct hub *hub;
+    int64_t after_seq; /* -1: snapshot first */
+    struct hub_filter filter;
+    pthread_mutex_t lock;
+    struct hub_subscriber *subscriber; /* NULL before and after */
+    bool closed, ended;
+};
+
+/* --- frames, on the hub's thread ------------------------------------------------------------------ */
+
+static enum hub_took took(enum stub_send sent)
+{
+    switch (sent) {
+    case STUB_SEND_OK:
+        return HUB_TOOK;
+    case STUB_SEND_FULL:
+        return HUB_FULL;
+    case STUB_SEND_DEAD:
+        return HUB_GONE;
+    }
+    UNREACHABLE();
+}
+
+static void quota_of_usage(const struct ledger_usage *usage, struct op_quota *quota)
+{
+    const struct settle_quota *row = &usage->quota;
+
+    *quota = (struct op_quota){
+        .limit_name = row->limit_name,
+        .scope = row->scope,
+        .meter = row->meter,
+        .period = row->period,
+        .period_start_ms = row->ref.period_start_ms,
+        .period_end_ms = row->period_end_ms,
+        .stops = row->stops,
+        .committed = row->committed,
+        .debt = row->debt,
+        .held = row->pg_held + row->leased,
+        .ledger_seq = row->ledger_seq,
+        .held_is_upper_bound = row->leased > 0,
+    };
+}
+
+static enum hub_took send_snapshot(void *user, int64_t seq, int64_t prev_seq, int64_t now_ms,
+                                   const struct ledger_usage *usages, size_t count, bool more)
+{
+    struct stream *stream = user;
+    Holdfast__V1__WatchResponse frame = HOLDFAST__V1__WATCH_RESPONSE__INIT;
+    Holdfast__V1__Snapshot snapshot = HOLDFAST__V1__SNAPSHOT__INIT;
+    struct arena arena;
+    struct op_quota *quotas;
+    enum stub_send sent;
+
+    (void)now_ms;
+    arena_init(&arena, FRAME_BYTES, SIZE_MAX / 2);
+    quotas = arena_array(&arena, count, sizeof(*quotas));
+    CHECK(quotas);
+    for (size_t i = 0; i < count; i++)
+        quota_of_usage(&usages[i], &quotas[i]);
+    snapshot.n_quotas = count;
+    snapshot.quotas = quota_states(&arena, quotas, count);
+    snapshot.more = more;
+    frame.seq = seq;
+    frame.prev_seq = prev_seq;
+    frame.frame_case = HOLDFAST__V1__WATCH_RESPONSE__FRAME_SNAPSHOT;
+    frame.snapshot = &snapshot;
+    sent = holdfast_v1_quota_service_watch_send(stream->call, &frame);
+    arena_done(&arena);
+    return took(sent);
+}
+
+static const char *stop_name(enum event_kind kind)
+{
+    switch (kind) {
+    case EVENT_SOFT_STOP:
+        return "soft stop";
+    case EVENT_HARD_STOP:
+        return "limit";
+    case EVENT_HARD_CAP:
+        return "limit with overage";
+    case EVENT_PERIOD_STARTED:
+    case EVENT_LIMIT_CHANGED:
+    case EVENT_HOLD_EXPIRED:
+    case EVENT_LATE_COMMIT:
+        break;
+    }
+    return "stop";
+}
+
+static int64_t stop_units(const struct ledger_event *event)
+{
+    return event->kind == EVENT_SOFT_STOP   ? event->stops.soft
+           : event->kind == EVENT_HARD_STOP ? event->stops.amount
+                                            : event->stops.cap;
+}
+
+static char *event_text(struct arena *arena, const struct ledger_event *event)
+{
+    int64_t use = event->committed + event->debt;
+    char *text;
+
+    switch (event->kind) {
+    case EVENT_PERIOD_STARTED:
+        text = arena_printf(arena, "%.*s: a new period began", SLICE_ARGS(event->limit_name));
+        break;
+    case EVENT_LIMIT_CHANGED:
+        text = event->stops.unlimited
+                   ? arena_printf(arena, "%.*s: is unlimited now", SLICE_ARGS(event->limit_name))
+                   : arena_printf(arena, "%.*s: is %" PRId64 " now, %" PRId64 " with overage",
+                                  SLICE_ARGS(event->limit_name), event->stops.amount,
+                                  event->stops.cap);
+        break;
+    case EVENT_HOLD_EXPIRED:
+        text = arena_printf(arena, "job %.*s: its hold expired", SLICE_ARGS(event->job_id));
+        break;
+    case EVENT_LATE_COMMIT:
+        text = arena_printf(arena, "job %.*s: committed after its hold had expired",
+                            SLICE_ARGS(event->job_id));
+        break;
+    default:
+        text = arena_printf(arena, "%.*s: %" PRId64 " used, %s the %s of %" PRId64,
+                            SLICE_ARGS(event->limit_name), use,
+                            event->direction == 2 ? "back under" : "at or over",
+                            stop_name(event->kind), stop_units(event));
+    }
+    CHECK(text);
+    return text;
+}
+
+static void fill_event_quota(struct arena *arena, const struct ledger_event *event,
+                             Holdfast__V1__QuotaState *state)
+{
+    struct op_quota quota = {
+        .limit_name = event->limit_name,
+        .scope = event->scope,
+        .meter = event->meter,
+        .period = event->period,
+        .period_start_ms = event->period_start_ms,
+        .period_end_ms = event->period_end_ms,
+        .stops = event->stops,
+        .committed = event->committed,
+        .debt = event->debt,
+        .ledger_seq = event->ledger_seq,
+    };
+
+    quota_state_fill(arena, &quota, state);
+    if (event->level > 0)
+        state->level = (Holdfast__V1__Level)event->level;
+}
+
+static enum hub_took send_event(void *user, int64_t prev_seq, const struct ledger_event *from)
+{
+    struct stream *stream = user;
+    Holdfast__V1__WatchResponse frame = HOLDFAST__V1__WATCH_RESPONSE__INIT;
+    Holdfast__V1__Event event = HOLDFAST__V1__EVENT__INIT;
+    Holdfast__V1__QuotaState quota;
+    struct arena arena;
+    enum stub_send sent;
+
+    arena_init(&arena, FRAME_BYTES, SIZE_MAX / 2);
+    event.seq = from->seq;
+    event.time = timestamp_of(&arena, from->at_ms);
+    event.kind = (Holdfast__V1__EventKind)from->kind;
+    event.direction = (Holdfast__V1__Direction)from->direction;
+    event.basis = (Holdfast__V1__Basis)from->basis;
+    event.tenant = text_copy(&arena, stream->op.tenant);
+    if (from->has_quota) {
+        fill_event_quota(&arena, from, &quota);
+        event.quota = &quota;
+    }
+    event.job_id = text_copy(&arena, from->job_id);
+    if (from->job_id.len > 0)
+        event.attempt = attempt_text(&arena, from->attempt);
+    event.message = event_text(&arena, from);
+    frame.seq = from->seq;
+    frame.prev_seq = prev_seq;
+    frame.frame_case = HOLDFAST__V1__WATCH_RESPONSE__FRAME_EVENT;
+    frame.event = &event;
+    sent = holdfast_v1_quota_service_watch_send(stream->call, &frame);
+    arena_done(&arena);
+    return took(sent);
+}
+
+static enum hub_took send_progress(void *user, int64_t seq, int64_t prev_seq, int64_t now_ms)
+{
+    struct stream *stream = user;
+    Holdfast__V1__WatchResponse frame = HOLDFAST__V1__WATCH_RESPONSE__INIT;
+    Holdfast__V1__Progress progress = HOLDFAST__V1__PROGRESS__INIT;
+    struct arena arena;
+    enum stub_send sent;
+
+    arena_init(&arena, 128, SIZE_MAX / 2);
+    progress.server_time = timestamp_of(&arena, now_ms);
+    frame.seq = seq;
+    frame.prev_seq = prev_seq;
+    frame.frame_case = HOLDFAST__V1__WATCH_RESPONSE__FRAME_PROGRESS;
+    frame.progress = &progress;
+    sent = holdfast_v1_quota_service_watch_send(stream->call, &frame);
+    arena_done(&arena);
+    return took(sent);
+}
+
+static size_t queued(void *user)
+{
+    return stub_call_queued(((struct stream *)user)->call);
+}
+
+/* --- the end -------------------------------------------------------------------------------------- */
+
+static void stream_unref(struct stream *stream)
+{
+    stub_call_unref(stream->call);
+}
+
+static void send_end(struct stream *stream, Holdfast__V1__EndCause cause, int64_t seq,
+                     int64_t prev_seq)
+{
+    Holdfast__V1__WatchResponse frame = HOLDFAST__V1__WATCH_RESPONSE__INIT;
+    Holdfast__V1__StreamEnd end = HOLDFAST__V1__STREAM_END__INIT;
+
+    end.cause = cause;
+    end.resume_after_seq = seq;
+    frame.seq = seq;
+    frame.prev_seq = prev_seq;
+    frame.frame_case = HOLDFAST__V1__WATCH_RESPONSE__FRAME_END;
+    frame.end = &end;
+    /* If the client is gone there is nobody to tell. */
+    (void)holdfast_v1_quota_service_watch_send(stream->call, &frame);
+    stub_call_finish(stream->call);
+}
+
+static void fail(struct stream *stream, enum failure failure, const char *key, int64_t value)
+{
+    struct op_error error = {.failure = failure};
+    char text[24];
+    struct failure_fact fact = {key, text};
+
+    snprintf(text, sizeof(text), "%" PRId64, value);
+    failure_answer(stream->call, &error, &fact, 1);
+}
+
+static void end(void *user, enum hub_end why, int64_t seq, int64_t prev_seq, int64_t oldest_seq)
+{
+    struct stream *stream = user;
+
+    pthread_mutex_lock(&stream->lock);
+    stream->ended = true;
+    stream->subscriber = NULL;
+    pthread_mutex_unlock(&stream->lock);
+    switch (why) {
+    case HUB_END_SLOW:
+        send_end(stream, HOLDFAST__V1__END_CAUSE__END_CAUSE_SLOW_READER, seq, prev_seq);
+        break;
+    case HUB_END_DRAINING:
+        send_end(stream, HOLDFAST__V1__END_CAUSE__END_CAUSE_DRAINING, seq, prev_seq);
+        break;
+    case HUB_END_TOO_OLD:
+        fail(stream, FAILURE_SEQ_TOO_OLD, "oldest_seq", oldest_seq);
+        break;
+    case HUB_END_FAILED:
+        fail(stream, FAILURE_POSTGRES_UNAVAILABLE, "resume_after_seq", seq);
+        break;
+    }
+    stream_unref(stream);
+}
+
+static const struct hub_sink sink = {
+    .snapshot = send_snapshot,
+    .event = send_event,
+    .progress = send_progress,
+    .queued = queued,
+    .end = end,
+};
+
+/* On a poller thread: the client is gone, or the stream is over. */
+static void closed(void *user)
+{
+    struct stream *stream = user;
+
+    pthread_mutex_lock(&stream->lock);
+    stream->closed = true;
+    if (stream->subscriber)
+        hub_unsubscribe(stream->hub, stream->subscriber);
+    pthread_mutex_unlock(&stream->lock);
+    stream_unref(stream);
+}
+
+/* --- the beginning -------------------------------------------------------------------------------- */
+
+static void subscribe(struct stream *stream)
+{
+    struct hub_subscriber *subscriber;
+
+    stub_call_ref(stream->call); /* until the hub's end */
+    stub_call_ref(stream->call); /* until closed */
+    stub_call_send_initial(stream->call);
+    pthread_mutex_lock(&stream->lock);
+    subscriber = hub_subscribe(stream->hub, stream->op.plan, stream->after_seq, &stream->filter,
+                               &sink, stream);
+    if (!stream->ended)
+        stream->subscriber = subscriber;
+    pthread_mutex_unlock(&stream->lock);
+    stub_call_on_closed(stream->call, closed, stream);
+}
+
+static void watch_done(struct op *base)
+{
+    struct stream *stream = container_of(base, struct stream, op);
+
+    if (!request_failed(base))
+        subscribe(stream);
+}
+
+static struct slice *slices(struct op *op, size_t count)
+{
+    struct slice *list = arena_array(op->arena, count, sizeof(*list));
+
+    CHECK(list);
+    return list;
+}
+
+static size_t bounded(struct op *op, const char *list, size_t count)
+{
+    if (count <= FILTERS_MAX)
+        return count;
+    invalid(op, FIELD(list), "has %zu entries, more than %d", count, FILTERS_MAX);
+    return FILTERS_MAX;
+}
+
+static void decode_filter(struct stream *stream, const Holdfast__V1__WatchRequest *request)
+{
+    struct op *op = &stream->op;
+    struct hub_filter *filter = &stream->filter;
+    struct slice *scopes, *meters;
+    int *kinds;
+
+    filter->scopes_count = bounded(op, "scopes", request->n_scopes);
+    filter->meters_count = bounded(op, "meters", request->n_meters);
+    filter->kinds_count = bounded(op, "kinds", request->n_kinds);
+    filter->scopes = scopes = slices(op, filter->scopes_count);
+    filter->meters = meters = slices(op, filter->meters_count);
+    filter->kinds = kinds = arena_array(op->arena, filter->kinds_count, sizeof(*kinds));
+    CHECK(kinds);
+    for (size_t i = 0; i < filter->scopes_count; i++)
+        scopes[i] = valid_scope(op, FIELD_AT("scopes", i, NULL), request->scopes[i]);
+    for (size_t i = 0; i < filter->meters_count; i++)
+        meters[i] = valid_name(op, FIELD_AT("meters", i, NULL), request->meters[i], true);
+    for (size_t i = 0; i < filter->kinds_count; i++) {
+        kinds[i] = (int)request->kinds[i];
+        if (valid_enum(op, FIELD_AT("kinds", i, NULL), &holdfast__v1__event_kind__descriptor,
+                       kinds[i]) &&
+            kinds[i] == 0)
+            invalid(op, FIELD_AT("kinds", i, NULL), "is unspecified");
+    }
+}
+
+static bool decode(struct stream *stream, const Holdfast__V1__WatchRequest *request)
+{
+    struct op *op = &stream->op;
+    struct slice tenant = valid_name(op, FIELD("tenant"), request->tenant, true);
+
+    decode_filter(stream, request);
+    stream->after_seq = -1;
+    if (request->start_case == HOLDFAST__V1__WATCH_REQUEST__START_AFTER_SEQ) {
+        stream->after_seq = request->after_seq;
+        if (request->after_seq < 0)
+            invalid(op, FIELD("after_seq"), "is negative");
+    }
+    return valid(op) && auth_tenant(op, stream->call, tenant);
+}
+
+void rpc_watch(void *user, struct stub_call *call, const Holdfast__V1__WatchRequest *request)
+{
+    struct stream *stream = stub_call_alloc(call, sizeof(*stream));
+
+    if (!request_begin(user, call, &stream->op, watch_done))
+        return;
+    stream->call = call;
+    stream->hub = stream->op.services->hub;
+    CHECK(pthread_mutex_init(&stream->lock, NULL) == 0);
+    if (!decode(stream, request)) {
+        request_fail(&stream->op);
+        return;
+    }
+    request_hold(&stream->op);
+    op_plan_start(&stream->op);
+}
