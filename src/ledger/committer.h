@@ -50,6 +50,7 @@ struct commit_item {
     struct settle_quota *quotas; /* the rows of the subject's quotas after the commit */
     struct commit_item *next;    /* for the owner */
     bool maybe_landed;           /* private: an earlier run may have committed it */
+    int tries;                   /* private: runs that met a conflict */
 };
 
 struct committer_options {

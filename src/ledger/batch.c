@@ -1,0 +1,468 @@
+#include "ledger/batch.h"
+
+#include "quota/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    /* Rows of 256 items with 32 quotas each, and their names, take some 20 MiB. */
+    ARENA_FIRST_BYTES = 1 << 20,
+    ARENA_LIMIT_BYTES = 256 << 20,
+    REFS_OF_ITEM_MAX = 4 * HOLD_QUOTAS_MAX,
+};
+
+/* A fence is kept longer than any attempt can be committed: lifetime, late window, an hour. */
+#define LIFETIME_AND_HOUR_MS (INT64_C(25) * 3600 * 1000)
+
+static const struct statement begin = {"batch_begin", "BEGIN"};
+static const struct statement commit = {"batch_commit", "COMMIT"};
+
+const struct statement *const batch_statements[] = {
+    &begin,           &rows_quota_lock,   &rows_lease_lock,    &rows_clock,
+    &rows_epochs,     &rows_ledger_find,  &rows_fence_find,    &rows_expired_find,
+    &rows_quota_update, &rows_lease_update, &rows_event_lock,  &rows_event_insert,
+    &rows_ledger_insert, &rows_fence_insert, &commit,
+};
+const size_t batch_statements_count = ARRAY_COUNT(batch_statements);
+
+void batch_init(struct batch *batch, int64_t late_window_ms, int64_t lease_ms)
+{
+    memset(batch, 0, sizeof(*batch));
+    arena_init(&batch->arena, ARENA_FIRST_BYTES, ARENA_LIMIT_BYTES);
+    batch->late_window_ms = late_window_ms;
+    batch->lease_ms = lease_ms;
+}
+
+void batch_done(struct batch *batch)
+{
+    arena_done(&batch->arena);
+}
+
+/* --- before the transaction ------------------------------------------------------------------------ */
+
+static int job_order(const void *a, const void *b)
+{
+    return rows_job_compare(a, b);
+}
+
+static struct rows_job job_of(const struct commit_item *item)
+{
+    return (struct rows_job){.tenant_id = item->settle.tenant_id, .job_id = item->settle.job_id};
+}
+
+static bool collect_jobs(struct batch *batch)
+{
+    size_t kept = 0;
+
+    batch->jobs = arena_array(&batch->arena, batch->count, sizeof(*batch->jobs));
+    if (!batch->jobs)
+        return false;
+    for (size_t i = 0; i < batch->count; i++)
+        batch->jobs[i] = job_of(batch->items[i].item);
+    qsort(batch->jobs, batch->count, sizeof(*batch->jobs), job_order);
+    for (size_t i = 0; i < batch->count; i++)
+        if (kept == 0 || rows_job_compare(&batch->jobs[kept - 1], &batch->jobs[i]) != 0)
+            batch->jobs[kept++] = batch->jobs[i];
+    batch->jobs_count = kept;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct rows_job wanted = job_of(batch->items[i].item);
+        struct rows_job *found = bsearch(&wanted, batch->jobs, kept, sizeof(wanted), job_order);
+
+        CHECK(found);
+        batch->items[i].job = (size_t)(found - batch->jobs);
+    }
+    return true;
+}
+
+/* For items that neither name a hold nor have one in Redis: which one expired last? */
+static enum status look_aside(struct batch *batch, struct database *aside)
+{
+    enum status status;
+
+    batch->ask_expired = false;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct batch_item *of = &batch->items[i];
+
+        of->by_job = !of->item->settle.token && !of->item->settle.live;
+        batch->ask_expired |= of->by_job;
+    }
+    if (!batch->ask_expired)
+        return STATUS_OK;
+    status = rows_facts(aside, &batch->arena, batch->jobs, batch->jobs_count);
+    for (size_t i = 0; status == STATUS_OK && i < batch->count; i++) {
+        struct batch_item *of = &batch->items[i];
+        const struct hold *expired = batch->jobs[of->job].facts.expired;
+
+        if (of->by_job && expired)
+            of->expired = expired->attempt;
+    }
+    return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
+}
+
+static bool names(const struct hold *hold, struct quota_ref ref)
+{
+    for (size_t i = 0; hold && i < hold->quotas_count; i++)
+        if (quota_ref_equal(hold->quotas[i].quota, ref))
+            return true;
+    return false;
+}
+
+/* Rows of the item's hold exist; those of the periods that a late commit would go to may not. */
+static bool may_be_absent(const struct settle_item *settle, struct quota_ref ref)
+{
+    return !names(settle->token, ref) && !names(settle->live, ref);
+}
+
+static enum status collect_refs(struct batch *batch, struct database *aside, int64_t now_ms)
+{
+    size_t room = batch->count * REFS_OF_ITEM_MAX;
+    struct rows_ref *refs = arena_array(&batch->arena, room, sizeof(*refs));
+    struct rows_ref *absent = NULL;
+    size_t absent_count = 0;
+    size_t count = 0;
+
+    if (!refs)
+        return STATUS_EXHAUSTED;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct commit_item *item = batch->items[i].item;
+        struct quota_ref own[REFS_OF_ITEM_MAX];
+        size_t own_count;
+
+        item->settle.facts = &batch->jobs[batch->items[i].job].facts;
+        own_count = settle_locks(&item->settle, item->plan, now_ms, own, REFS_OF_ITEM_MAX);
+        for (size_t k = 0; k < own_count; k++) {
+            struct rows_ref ref = {item->settle.tenant_id, own[k]};
+
+            refs[count++] = ref;
+            if (!may_be_absent(&item->settle, own[k]))
+                continue;
+            if (!absent)
+                absent = arena_array(&batch->arena, room, sizeof(*absent));
+            if (!absent)
+                return STATUS_EXHAUSTED;
+            absent[absent_count++] = ref;
+        }
+    }
+    batch->refs = refs;
+    batch->refs_count = rows_refs_sort(refs, count);
+    if (absent_count == 0)
+        return STATUS_OK;
+    absent_count = rows_refs_sort(absent, absent_count);
+    return rows_make(aside, &batch->arena, absent, absent_count, NULL);
+}
+
+enum status batch_begin(struct batch *batch, struct commit_item *const *items, size_t count,
+                        struct database *aside, int64_t now_ms)
+{
+    enum status status;
+
+    CHECK(count > 0 && count <= BATCH_ITEMS_MAX);
+    arena_reset(&batch->arena);
+    batch->count = count;
+    for (size_t i = 0; i < count; i++)
+        batch->items[i] = (struct batch_item){.item = items[i]};
+    if (!collect_jobs(batch))
+        return STATUS_EXHAUSTED;
+    status = look_aside(batch, aside);
+    if (status == STATUS_OK)
+        status = collect_refs(batch, aside, now_ms);
+    return status;
+}
+
+/* --- the first round --------------------------------------------------------------------------------- */
+
+void batch_ask(struct batch *batch, struct lane *lane)
+{
+    struct sql_params refs, tenants, jobs;
+
+    sql_params_begin(&refs, &batch->arena);
+    rows_quota_lock_params(&refs, batch->refs, batch->refs_count);
+    sql_params_begin(&tenants, &batch->arena);
+    rows_epochs_params(&tenants, batch->refs, batch->refs_count);
+    sql_params_begin(&jobs, &batch->arena);
+    rows_jobs_params(&jobs, batch->jobs, batch->jobs_count);
+    lane_begin(lane);
+    lane_add(lane, &begin, NULL);
+    batch->steps.quotas = lane_add(lane, &rows_quota_lock, &refs);
+    batch->steps.leases = lane_add(lane, &rows_lease_lock, &refs);
+    /* After the locks: in the statement that waits for them it would be the time before. */
+    batch->steps.clock = lane_add(lane, &rows_clock, NULL);
+    batch->steps.epochs = lane_add(lane, &rows_epochs, &tenants);
+    batch->steps.ledger = lane_add(lane, &rows_ledger_find, &jobs);
+    batch->steps.fences = lane_add(lane, &rows_fence_find, &jobs);
+    if (batch->ask_expired)
+        batch->steps.expired = lane_add(lane, &rows_expired_find, &jobs);
+}
+
+static enum status read_book(struct batch *batch, struct lane *lane)
+{
+    struct settle_book *book = &batch->book;
+    enum status status;
+
+    *book = (struct settle_book){.arena = &batch->arena, .late_window_ms = batch->late_window_ms};
+    book->events_tail = &book->events;
+    status = rows_quota_lock_read(lane_take(lane, batch->steps.quotas), book);
+    if (status == STATUS_OK)
+        status = rows_lease_lock_read(lane_take(lane, batch->steps.leases), book);
+    if (status == STATUS_OK)
+        status = rows_clock_read(lane_take(lane, batch->steps.clock), &book->now_ms);
+    if (status == STATUS_OK)
+        status = rows_epochs_read(lane_take(lane, batch->steps.epochs), book);
+    return status;
+}
+
+static enum status read_facts(struct batch *batch, struct lane *lane)
+{
+    enum status status;
+
+    for (size_t i = 0; i < batch->jobs_count; i++)
+        batch->jobs[i].facts = (struct settle_facts){0};
+    status = rows_ledger_find_read(lane_take(lane, batch->steps.ledger), &batch->arena, batch->jobs,
+                                   batch->jobs_count);
+    if (status == STATUS_OK)
+        status = rows_fence_find_read(lane_take(lane, batch->steps.fences), &batch->arena,
+                                      batch->jobs, batch->jobs_count);
+    if (status == STATUS_OK && batch->ask_expired)
+        status = rows_expired_find_read(lane_take(lane, batch->steps.expired), &batch->arena,
+                                        batch->jobs, batch->jobs_count);
+    return status;
+}
+
+/* True if a reap came in between: the rows of this hold are not among those that are locked. */
+static bool expired_moved(const struct batch_item *of, const struct settle_facts *facts)
+{
+    struct attempt now = {0};
+
+    if (!of->by_job || facts->record)
+        return false;
+    if (facts->expired)
+        now = facts->expired->attempt;
+    return now.epoch != of->expired.epoch || now.seq != of->expired.seq;
+}
+
+static int made_order(const void *a, const void *b)
+{
+    const struct settle_item *x = *(struct settle_item *const *)a;
+    const struct settle_item *y = *(struct settle_item *const *)b;
+
+    if (x->tenant_id != y->tenant_id)
+        return x->tenant_id < y->tenant_id ? -1 : 1;
+    return slice_compare(x->job_id, y->job_id);
+}
+
+static void decide_item(struct batch *batch, struct batch_item *of)
+{
+    struct commit_item *item = of->item;
+    struct settle_item *settle = &item->settle;
+
+    settle->facts = &batch->jobs[of->job].facts;
+    of->again = expired_moved(of, settle->facts);
+    if (of->again)
+        return;
+    settle_decide(&batch->book, settle);
+    /* What an earlier run of this very item has written is no repeat of the caller's. */
+    if (item->maybe_landed &&
+        (settle->outcome == SETTLE_COMMITTED || settle->outcome == SETTLE_RELEASED))
+        settle->replayed = false;
+    if (settle->made_record || settle->made_fence)
+        batch->made[batch->made_count++] = settle;
+}
+
+enum status batch_decide(struct batch *batch, struct lane *lane)
+{
+    enum status status = read_book(batch, lane);
+
+    if (status == STATUS_OK)
+        status = read_facts(batch, lane);
+    if (status != STATUS_OK)
+        return status;
+    batch->made_count = 0;
+    batch->made = arena_array(&batch->arena, batch->count, sizeof(*batch->made));
+    if (!batch->made)
+        return STATUS_EXHAUSTED;
+    for (size_t i = 0; i < batch->count; i++)
+        decide_item(batch, &batch->items[i]);
+    for (size_t i = 0; i < batch->book.quotas_count; i++)
+        if (batch->book.quotas[i].dirty)
+            settle_refill(&batch->book, &batch->book.quotas[i],
+                          batch->book.now_ms + batch->lease_ms);
+    qsort(batch->made, batch->made_count, sizeof(struct settle_item *), made_order);
+    return STATUS_OK;
+}
+
+/* --- the second round ---------------------------------------------------------------------------------- */
+
+static void write_events(struct batch *batch, struct lane *lane)
+{
+    struct sql_params params;
+    size_t count = 0;
+
+    for (const struct settle_event *event = batch->book.events; event; event = event->next)
+        count++;
+    batch->event_tenants_count = 0;
+    if (count == 0)
+        return;
+    batch->event_tenants = arena_array(&batch->arena, count, sizeof(*batch->event_tenants));
+    CHECK(batch->event_tenants);
+    batch->event_tenants_count = rows_event_tenants(&batch->book, batch->event_tenants, count);
+    sql_params_begin(&params, &batch->arena);
+    rows_event_lock_params(&params, batch->event_tenants, batch->event_tenants_count);
+    lane_add(lane, &rows_event_lock, &params);
+    sql_params_begin(&params, &batch->arena);
+    rows_event_insert_params(&params, &batch->book, &count);
+    lane_add(lane, &rows_event_insert, &params);
+}
+
+void batch_write(struct batch *batch, struct lane *lane)
+{
+    struct sql_params params;
+    size_t count;
+
+    lane_begin(lane);
+    sql_params_begin(&params, &batch->arena);
+    rows_ledger_insert_params(&params, batch->made, batch->made_count, &batch->entries_count);
+    if (batch->entries_count > 0)
+        lane_add(lane, &rows_ledger_insert, &params);
+    sql_params_begin(&params, &batch->arena);
+    rows_fence_insert_params(&params, batch->made, batch->made_count, batch->book.now_ms,
+                             batch->late_window_ms + LIFETIME_AND_HOUR_MS, &batch->fences_count);
+    if (batch->fences_count > 0)
+        lane_add(lane, &rows_fence_insert, &params);
+    sql_params_begin(&params, &batch->arena);
+    rows_quota_update_params(&params, &batch->book, &count);
+    if (count > 0)
+        lane_add(lane, &rows_quota_update, &params);
+    sql_params_begin(&params, &batch->arena);
+    rows_lease_update_params(&params, &batch->book, &count);
+    if (count > 0)
+        lane_add(lane, &rows_lease_update, &params);
+    write_events(batch, lane);
+    batch->commit_step = lane_add(lane, &commit, NULL);
+}
+
+bool batch_committed(struct batch *batch, struct lane *lane)
+{
+    PGresult *result = lane_take(lane, batch->commit_step);
+    bool committed = result && strcmp(PQcmdStatus(result), "COMMIT") == 0;
+
+    PQclear(result);
+    return committed;
+}
+
+void batch_may_have_landed(struct batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++)
+        if (batch->items[i].item->settle.made_record || batch->items[i].item->settle.made_fence)
+            batch->items[i].item->maybe_landed = true;
+}
+
+/* --- answers --------------------------------------------------------------------------------------------- */
+
+static struct slice copy_slice(struct arena *arena, struct slice text)
+{
+    char *copy = arena_strndup(arena, text.len ? text.data : "", text.len);
+
+    CHECK(copy);
+    return slice_of(copy, text.len);
+}
+
+static void *copy_array(struct arena *arena, const void *from, size_t count, size_t size)
+{
+    void *copy = arena_array(arena, count ? count : 1, size);
+
+    CHECK(copy);
+    if (count > 0)
+        memcpy(copy, from, count * size);
+    return copy;
+}
+
+static struct settle_record *copy_record(struct arena *arena, const struct settle_record *from)
+{
+    struct settle_record *record = copy_array(arena, from, 1, sizeof(*from));
+
+    record->scope = copy_slice(arena, from->scope);
+    record->entries = copy_array(arena, from->entries, from->entries_count, sizeof(*from->entries));
+    for (size_t i = 0; i < record->entries_count; i++) {
+        struct settle_entry *entry = &record->entries[i];
+
+        entry->meter = copy_slice(arena, entry->meter);
+        entry->counted =
+            copy_array(arena, entry->counted, entry->counted_count, sizeof(*entry->counted));
+    }
+    return record;
+}
+
+static const struct hold *copy_hold(struct arena *arena, const struct hold *from)
+{
+    struct hold *hold = copy_array(arena, from, 1, sizeof(*from));
+
+    hold->scope = copy_slice(arena, from->scope);
+    hold->meters = copy_array(arena, from->meters, from->meters_count, sizeof(*from->meters));
+    for (size_t i = 0; i < hold->meters_count; i++)
+        hold->meters[i].meter = copy_slice(arena, hold->meters[i].meter);
+    hold->quotas = copy_array(arena, from->quotas, from->quotas_count, sizeof(*from->quotas));
+    return hold;
+}
+
+static void add_row(struct batch *batch, struct commit_item *item, size_t room,
+                    struct quota_ref ref)
+{
+    const struct limit *limit = item->plan ? plan_limit(item->plan, ref.limit_id) : NULL;
+    struct settle_quota *row = settle_find_quota(&batch->book, item->settle.tenant_id, ref);
+    struct settle_quota *copy;
+
+    if (!row)
+        return;
+    for (size_t i = 0; i < item->quotas_count; i++)
+        if (quota_ref_equal(item->quotas[i].ref, ref))
+            return;
+    CHECK(item->quotas_count < room);
+    copy = &item->quotas[item->quotas_count++];
+    *copy = *row;
+    /* The plan lives as long as the item does. */
+    copy->limit_name = limit ? limit->name : copy_slice(item->arena, row->limit_name);
+    copy->scope = limit ? limit->scope : copy_slice(item->arena, row->scope);
+    copy->meter = limit ? limit->meter : copy_slice(item->arena, row->meter);
+}
+
+/* The rows of the hold that was decided on and of those it was counted against. */
+static void answer_rows(struct batch *batch, struct commit_item *item)
+{
+    const struct settle_record *record = item->settle.record;
+    const struct hold *hold = item->settle.subject;
+    size_t room;
+
+    hold = hold ? hold : item->settle.token;
+    hold = hold ? hold : item->settle.live;
+    room = hold ? hold->quotas_count : 0;
+    for (size_t i = 0; record && i < record->entries_count; i++)
+        room += record->entries[i].counted_count;
+    item->quotas_count = 0;
+    item->quotas = arena_array(item->arena, room ? room : 1, sizeof(*item->quotas));
+    CHECK(item->quotas);
+    for (size_t i = 0; hold && i < hold->quotas_count; i++)
+        add_row(batch, item, room, hold->quotas[i].quota);
+    for (size_t i = 0; record && i < record->entries_count; i++)
+        for (size_t k = 0; k < record->entries[i].counted_count; k++)
+            add_row(batch, item, room, record->entries[i].counted[k].ref);
+}
+
+void batch_answer(struct batch *batch, struct batch_item *of)
+{
+    struct commit_item *item = of->item;
+    struct settle_item *settle = &item->settle;
+
+    item->status = STATUS_OK;
+    item->now_ms = batch->book.now_ms;
+    answer_rows(batch, item);
+    if (settle->record)
+        settle->record = copy_record(item->arena, settle->record);
+    if (settle->subject && settle->subject != settle->token && settle->subject != settle->live)
+        settle->subject = copy_hold(item->arena, settle->subject);
+    if (settle->outcome == SETTLE_OVERRUN)
+        settle->overrun_meter = copy_slice(item->arena, settle->overrun_meter);
+    if (settle->outcome == SETTLE_BAD_METERS)
+        settle->bad_meter = copy_slice(item->arena, settle->bad_meter);
+    settle->facts = NULL;
+}

@@ -1,0 +1,94 @@
+/*
+ * What the committer does in one transaction, apart from waiting: which rows the items need, the
+ * statements of its two rounds, the decisions in between, and the answers afterwards.
+ *
+ *     batch_begin      items, their locks                        (asks the blocking connection when
+ *                                                                 an item is known by its job only)
+ *     batch_ask        BEGIN, locks, clock, facts                 first round
+ *     batch_decide     rows read; settle_decide in order of arrival
+ *     batch_write      rows, COMMIT                               second round
+ *     batch_answer     results into the items' own memory
+ *
+ * One thread. Everything lives in the batch's arena until the next batch_begin.
+ */
+#ifndef HOLDFAST_LEDGER_BATCH_H
+#define HOLDFAST_LEDGER_BATCH_H
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "base/status.h"
+#include "ledger/committer.h"
+#include "ledger/lane.h"
+#include "ledger/rows.h"
+#include "quota/settle.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { BATCH_ITEMS_MAX = 256 };
+
+/* An item in a batch. */
+struct batch_item {
+    struct commit_item *item;
+    size_t job;                  /* index into jobs */
+    bool by_job;                 /* known by its job id only: expired_hold says which hold */
+    struct attempt expired;      /* which one that was before the locks; seq 0: none */
+    bool again;                  /* another hold than the one whose rows are locked: run it again */
+};
+
+struct batch {
+    struct arena arena;
+    int64_t late_window_ms;
+    int64_t lease_ms;
+    struct batch_item items[BATCH_ITEMS_MAX];
+    size_t count;
+    struct rows_job *jobs; /* sorted, each once */
+    size_t jobs_count;
+    struct rows_ref *refs; /* likewise */
+    size_t refs_count;
+    bool ask_expired;
+    struct settle_book book;
+    struct settle_item **made; /* items with rows to be inserted, by (tenant, job) */
+    size_t made_count;
+    int64_t *event_tenants;
+    size_t event_tenants_count;
+    size_t entries_count, fences_count; /* rows to be inserted */
+    size_t commit_step;
+    struct { /* steps of the first round */
+        size_t quotas, leases, clock, epochs, ledger, fences, expired;
+    } steps;
+};
+
+void batch_init(struct batch *batch, int64_t late_window_ms, int64_t lease_ms);
+void batch_done(struct batch *batch);
+
+/* The statements that a lane must have prepared. */
+extern const struct statement *const batch_statements[];
+extern const size_t batch_statements_count;
+
+/*
+ * Takes items[0..count) over. aside: a blocking connection, used only for items that are known by
+ * their job or may be late. now_ms: about what time it is in the database. A failure is aside's.
+ */
+MUST_CHECK enum status batch_begin(struct batch *batch, struct commit_item *const *items,
+                                   size_t count, struct database *aside, int64_t now_ms);
+
+void batch_ask(struct batch *batch, struct lane *lane);
+
+/* Reads the first round's results and decides. */
+MUST_CHECK enum status batch_decide(struct batch *batch, struct lane *lane);
+
+/* Adds the second round's statements, COMMIT last. */
+void batch_write(struct batch *batch, struct lane *lane);
+
+/* True if the COMMIT of the second round was carried out. */
+bool batch_committed(struct batch *batch, struct lane *lane);
+
+/* After a COMMIT that was sent and not heard of: what may be in the record already. */
+void batch_may_have_landed(struct batch *batch);
+
+/* Copies the results of one item to its arena. */
+void batch_answer(struct batch *batch, struct batch_item *of);
+
+#endif

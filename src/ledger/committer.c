@@ -1,0 +1,633 @@
+/*
+ * The committer's thread: a queue, and two works, each a connection with the batch it carries.
+ *
+ *     free --take--> asking --decide--> writing --COMMIT's result--> free, answers go out
+ *                      |                   |
+ *                      '--- a statement failed: rolling back ---> free, items in front of the queue
+ *                      '--- the connection broke: down, items in front of the queue, marked if
+ *                           COMMIT had been sent
+ *
+ * Items of one tenant are only ever in one of the two batches, so that they stay in order of arrival
+ * and never wait for a lock that the other batch holds until this thread comes round to it.
+ *
+ * A batch that the database refuses for its data is run again in halves (`cautious`) until the item
+ * that it cannot take is alone, and fails alone.
+ */
+#include "ledger/committer.h"
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "ledger/batch.h"
+#include "ledger/database_internal.h"
+#include "ledger/lane.h"
+#include "ledger/session.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    WORKS = 2,
+    CONNECT_TIMEOUT_MS = 1000,
+    STATEMENT_TIMEOUT_MS = 4000,
+    RETRY_MS = 100,   /* after a failure that another try at once would meet again */
+    IDLE_POLL_MS = 500,
+    BUSY_POLL_MS = 20,
+    TRIES_MAX = 10,   /* conflicts of one item, alone */
+};
+
+enum phase { PHASE_FREE, PHASE_ASKING, PHASE_WRITING, PHASE_ROLLBACK };
+
+struct work {
+    struct lane lane;
+    struct batch batch;
+    enum phase phase;
+    int64_t asked_us;     /* clock_mono_us when the first round went out */
+    int64_t not_before_us;
+};
+
+struct committer {
+    struct committer_options options;
+    char *conninfo;
+    struct mailbox *mailbox;
+    pthread_t thread;
+    _Atomic bool up;
+    struct database *aside;
+    struct work works[WORKS];
+    struct mailbox_item *first, **last; /* the queue, oldest first */
+    size_t cautious_items; /* in front of the queue, suspected */
+    size_t cautious_max;   /* so many of them at a time */
+    int64_t expire_at_us;
+    struct log_limit log_connect, log_batch;
+};
+
+static const struct statement rollback = {"committer_rollback", "ROLLBACK"};
+
+static struct commit_item *item_of(struct mailbox_item *link)
+{
+    return container_of(link, struct commit_item, mailbox);
+}
+
+static int64_t now_us(const struct committer *committer)
+{
+    return clock_mono_us(committer->options.clock);
+}
+
+/* --- the queue --------------------------------------------------------------------------------------- */
+
+static void take_mail(struct committer *committer)
+{
+    struct mailbox_item *link = mailbox_take_all(committer->mailbox);
+
+    *committer->last = link;
+    while (*committer->last)
+        committer->last = &(*committer->last)->next;
+}
+
+/* Back to the front, in the order they had. */
+static void put_back(struct committer *committer, struct batch *batch)
+{
+    for (size_t i = batch->count; i-- > 0;) {
+        struct mailbox_item *link = &batch->items[i].item->mailbox;
+
+        if (!committer->first)
+            committer->last = &link->next;
+        link->next = committer->first;
+        committer->first = link;
+    }
+    batch->count = 0;
+}
+
+static void finish(struct committer *committer, struct commit_item *item, enum status status)
+{
+    item->status = status;
+    item->settle.facts = NULL;
+    committer->options.done(committer->options.user, item);
+}
+
+/* What the caller is told of an item that was not done. */
+static enum status given_up(const struct committer *committer, const struct commit_item *item)
+{
+    if (item->maybe_landed)
+        return STATUS_UNKNOWN;
+    return atomic_load(&committer->up) ? STATUS_TIMEOUT : STATUS_UNAVAILABLE;
+}
+
+static void expire_queue(struct committer *committer)
+{
+    struct mailbox_item **at = &committer->first;
+    int64_t now = now_us(committer);
+
+    if (now < committer->expire_at_us)
+        return;
+    committer->expire_at_us = now + BUSY_POLL_MS * 1000;
+    while (*at) {
+        struct commit_item *item = item_of(*at);
+
+        if (item->give_up_us > now) {
+            at = &(*at)->next;
+            continue;
+        }
+        *at = item->mailbox.next;
+        if (!*at)
+            committer->last = at;
+        finish(committer, item, given_up(committer, item));
+    }
+}
+
+static bool in_flight(struct committer *committer, const struct work *except, int64_t tenant_id)
+{
+    for (size_t i = 0; i < WORKS; i++) {
+        const struct work *work = &committer->works[i];
+        size_t low = 0;
+        size_t high = work->batch.jobs_count;
+
+        if (work == except || work->phase == PHASE_FREE || work->batch.count == 0)
+            continue;
+        while (low < high) {
+            size_t middle = low + (high - low) / 2;
+
+            if (work->batch.jobs[middle].tenant_id < tenant_id)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        if (low < work->batch.jobs_count && work->batch.jobs[low].tenant_id == tenant_id)
+            return true;
+    }
+    return false;
+}
+
+/* Takes the oldest items whose tenants are not in the other batch. */
+static size_t take_items(struct committer *committer, const struct work *work,
+                         struct commit_item *items[BATCH_ITEMS_MAX])
+{
+    size_t max = committer->options.batch_max;
+    struct mailbox_item **at = &committer->first;
+    size_t count = 0;
+
+    if (committer->cautious_items > 0)
+        max = committer->cautious_max;
+    while (*at && count < max) {
+        struct commit_item *item = item_of(*at);
+
+        if (in_flight(committer, work, item->settle.tenant_id)) {
+            at = &(*at)->next;
+            continue;
+        }
+        *at = item->mailbox.next;
+        if (!*at)
+            committer->last = at;
+        items[count++] = item;
+    }
+    committer->cautious_items -= count < committer->cautious_items ? count : committer->cautious_items;
+    return count;
+}
+
+/* --- failures ------------------------------------------------------------------------------------------ */
+
+static void pause_work(struct committer *committer, struct work *work)
+{
+    work->not_before_us = now_us(committer) + RETRY_MS * 1000;
+}
+
+/* The one item that the database does not take. */
+static void refuse_item(struct committer *committer, struct work *work, enum status status)
+{
+    struct commit_item *item = work->batch.items[0].item;
+
+    log_every(&committer->log_batch, LOG_ERROR, "ledger",
+              "commit.item_refused tenant_id=%" PRId64 " status=%s error=%s", item->settle.tenant_id,
+              status_name(status), LOG_VALUE(work->lane.error));
+    work->batch.count = 0;
+    finish(committer, item, item->maybe_landed ? STATUS_UNKNOWN : status);
+}
+
+/* The batch certainly did not commit. Its items go back, together or in smaller parts, or fail. */
+static void fail_batch(struct committer *committer, struct work *work, enum status status)
+{
+    struct batch *batch = &work->batch;
+    bool data = status == STATUS_INVALID || status == STATUS_EXHAUSTED || status == STATUS_CORRUPT;
+
+    if (status == STATUS_CONFLICT) {
+        for (size_t i = 0; i < batch->count; i++)
+            data |= ++batch->items[i].item->tries > TRIES_MAX;
+    } else if (!data) {
+        pause_work(committer, work);
+    }
+    log_every(&committer->log_batch, LOG_WARN, "ledger",
+              "commit.batch_failed items=%zu status=%s error=%s", batch->count, status_name(status),
+              LOG_VALUE(work->lane.error));
+    if (data && batch->count == 1) {
+        refuse_item(committer, work,
+                    status == STATUS_INVALID || status == STATUS_EXHAUSTED ? status
+                                                                           : STATUS_UNAVAILABLE);
+        return;
+    }
+    if (data) {
+        committer->cautious_items += batch->count;
+        committer->cautious_max = (batch->count + 1) / 2;
+        /* Alone, an item gets its own number of tries. */
+        for (size_t i = 0; i < batch->count; i++)
+            batch->items[i].item->tries = 0;
+    }
+    put_back(committer, batch);
+}
+
+static void lane_lost(struct committer *committer, struct work *work)
+{
+    bool maybe = work->phase == PHASE_WRITING;
+
+    log_every(&committer->log_connect, LOG_WARN, "ledger", "commit.connection_lost error=%s",
+              LOG_VALUE(work->lane.error));
+    if (maybe)
+        batch_may_have_landed(&work->batch);
+    work->phase = PHASE_FREE;
+    put_back(committer, &work->batch);
+}
+
+/* --- rounds ---------------------------------------------------------------------------------------------- */
+
+static void send(struct committer *committer, struct work *work, enum phase phase)
+{
+    enum status status = lane_send(&work->lane);
+
+    work->phase = phase;
+    if (status == STATUS_OK)
+        return;
+    if (status == STATUS_EXHAUSTED) {
+        work->phase = PHASE_FREE;
+        fail_batch(committer, work, status);
+        return;
+    }
+    if (status != STATUS_UNKNOWN)
+        work->phase = PHASE_ASKING; /* no COMMIT was sent */
+    lane_lost(committer, work);
+}
+
+static void roll_back(struct committer *committer, struct work *work)
+{
+    lane_begin(&work->lane);
+    lane_add(&work->lane, &rollback, NULL);
+    send(committer, work, PHASE_ROLLBACK);
+}
+
+static enum status database_now(struct committer *committer, int64_t *ret_now_ms)
+{
+    struct estimate *estimate = committer->options.estimate;
+
+    if (!estimate || !estimate_ready(estimate))
+        return database_clock(committer->aside, ret_now_ms);
+    *ret_now_ms = estimate_now_ms(estimate, now_us(committer));
+    return STATUS_OK;
+}
+
+static void start(struct committer *committer, struct work *work)
+{
+    struct commit_item *items[BATCH_ITEMS_MAX];
+    size_t count = take_items(committer, work, items);
+    int64_t now_ms = 0;
+    enum status status;
+
+    if (count == 0)
+        return;
+    status = database_now(committer, &now_ms);
+    /* Also when there is no time: the batch holds the items until they are put back. */
+    if (status == STATUS_OK) {
+        status = batch_begin(&work->batch, items, count, committer->aside, now_ms);
+    } else {
+        for (size_t i = 0; i < count; i++)
+            work->batch.items[i] = (struct batch_item){.item = items[i]};
+        work->batch.count = count;
+    }
+    if (status != STATUS_OK) {
+        snprintf(work->lane.error, sizeof(work->lane.error), "%s",
+                 database_error(committer->aside));
+        fail_batch(committer, work, status);
+        return;
+    }
+    batch_ask(&work->batch, &work->lane);
+    work->asked_us = now_us(committer);
+    send(committer, work, PHASE_ASKING);
+}
+
+static void decide(struct committer *committer, struct work *work)
+{
+    enum status status = batch_decide(&work->batch, &work->lane);
+
+    if (status != STATUS_OK) {
+        snprintf(work->lane.error, sizeof(work->lane.error), "rows are not as expected");
+        fail_batch(committer, work, status);
+        roll_back(committer, work);
+        return;
+    }
+    if (committer->options.estimate)
+        estimate_observe(committer->options.estimate, work->batch.book.now_ms, work->asked_us,
+                         now_us(committer));
+    if (FAULT("commit.before_commit")) {
+        lane_close(&work->lane);
+        lane_lost(committer, work);
+        return;
+    }
+    batch_write(&work->batch, &work->lane);
+    send(committer, work, PHASE_WRITING);
+    if (work->phase == PHASE_WRITING && FAULT("commit.after_commit_sent")) {
+        lane_close(&work->lane);
+        lane_lost(committer, work);
+    }
+}
+
+/* Items that were decided on too early: their hold was another one by then. */
+static void put_back_again(struct committer *committer, struct batch *batch)
+{
+    size_t kept = 0;
+
+    for (size_t i = batch->count; i-- > 0;) {
+        struct mailbox_item *link = &batch->items[i].item->mailbox;
+
+        if (!batch->items[i].again)
+            continue;
+        if (!committer->first)
+            committer->last = &link->next;
+        link->next = committer->first;
+        committer->first = link;
+    }
+    for (size_t i = 0; i < batch->count; i++)
+        if (!batch->items[i].again)
+            batch->items[kept++] = batch->items[i];
+    batch->count = kept;
+}
+
+static void committed(struct committer *committer, struct work *work)
+{
+    struct batch *batch = &work->batch;
+    bool confirmed = lane_warnings(&work->lane) == 0;
+    struct commit_item *items[BATCH_ITEMS_MAX];
+    size_t count;
+
+    if (committer->cautious_items > 0 && committer->cautious_max < BATCH_ITEMS_MAX)
+        committer->cautious_max *= 2;
+    put_back_again(committer, batch);
+    count = batch->count;
+    for (size_t i = 0; i < count; i++) {
+        items[i] = batch->items[i].item;
+        batch_answer(batch, &batch->items[i]);
+    }
+    batch->count = 0;
+    work->phase = PHASE_FREE;
+    for (size_t i = 0; i < count; i++)
+        finish(committer, items[i], confirmed ? STATUS_OK : STATUS_UNKNOWN);
+    if (batch->event_tenants_count > 0 && committer->options.events)
+        committer->options.events(committer->options.user, batch->event_tenants,
+                                  batch->event_tenants_count);
+}
+
+static void answered(struct committer *committer, struct work *work)
+{
+    bool duplicate;
+    enum phase phase = work->phase;
+    enum status status = lane_status(&work->lane, &duplicate);
+
+    work->phase = PHASE_FREE;
+    if (status != STATUS_OK) {
+        /* Another server wrote the same job meanwhile: the next run reads what. */
+        if (duplicate)
+            status = STATUS_CONFLICT;
+        if (phase == PHASE_ROLLBACK) {
+            lane_close(&work->lane);
+            return;
+        }
+        fail_batch(committer, work, status);
+        roll_back(committer, work);
+        return;
+    }
+    if (phase == PHASE_ASKING) {
+        work->phase = PHASE_ASKING;
+        decide(committer, work);
+    } else if (phase == PHASE_WRITING) {
+        if (FAULT("commit.after_commit")) {
+            work->phase = PHASE_WRITING;
+            lane_close(&work->lane);
+            lane_lost(committer, work);
+        } else if (!batch_committed(&work->batch, &work->lane)) {
+            fail_batch(committer, work, STATUS_CONFLICT);
+        } else {
+            committed(committer, work);
+        }
+    }
+}
+
+static void advance(struct committer *committer, struct work *work)
+{
+    switch (lane_advance(&work->lane)) {
+    case LANE_PENDING:
+        break;
+    case LANE_ANSWERED:
+        answered(committer, work);
+        break;
+    case LANE_BROKEN:
+        lane_lost(committer, work);
+        break;
+    }
+}
+
+/* --- the loop -------------------------------------------------------------------------------------------- */
+
+static void note_up(struct committer *committer)
+{
+    bool up = false;
+
+    for (size_t i = 0; i < WORKS; i++)
+        up |= committer->works[i].lane.state != LANE_DOWN;
+    atomic_store(&committer->up, up);
+}
+
+static void connect_work(struct committer *committer, struct work *work)
+{
+    const struct statement *statements[32];
+    size_t count = 0;
+    enum status status;
+
+    CHECK(batch_statements_count < ARRAY_COUNT(statements));
+    for (; count < batch_statements_count; count++)
+        statements[count] = batch_statements[count];
+    statements[count++] = &rollback;
+    status = lane_connect(&work->lane, statements, count);
+    if (status == STATUS_OK) {
+        log_info("ledger", "commit.connected");
+        return;
+    }
+    pause_work(committer, work);
+    log_every(&committer->log_connect, LOG_WARN, "ledger",
+              "commit.connect_failed status=%s error=%s", status_name(status),
+              LOG_VALUE(work->lane.error));
+}
+
+static void run_works(struct committer *committer)
+{
+    for (size_t i = 0; i < WORKS; i++) {
+        struct work *work = &committer->works[i];
+
+        if (work->phase != PHASE_FREE || now_us(committer) < work->not_before_us)
+            continue;
+        if (work->lane.state == LANE_DOWN)
+            connect_work(committer, work);
+        if (work->lane.state == LANE_IDLE && committer->first)
+            start(committer, work);
+    }
+    note_up(committer);
+}
+
+static bool is_finished(struct committer *committer)
+{
+    if (committer->first || !mailbox_is_closed(committer->mailbox) ||
+        mailbox_count(committer->mailbox) > 0)
+        return false;
+    for (size_t i = 0; i < WORKS; i++)
+        if (committer->works[i].phase != PHASE_FREE)
+            return false;
+    return true;
+}
+
+static int sleep_ms(const struct committer *committer)
+{
+    if (committer->first)
+        return BUSY_POLL_MS;
+    for (size_t i = 0; i < WORKS; i++)
+        if (committer->works[i].phase != PHASE_FREE || committer->works[i].lane.state == LANE_DOWN)
+            return BUSY_POLL_MS;
+    return IDLE_POLL_MS;
+}
+
+/* Waits for mail or for a connection. */
+static void wait(struct committer *committer)
+{
+    struct pollfd fds[1 + WORKS];
+    bool asleep = mailbox_will_sleep(committer->mailbox);
+    nfds_t count = 0;
+
+    fds[count++] = (struct pollfd){.fd = mailbox_fd(committer->mailbox), .events = POLLIN};
+    for (size_t i = 0; i < WORKS; i++) {
+        const struct lane *lane = &committer->works[i].lane;
+
+        if (lane->state != LANE_BUSY)
+            continue;
+        fds[count++] = (struct pollfd){
+            .fd = lane_fd(lane),
+            .events = (short)(lane_wants_write(lane) ? POLLIN | POLLOUT : POLLIN),
+        };
+    }
+    /* A closed mailbox does not sleep any more; its last items still take their time. */
+    if (asleep || mailbox_is_closed(committer->mailbox)) {
+        fds[0].fd = asleep ? fds[0].fd : -1;
+        (void)poll(fds, count, sleep_ms(committer));
+    } else {
+        (void)poll(fds + 1, count - 1, 0);
+    }
+    if (asleep)
+        mailbox_awake(committer->mailbox);
+}
+
+static void *run(void *user)
+{
+    struct committer *committer = user;
+
+    for (;;) {
+        take_mail(committer);
+        expire_queue(committer);
+        run_works(committer);
+        if (is_finished(committer))
+            return NULL;
+        wait(committer);
+        for (size_t i = 0; i < WORKS; i++)
+            if (committer->works[i].lane.state == LANE_BUSY)
+                advance(committer, &committer->works[i]);
+    }
+}
+
+/* --- from outside ------------------------------------------------------------------------------------------ */
+
+static void open_works(struct committer *committer)
+{
+    const struct session_options session = {
+        .conninfo = committer->conninfo,
+        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+        .statement_timeout_ms = STATEMENT_TIMEOUT_MS,
+        .clock = committer->options.clock,
+    };
+    const struct database_options aside = {
+        .conninfo = committer->conninfo,
+        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+        .statement_timeout_ms = STATEMENT_TIMEOUT_MS,
+        .clock = committer->options.clock,
+        .estimate = committer->options.estimate,
+    };
+
+    committer->aside = database_create(&aside);
+    for (size_t i = 0; i < WORKS; i++) {
+        lane_init(&committer->works[i].lane, &session);
+        batch_init(&committer->works[i].batch, committer->options.late_window_ms,
+                   committer->options.lease_ms);
+    }
+}
+
+struct committer *committer_create(const struct committer_options *options, char *error,
+                                   size_t error_bytes)
+{
+    struct committer *committer;
+    char why[SESSION_ERROR_MAX];
+
+    if (!session_conninfo_valid(options->conninfo, why)) {
+        snprintf(error, error_bytes, "%s", why);
+        return NULL;
+    }
+    committer = calloc(1, sizeof(*committer));
+    CHECK(committer);
+    committer->options = *options;
+    if (committer->options.batch_max == 0 || committer->options.batch_max > BATCH_ITEMS_MAX)
+        committer->options.batch_max = BATCH_ITEMS_MAX;
+    committer->last = &committer->first;
+    committer->conninfo = strdup(options->conninfo);
+    CHECK(committer->conninfo);
+    committer->mailbox = mailbox_create(options->items_max);
+    if (!committer->mailbox) {
+        snprintf(error, error_bytes, "no file descriptor left");
+        free(committer->conninfo);
+        free(committer);
+        return NULL;
+    }
+    open_works(committer);
+    CHECK(pthread_create(&committer->thread, NULL, run, committer) == 0);
+    return committer;
+}
+
+bool committer_submit(struct committer *committer, struct commit_item *item)
+{
+    item->maybe_landed = false;
+    item->tries = 0;
+    return mailbox_push(committer->mailbox, &item->mailbox);
+}
+
+void committer_destroy(struct committer *committer)
+{
+    if (!committer)
+        return;
+    mailbox_close(committer->mailbox);
+    pthread_join(committer->thread, NULL);
+    for (size_t i = 0; i < WORKS; i++) {
+        lane_done(&committer->works[i].lane);
+        batch_done(&committer->works[i].batch);
+    }
+    database_destroy(committer->aside);
+    mailbox_destroy(committer->mailbox);
+    free(committer->conninfo);
+    free(committer);
+}
+
+bool committer_is_up(const struct committer *committer)
+{
+    return atomic_load(&committer->up);
+}

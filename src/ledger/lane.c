@@ -1,0 +1,220 @@
+#include "ledger/lane.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Longer than the database lets a statement run: then it is the network, or a machine that is gone. */
+enum { ANSWER_GRACE_MS = 2000 };
+
+void lane_init(struct lane *lane, const struct session_options *options)
+{
+    *lane = (struct lane){.state = LANE_DOWN, .options = *options};
+}
+
+static void drop_results(struct lane *lane)
+{
+    for (size_t i = 0; i < lane->steps_count; i++) {
+        PQclear(lane->results[i]);
+        lane->results[i] = NULL;
+    }
+    lane->steps_count = 0;
+    lane->step = 0;
+}
+
+void lane_close(struct lane *lane)
+{
+    drop_results(lane);
+    if (lane->conn)
+        PQfinish(lane->conn);
+    lane->conn = NULL;
+    lane->state = LANE_DOWN;
+}
+
+void lane_done(struct lane *lane)
+{
+    lane_close(lane);
+}
+
+static enum status prepare(struct lane *lane, const struct statement *statement)
+{
+    int64_t deadline_us = clock_mono_us(lane->options.clock) +
+                          (int64_t)(lane->options.statement_timeout_ms + ANSWER_GRACE_MS) * 1000;
+    enum status status = STATUS_UNAVAILABLE;
+    PGresult *result;
+    bool timeout;
+
+    if (!PQsendPrepare(lane->conn, statement->name, statement->text, 0, NULL))
+        return STATUS_UNAVAILABLE;
+    while ((result = session_result(lane->conn, lane->options.clock, deadline_us, &timeout))) {
+        status = session_status(result);
+        if (status != STATUS_OK)
+            session_copy_error(lane->error, PQresultErrorMessage(result));
+        PQclear(result);
+    }
+    return status;
+}
+
+enum status lane_connect(struct lane *lane, const struct statement *const *statements, size_t count)
+{
+    enum status status;
+
+    CHECK(lane->state == LANE_DOWN);
+    status = session_open(&lane->options, &lane->conn, lane->error);
+    if (status != STATUS_OK)
+        return status;
+    for (size_t i = 0; status == STATUS_OK && i < count; i++)
+        status = prepare(lane, statements[i]);
+    if (status == STATUS_OK && !PQenterPipelineMode(lane->conn))
+        status = STATUS_UNAVAILABLE;
+    if (status != STATUS_OK) {
+        lane_close(lane);
+        return status;
+    }
+    session_count_warnings(lane->conn, &lane->warnings);
+    lane->state = LANE_IDLE;
+    return STATUS_OK;
+}
+
+void lane_begin(struct lane *lane)
+{
+    CHECK(lane->state == LANE_IDLE);
+    drop_results(lane);
+    lane->bad = lane->exhausted = lane->synced = false;
+    lane->warnings = 0;
+}
+
+size_t lane_add(struct lane *lane, const struct statement *statement, struct sql_params *params)
+{
+    struct sql_params none = {0};
+
+    CHECK(lane->steps_count < LANE_STEPS_MAX);
+    params = params ? params : &none;
+    lane->steps[lane->steps_count] = statement;
+    lane->results[lane->steps_count] = NULL;
+    if (params->bad)
+        lane->exhausted = true;
+    else if (!lane->exhausted && !lane->bad && /* never a COMMIT without what belongs before it */
+             !PQsendQueryPrepared(lane->conn, statement->name, params->count, params->values,
+                                  params->lengths, params->formats, 1))
+        lane->bad = true;
+    return lane->steps_count++;
+}
+
+enum status lane_send(struct lane *lane)
+{
+    if (lane->exhausted) {
+        snprintf(lane->error, sizeof(lane->error), "no memory left for the batch");
+        lane_close(lane);
+        return STATUS_EXHAUSTED;
+    }
+    if (lane->bad || !PQpipelineSync(lane->conn)) {
+        enum status status = lane->bad ? STATUS_UNAVAILABLE : STATUS_UNKNOWN;
+
+        session_copy_error(lane->error, PQerrorMessage(lane->conn));
+        lane_close(lane);
+        return status;
+    }
+    lane->state = LANE_BUSY;
+    lane->answer_by_us = clock_mono_us(lane->options.clock) +
+                         (int64_t)(lane->options.statement_timeout_ms + ANSWER_GRACE_MS) * 1000;
+    return STATUS_OK;
+}
+
+static enum lane_progress broken(struct lane *lane, const char *why)
+{
+    snprintf(lane->error, sizeof(lane->error), "%s", why);
+    lane_close(lane);
+    return LANE_BROKEN;
+}
+
+/* One result of the round. The first one of a step counts. */
+static void keep(struct lane *lane, PGresult *result)
+{
+    if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
+        lane->synced = true;
+        PQclear(result);
+    } else if (lane->step < lane->steps_count && !lane->results[lane->step]) {
+        lane->results[lane->step] = result;
+    } else {
+        PQclear(result);
+    }
+}
+
+/* True: read what there is, the sync included or not. False: the connection is gone. */
+static bool read_results(struct lane *lane)
+{
+    while (!lane->synced && !PQisBusy(lane->conn)) {
+        PGresult *result = PQgetResult(lane->conn);
+
+        if (result)
+            keep(lane, result);
+        else if (PQstatus(lane->conn) != CONNECTION_OK)
+            return false;
+        else if (lane->step++ > lane->steps_count)
+            return false;
+    }
+    return PQstatus(lane->conn) == CONNECTION_OK;
+}
+
+enum lane_progress lane_advance(struct lane *lane)
+{
+    CHECK(lane->state == LANE_BUSY);
+    if (PQflush(lane->conn) < 0 || !PQconsumeInput(lane->conn) || !read_results(lane))
+        return broken(lane, "the connection broke");
+    if (lane->synced) {
+        lane->state = LANE_IDLE;
+        return LANE_ANSWERED;
+    }
+    if (clock_mono_us(lane->options.clock) > lane->answer_by_us)
+        return broken(lane, "no answer in time");
+    return LANE_PENDING;
+}
+
+int lane_fd(const struct lane *lane)
+{
+    return lane->conn ? PQsocket(lane->conn) : -1;
+}
+
+bool lane_wants_write(const struct lane *lane)
+{
+    return lane->state == LANE_BUSY && PQflush(lane->conn) > 0;
+}
+
+int64_t lane_answer_by_us(const struct lane *lane)
+{
+    return lane->answer_by_us;
+}
+
+enum status lane_status(struct lane *lane, bool *ret_duplicate)
+{
+    *ret_duplicate = false;
+    for (size_t i = 0; i < lane->steps_count; i++) {
+        enum status status = session_status(lane->results[i]);
+        const char *code;
+
+        if (status == STATUS_OK)
+            continue;
+        code = PQresultErrorField(lane->results[i], PG_DIAG_SQLSTATE);
+        *ret_duplicate = code && strcmp(code, "23505") == 0;
+        snprintf(lane->error, sizeof(lane->error), "%s: ", lane->steps[i]->name);
+        session_copy_error(lane->error, PQresultErrorMessage(lane->results[i]));
+        return status;
+    }
+    return STATUS_OK;
+}
+
+PGresult *lane_take(struct lane *lane, size_t step)
+{
+    PGresult *result = lane->results[step];
+
+    CHECK(step < lane->steps_count);
+    lane->results[step] = NULL;
+    return result;
+}
+
+int lane_warnings(const struct lane *lane)
+{
+    return lane->warnings;
+}

@@ -1,0 +1,615 @@
+/* Group commit, against a real Postgres: once, all of it, and in order. */
+#include "base/clock.h"
+#include "base/fault.h"
+#include "quota/threshold.h"
+#include "tests/ledger/committing.h"
+#include "tests/support/fixture.h"
+
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { THREADS = 8 };
+
+static struct arena arena;
+static struct committer *committer;
+static struct database *db;
+
+static void start(void)
+{
+    arena_init(&arena, 1 << 16, 64 << 20);
+    db = support_open();
+    committer = committing_committer();
+}
+
+static void stop(void)
+{
+    committer_destroy(committer);
+    database_destroy(db);
+    arena_done(&arena);
+}
+
+TestSuite(committer, .init = start, .fini = stop);
+
+static struct hold *live_hold(const struct support_tenant *tenant, int64_t seq, int64_t units)
+{
+    return support_hold(&arena, tenant, seq, units, support_now_ms() + 60000);
+}
+
+static int64_t of_quota(const struct support_tenant *tenant, const char *column)
+{
+    return fixture_sql("SELECT %s::bigint FROM quota WHERE tenant_id = %" PRId64
+                       " ORDER BY period_start_ms DESC LIMIT 1",
+                       column, tenant->tenant_id);
+}
+
+static int64_t ledger_rows(const struct support_tenant *tenant)
+{
+    return fixture_sql("SELECT count(*) FROM ledger WHERE tenant_id = %" PRId64, tenant->tenant_id);
+}
+
+/* Events of the tenant are numbered 1, 2, 3 ... and the tenant's row knows the last. */
+static int64_t check_events(const struct support_tenant *tenant)
+{
+    int64_t count = fixture_sql("SELECT count(*) FROM event WHERE tenant_id = %" PRId64,
+                                tenant->tenant_id);
+
+    cr_assert_eq(fixture_sql("SELECT coalesce(max(seq), 0) FROM event WHERE tenant_id = %" PRId64,
+                             tenant->tenant_id),
+                 count);
+    cr_assert_eq(fixture_sql("SELECT event_seq FROM tenant WHERE tenant_id = %" PRId64,
+                             tenant->tenant_id),
+                 count);
+    return count;
+}
+
+/* --- many at once ------------------------------------------------------------------------------------- */
+
+struct crowd {
+    const struct support_tenant *tenant;
+    struct plan *plan;
+    struct hold **holds;
+    int first, count;
+    int landed;
+};
+
+static void *commit_many(void *user)
+{
+    struct crowd *crowd = user;
+
+    for (int i = crowd->first; i < crowd->first + crowd->count; i++) {
+        struct committing c;
+        char job_id[32];
+
+        snprintf(job_id, sizeof(job_id), "job-%d", i);
+        committing_init(&c, crowd->tenant, crowd->plan, SETTLE_COMMIT, job_id, crowd->holds[i]);
+        committing_submit(&c, committer);
+        committing_wait(&c);
+        if (c.item.status == STATUS_OK && c.item.settle.outcome == SETTLE_COMMITTED &&
+            !c.item.settle.replayed)
+            crowd->landed++;
+        committing_done(&c);
+    }
+    return NULL;
+}
+
+/* Commits `each` jobs of 3 units from each thread; returns how many answered "done, first time". */
+static int run_crowd(const struct support_tenant *tenant, struct plan *plan, int each,
+                     void (*meanwhile)(void))
+{
+    struct crowd crowds[THREADS];
+    pthread_t threads[THREADS];
+    struct hold **holds = arena_array(&arena, (size_t)(THREADS * each), sizeof(*holds));
+    int64_t deadline_ms = support_now_ms() + 300000;
+    int landed = 0;
+
+    cr_assert(holds != NULL);
+    for (int i = 0; i < THREADS * each; i++)
+        holds[i] = support_hold(&arena, tenant, i + 1, 3, deadline_ms);
+    for (int i = 0; i < THREADS; i++) {
+        crowds[i] = (struct crowd){tenant, plan, holds, i * each, each, 0};
+        cr_assert(pthread_create(&threads[i], NULL, commit_many, &crowds[i]) == 0);
+    }
+    if (meanwhile)
+        meanwhile();
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        landed += crowds[i].landed;
+    }
+    return landed;
+}
+
+Test(committer, records_a_thousand_holds_from_eight_threads)
+{
+    struct support_tenant tenant = support_tenant_make("thousand", 10000, 10000, 3000);
+    struct plan *plan = support_plan(&tenant);
+
+    cr_assert_eq(run_crowd(&tenant, plan, 125, NULL), 1000);
+    cr_assert_eq(ledger_rows(&tenant), 1000);
+    cr_assert_eq(of_quota(&tenant, "committed"), 3000);
+    cr_assert_eq(of_quota(&tenant, "ledger_seq"), 1000);
+    cr_assert_eq(of_quota(&tenant, "leased"), 0);
+    cr_assert_eq(fixture_sql("SELECT count(DISTINCT counted[3]) FROM ledger WHERE tenant_id = %" PRId64,
+                             tenant.tenant_id),
+                 1000, "each entry has a number of its own");
+    support_check_quotas(&tenant);
+    check_events(&tenant);
+    plan_unref(plan);
+}
+
+static void kill_sessions(void)
+{
+    for (int i = 0; i < 25; i++) {
+        const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+
+        fixture_sql_do("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <>"
+                       " pg_backend_pid() AND application_name = 'holdfast'");
+        nanosleep(&pause, NULL);
+    }
+}
+
+Test(committer, loses_and_doubles_nothing_while_its_connections_are_killed, .timeout = 60)
+{
+    struct support_tenant tenant = support_tenant_make("killed", 100000, 100000, 20000);
+    struct plan *plan = support_plan(&tenant);
+
+    cr_assert_eq(run_crowd(&tenant, plan, 250, kill_sessions), 2000);
+    cr_assert_eq(ledger_rows(&tenant), 2000);
+    cr_assert_eq(of_quota(&tenant, "committed"), 6000);
+    support_check_quotas(&tenant);
+    check_events(&tenant);
+    plan_unref(plan);
+}
+
+/* --- one job ------------------------------------------------------------------------------------------- */
+
+Test(committer, duplicates_at_once_make_one_record)
+{
+    struct support_tenant tenant = support_tenant_make("duplicates", 1000, 1000, 100);
+    struct plan *plan = support_plan(&tenant);
+    struct committer *other = committing_committer();
+    struct hold *hold = live_hold(&tenant, 1, 10);
+    static struct committing c[64];
+    int first = 0;
+
+    for (size_t i = 0; i < ARRAY_COUNT(c); i++) {
+        committing_init(&c[i], &tenant, plan, SETTLE_COMMIT, "the-job", hold);
+        committing_submit(&c[i], i % 2 ? other : committer);
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(c); i++) {
+        committing_wait(&c[i]);
+        cr_assert_eq(c[i].item.status, STATUS_OK);
+        cr_assert_eq(c[i].item.settle.outcome, SETTLE_COMMITTED);
+        cr_assert_eq(c[i].item.settle.record->entries[0].counted[0].ledger_seq, 1);
+        first += !c[i].item.settle.replayed;
+        committing_done(&c[i]);
+    }
+    cr_assert_eq(first, 1);
+    cr_assert_eq(ledger_rows(&tenant), 1);
+    cr_assert_eq(of_quota(&tenant, "committed"), 10);
+    committer_destroy(other);
+    plan_unref(plan);
+}
+
+Test(committer, of_commit_and_release_exactly_one_wins)
+{
+    enum { JOBS = 100 };
+    struct support_tenant tenant = support_tenant_make("race", 1000, 1000, 1000);
+    struct plan *plan = support_plan(&tenant);
+    struct committer *other = committing_committer();
+    static struct committing commits[JOBS], releases[JOBS];
+    int won = 0;
+
+    for (int i = 0; i < JOBS; i++) {
+        struct hold *hold = live_hold(&tenant, i + 1, 5);
+        char job_id[32];
+
+        snprintf(job_id, sizeof(job_id), "job-%d", i);
+        committing_init(&commits[i], &tenant, plan, SETTLE_COMMIT, job_id, hold);
+        committing_init(&releases[i], &tenant, plan, SETTLE_RELEASE, job_id, hold);
+        committing_submit(i % 2 ? &commits[i] : &releases[i], committer);
+        committing_submit(i % 2 ? &releases[i] : &commits[i], other);
+    }
+    for (int i = 0; i < JOBS; i++) {
+        bool committed;
+
+        committing_wait(&commits[i]);
+        committing_wait(&releases[i]);
+        cr_assert_eq(commits[i].item.status, STATUS_OK);
+        cr_assert_eq(releases[i].item.status, STATUS_OK);
+        committed = commits[i].item.settle.outcome == SETTLE_COMMITTED;
+        won += committed;
+        cr_assert_eq(commits[i].item.settle.outcome,
+                     committed ? SETTLE_COMMITTED : SETTLE_WAS_RELEASED);
+        cr_assert_eq(releases[i].item.settle.outcome,
+                     committed ? SETTLE_WAS_COMMITTED : SETTLE_RELEASED);
+        committing_done(&commits[i]);
+        committing_done(&releases[i]);
+    }
+    cr_assert_eq(ledger_rows(&tenant), won);
+    cr_assert_eq(fixture_sql("SELECT count(*) FROM job_fence WHERE tenant_id = %" PRId64,
+                             tenant.tenant_id),
+                 JOBS - won);
+    cr_assert_eq(of_quota(&tenant, "committed"), won * 5);
+    support_check_quotas(&tenant);
+    committer_destroy(other);
+    plan_unref(plan);
+}
+
+Test(committer, a_repeat_is_answered_from_the_record_and_other_amounts_are_a_mismatch)
+{
+    struct support_tenant tenant = support_tenant_make("repeat", 1000, 1000, 100);
+    struct plan *plan = support_plan(&tenant);
+    struct hold *hold = live_hold(&tenant, 1, 10);
+    struct committing c;
+
+    committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job", hold);
+    committing_actual(&c, 7, OVERRUN_RECORD);
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert_not(c.item.settle.replayed);
+    cr_assert_eq(c.item.quotas_count, 1);
+    cr_assert_eq(c.item.quotas[0].committed, 7);
+    cr_assert(slice_equal(c.item.quotas[0].meter, SLICE("tokens")));
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert(c.item.settle.replayed);
+    cr_assert_eq(c.item.settle.record->entries_count, 1);
+    cr_assert_eq(c.item.settle.record->entries[0].amount, 7);
+    cr_assert_eq(c.item.settle.record->entries[0].held, 10);
+    cr_assert(c.item.settle.record->entries[0].asked_given);
+    cr_assert(slice_equal(c.item.settle.record->scope, SLICE("team")));
+    committing_actual(&c, 8, OVERRUN_RECORD);
+    cr_assert_eq(committing_run(&c, committer), SETTLE_MISMATCH);
+    cr_assert_eq(c.item.settle.record->entries[0].amount, 7);
+    c.item.settle.kind = SETTLE_RELEASE;
+    cr_assert_eq(committing_run(&c, committer), SETTLE_WAS_COMMITTED);
+    cr_assert_eq(of_quota(&tenant, "committed"), 7);
+    committing_done(&c);
+    plan_unref(plan);
+}
+
+Test(committer, a_release_is_kept_and_a_later_attempt_commits)
+{
+    struct support_tenant tenant = support_tenant_make("released", 1000, 1000, 100);
+    struct plan *plan = support_plan(&tenant);
+    struct committing c;
+
+    committing_init(&c, &tenant, plan, SETTLE_RELEASE, "job", live_hold(&tenant, 1, 10));
+    cr_assert_eq(committing_run(&c, committer), SETTLE_RELEASED);
+    cr_assert(c.item.settle.was_live);
+    cr_assert_eq(committing_run(&c, committer), SETTLE_RELEASED);
+    cr_assert(c.item.settle.replayed);
+    c.item.settle.kind = SETTLE_COMMIT;
+    cr_assert_eq(committing_run(&c, committer), SETTLE_WAS_RELEASED);
+    c.item.settle.token = live_hold(&tenant, 2, 10);
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert(fixture_sql("SELECT (purge_after > now() + interval '1 day')::int FROM job_fence"
+                          " WHERE tenant_id = %" PRId64,
+                          tenant.tenant_id) == 1);
+    committing_done(&c);
+    plan_unref(plan);
+}
+
+/* --- late, and by job ------------------------------------------------------------------------------------ */
+
+Test(committer, a_late_commit_is_booked_at_the_root_and_told)
+{
+    struct support_tenant tenant = support_tenant_make("late", 1000, 1000, 0);
+    struct plan *plan = support_plan(&tenant);
+    struct committing c;
+
+    committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job",
+                    support_hold(&arena, &tenant, 1, 10, support_now_ms() - 1000));
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert(c.item.settle.late);
+    cr_assert_eq(of_quota(&tenant, "committed"), 10);
+    cr_assert_eq(check_events(&tenant), 1);
+    cr_assert_eq(fixture_sql("SELECT kind FROM event WHERE tenant_id = %" PRId64, tenant.tenant_id),
+                 EVENT_LATE_COMMIT);
+    cr_assert_str_eq(fixture_sql_text("SELECT job_id FROM event WHERE tenant_id = %" PRId64,
+                                      tenant.tenant_id),
+                     "job");
+    c.item.settle.token = support_hold(&arena, &tenant, 2, 10, support_now_ms() - 2 * 3600 * 1000);
+    c.item.settle.job_id = SLICE("too-late");
+    cr_assert_eq(committing_run(&c, committer), SETTLE_EXPIRED);
+    cr_assert_eq(of_quota(&tenant, "committed"), 10);
+    support_check_quotas(&tenant);
+    committing_done(&c);
+    plan_unref(plan);
+}
+
+Test(committer, a_job_without_hold_is_found_among_the_expired)
+{
+    struct support_tenant tenant = support_tenant_make("by-job", 1000, 1000, 0);
+    struct plan *plan = support_plan(&tenant);
+    struct hold *hold = support_hold(&arena, &tenant, 4, 25, support_now_ms() - 5000);
+    struct committing c;
+
+    committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job", NULL);
+    cr_assert_eq(committing_run(&c, committer), SETTLE_UNKNOWN_JOB);
+    fixture_sql_do("INSERT INTO expired_hold (tenant_id, job_id, epoch, hold_seq, hold, deadline_ms,"
+                   " purge_after) VALUES (%" PRId64 ", 'job', %" PRId64 ", 4, '%s', %" PRId64
+                   ", 'infinity')",
+                   tenant.tenant_id, hold->attempt.epoch, hold_text(&arena, hold),
+                   hold->deadline_ms);
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert(c.item.settle.late);
+    cr_assert_not_null(c.item.settle.subject);
+    cr_assert_eq(c.item.settle.subject->attempt.seq, 4);
+    cr_assert_eq(c.item.settle.subject->quotas[0].units, 25);
+    cr_assert_eq(of_quota(&tenant, "committed"), 25);
+    committing_done(&c);
+    plan_unref(plan);
+}
+
+Test(committer, a_late_commit_makes_the_row_of_the_current_period)
+{
+    struct support_tenant tenant = support_tenant_make("rolled-over", 1000, 1000, 0);
+    struct plan *plan = support_plan(&tenant);
+    struct hold *hold = support_hold(&arena, &tenant, 1, 10, support_now_ms() - 5000);
+    struct committing c;
+
+    plan->limits[0].period = PERIOD_DAY;
+    fixture_sql_do("UPDATE limit_ SET period_kind = 4 WHERE tenant_id = %" PRId64, tenant.tenant_id);
+    fixture_sql_do("UPDATE quota SET period_start_ms = 86400000, period_end_ms = 172800000,"
+                   " state = 'X', lease_id = 0 WHERE tenant_id = %" PRId64,
+                   tenant.tenant_id);
+    hold->quotas[0].quota.period_start_ms = 86400000;
+    committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job", hold);
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert_eq(fixture_sql("SELECT count(*) FROM quota WHERE tenant_id = %" PRId64,
+                             tenant.tenant_id),
+                 2);
+    cr_assert_eq(of_quota(&tenant, "committed"), 10);
+    cr_assert_eq(of_quota(&tenant, "period_end_ms - period_start_ms"), 86400000);
+    cr_assert_eq(of_quota(&tenant, "cap_amount"), 1000);
+    cr_assert_eq(c.item.quotas_count, 2, "the row of the hold and the one it counts against");
+    cr_assert_eq(fixture_sql("SELECT count(*) FROM event WHERE tenant_id = %" PRId64 " AND kind = %d",
+                             tenant.tenant_id, EVENT_PERIOD_STARTED),
+                 1);
+    cr_assert_eq(check_events(&tenant), 2);
+    support_check_quotas(&tenant);
+    committing_done(&c);
+    plan_unref(plan);
+}
+
+/* --- quotas ---------------------------------------------------------------------------------------------- */
+
+Test(committer, crossings_become_events_numbered_without_a_gap)
+{
+    struct support_tenant tenant = support_tenant_make("crossings", 100, 110, 110);
+    struct plan *plan = support_plan(&tenant);
+    int calls = committing_event_calls();
+
+    for (int i = 0; i < 11; i++) {
+        struct committing c;
+        char job_id[16];
+
+        snprintf(job_id, sizeof(job_id), "job-%d", i);
+        committing_init(&c, &tenant, plan, SETTLE_COMMIT, job_id, live_hold(&tenant, i + 1, 10));
+        cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+        committing_done(&c);
+    }
+    cr_assert_eq(check_events(&tenant), 3);
+    cr_assert_str_eq(fixture_sql_text("SELECT string_agg(kind || ':' || direction || ':' || basis ||"
+                                      " ':' || committed || ':' || level || ':' || job_id, ' '"
+                                      " ORDER BY seq) FROM event WHERE tenant_id = %" PRId64,
+                                      tenant.tenant_id),
+                     "1:1:1:90:2:job-8 2:1:1:100:3:job-9 3:1:1:110:4:job-10");
+    cr_assert(committing_event_calls() >= calls + 3);
+    plan_unref(plan);
+}
+
+Test(committer, an_excess_wants_idle_capacity_back_before_it_becomes_debt)
+{
+    struct support_tenant tenant = support_tenant_make("recall", 100, 100, 100);
+    struct plan *plan = support_plan(&tenant);
+    struct committing c;
+
+    committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job", live_hold(&tenant, 1, 10));
+    committing_actual(&c, 50, OVERRUN_RECORD);
+    cr_assert_eq(committing_run(&c, committer), SETTLE_WANTS_RECALL);
+    cr_assert_eq(ledger_rows(&tenant), 0);
+    cr_assert_eq(of_quota(&tenant, "committed"), 0);
+    c.item.settle.recall_done = true;
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert_eq(of_quota(&tenant, "committed"), 10);
+    cr_assert_eq(of_quota(&tenant, "debt"), 40);
+    cr_assert_eq(of_quota(&tenant, "recall::int"), 1);
+    support_check_quotas(&tenant);
+    committing_done(&c);
+    plan_unref(plan);
+}
+
+Test(committer, a_commit_refills_the_lease_of_the_current_epoch_only)
+{
+    struct support_tenant tenant = support_tenant_make("refill", 1000, 1000, 100);
+    struct plan *plan = support_plan(&tenant);
+    int shard = plan_shard(slice_from_cstr("refill"));
+    struct committing c;
+
+    fixture_sql_do("UPDATE quota SET lease_target = 200, lease_deadline_ms = 1 WHERE tenant_id = %"
+                   PRId64, tenant.tenant_id);
+    committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job-1", live_hold(&tenant, 1, 10));
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert_eq(of_quota(&tenant, "granted - returned - spent"), 200);
+    cr_assert(of_quota(&tenant, "lease_deadline_ms") > support_now_ms() + 50000);
+    cr_assert_eq(c.item.quotas[0].granted, 210);
+    committing_done(&c);
+    fixture_sql_do("UPDATE shard_authority SET epoch = epoch + 1 WHERE shard = %d", shard);
+    fixture_sql_do("UPDATE quota SET lease_deadline_ms = 1 WHERE tenant_id = %" PRId64,
+                   tenant.tenant_id);
+    committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job-2", live_hold(&tenant, 2, 10));
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert_eq(of_quota(&tenant, "granted - returned - spent"), 190);
+    cr_assert_eq(of_quota(&tenant, "lease_deadline_ms"), 1);
+    committing_done(&c);
+    plan_unref(plan);
+}
+
+Test(committer, spends_from_the_old_lease_that_the_hold_names)
+{
+    struct support_tenant tenant = support_tenant_make("old-lease", 1000, 1000, 100);
+    struct plan *plan = support_plan(&tenant);
+    struct hold *hold = live_hold(&tenant, 1, 10);
+    struct committing c;
+
+    fixture_sql_do("INSERT INTO old_lease SELECT tenant_id, limit_id, period_start_ms, lease_id,"
+                   " granted, returned, spent, lease_deadline_ms FROM quota WHERE tenant_id = %" PRId64,
+                   tenant.tenant_id);
+    fixture_sql_do("UPDATE quota SET lease_id = lease_id + 1, granted = 0 WHERE tenant_id = %" PRId64,
+                   tenant.tenant_id);
+    committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job", hold);
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert_eq(fixture_sql("SELECT spent FROM old_lease WHERE tenant_id = %" PRId64,
+                             tenant.tenant_id),
+                 10);
+    cr_assert_eq(of_quota(&tenant, "leased"), 90);
+    support_check_quotas(&tenant);
+    committing_done(&c);
+    plan_unref(plan);
+}
+
+/* --- failures --------------------------------------------------------------------------------------------- */
+
+Test(committer, an_item_that_the_database_refuses_fails_alone)
+{
+    enum { OTHERS = 63 };
+    struct support_tenant tenant = support_tenant_make("poison", 1000, 1000, 1000);
+    struct plan *plan = support_plan(&tenant);
+    static struct committing others[OTHERS], poison;
+    char long_id[301];
+
+    memset(long_id, 'x', sizeof(long_id) - 1);
+    long_id[sizeof(long_id) - 1] = '\0';
+    /* All of them shall be in one batch: the first one waits for this lock. */
+    cr_assert_eq(database_begin(db), STATUS_OK);
+    {
+        static const struct statement lock = {
+            "test_lock_quota", "SELECT 1 FROM quota WHERE tenant_id = $1::bigint FOR UPDATE"};
+        struct sql_params params;
+
+        sql_params_begin(&params, &arena);
+        sql_add_i64(&params, tenant.tenant_id);
+        cr_assert_eq(database_run(db, &lock, &params, NULL), STATUS_OK);
+    }
+    for (int i = 0; i < OTHERS; i++) {
+        char job_id[16];
+
+        snprintf(job_id, sizeof(job_id), "job-%d", i);
+        committing_init(&others[i], &tenant, plan, SETTLE_COMMIT, job_id,
+                        live_hold(&tenant, i + 1, 2));
+        committing_submit(&others[i], committer);
+        if (i == OTHERS / 2) {
+            committing_init(&poison, &tenant, plan, SETTLE_COMMIT, long_id,
+                            live_hold(&tenant, 1000, 2));
+            committing_submit(&poison, committer);
+        }
+    }
+    cr_assert_eq(database_commit(db), STATUS_OK);
+    committing_wait(&poison);
+    cr_assert_eq(poison.item.status, STATUS_INVALID);
+    for (int i = 0; i < OTHERS; i++) {
+        committing_wait(&others[i]);
+        cr_assert_eq(others[i].item.status, STATUS_OK, "%d: %s", i,
+                     status_name(others[i].item.status));
+        cr_assert_eq(others[i].item.settle.outcome, SETTLE_COMMITTED);
+        committing_done(&others[i]);
+    }
+    cr_assert_eq(of_quota(&tenant, "committed"), OTHERS * 2);
+    support_check_quotas(&tenant);
+    committing_done(&poison);
+    plan_unref(plan);
+}
+
+static bool is_up(void *user)
+{
+    return committer_is_up(user);
+}
+
+Test(committer, gives_an_item_back_when_its_time_is_over)
+{
+    struct support_tenant tenant = support_tenant_make("gives-up", 1000, 1000, 100);
+    struct plan *plan = support_plan(&tenant);
+    struct hold *hold = live_hold(&tenant, 1, 10);
+    struct committing c;
+
+    cr_assert(fixture_until(5000, is_up, committer));
+    committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job", hold);
+    c.item.give_up_us = clock_mono_us(clock_real()) - 1;
+    committing_submit(&c, committer);
+    committing_wait(&c);
+    cr_assert_eq(c.item.status, STATUS_TIMEOUT);
+    cr_assert_eq(c.dones, 1);
+    cr_assert_eq(ledger_rows(&tenant), 0);
+    c.item.give_up_us += 30 * 1000 * 1000;
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert_not(c.item.settle.replayed);
+    committing_done(&c);
+    plan_unref(plan);
+}
+
+#if FAULTS_COMPILED_IN
+
+/* A cut at the point, once: the item still answers as done for the first time, and is there once. */
+static void cut_at(const char *point, const char *name)
+{
+    struct support_tenant tenant = support_tenant_make(name, 1000, 1000, 100);
+    struct plan *plan = support_plan(&tenant);
+    struct committing c;
+    char setting[64];
+
+    snprintf(setting, sizeof(setting), "%s=fail@1", point);
+    cr_assert(fault_set(setting));
+    committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job", live_hold(&tenant, 1, 10));
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert_eq(fault_passages(point), 2);
+    cr_assert_not(c.item.settle.replayed);
+    cr_assert_eq(c.dones, 1);
+    cr_assert_eq(ledger_rows(&tenant), 1);
+    cr_assert_eq(of_quota(&tenant, "committed"), 10);
+    support_check_quotas(&tenant);
+    fault_clear();
+    committing_done(&c);
+    plan_unref(plan);
+}
+
+Test(committer, cut_before_commit_runs_again)
+{
+    cut_at("commit.before_commit", "cut-before");
+}
+
+Test(committer, cut_after_commit_was_sent_finds_out)
+{
+    cut_at("commit.after_commit_sent", "cut-sent");
+}
+
+Test(committer, cut_after_the_result_finds_its_record)
+{
+    cut_at("commit.after_commit", "cut-after");
+}
+
+Test(committer, an_outcome_that_cannot_be_found_out_is_unknown)
+{
+    struct support_tenant tenant = support_tenant_make("unknown", 1000, 1000, 100);
+    struct plan *plan = support_plan(&tenant);
+    struct committing c;
+
+    cr_assert(fault_set("commit.after_commit=fail"));
+    committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job", live_hold(&tenant, 1, 10));
+    c.item.give_up_us = clock_mono_us(clock_real()) + 500 * 1000;
+    committing_submit(&c, committer);
+    committing_wait(&c);
+    cr_assert_eq(c.item.status, STATUS_UNKNOWN);
+    fault_clear();
+    c.item.give_up_us += 30 * 1000 * 1000;
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert(c.item.settle.replayed);
+    cr_assert_eq(ledger_rows(&tenant), 1);
+    committing_done(&c);
+    plan_unref(plan);
+}
+
+#endif
