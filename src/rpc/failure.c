@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "op/services.h"
+#include "rpc/service.h"
 
 #include "google/rpc/error_details.pb-c.h"
 
@@ -222,7 +223,7 @@ void failure_answer(struct stub_call *call, const struct op_error *error,
 
 void failure_reject(void *user, struct stub_call *call, const struct stub_reject *reject)
 {
-    const struct services *services = user;
+    const struct rpc *rpc = user;
     bool bound = reject->kind == STUB_REJECT_BOUND;
     struct op_field field = {.field = reject->field, .description = reject->text};
     struct status_draft draft = {
@@ -232,7 +233,7 @@ void failure_reject(void *user, struct stub_call *call, const struct stub_reject
         .text = reject->text,
     };
 
-    stub_call_add_initial_static(call, "holdfast-server", services->server_name);
+    stub_call_add_initial_static(call, "holdfast-server", rpc->services->server_name);
     add_error_info(&draft, NULL, 0);
     add_bad_request(&draft, &field, reject->field[0] ? 1 : 0);
     draft_send(&draft);

@@ -30,7 +30,7 @@ struct failure_fact {
 void failure_answer(struct stub_call *call, const struct op_error *error,
                     const struct failure_fact *facts, size_t facts_count);
 
-/* The hook for what the stub runtime refuses by itself; user: the struct services. */
+/* The hook for what the stub runtime refuses by itself; user: the struct rpc. */
 void failure_reject(void *user, struct stub_call *call, const struct stub_reject *reject);
 
 #endif
