@@ -20,6 +20,7 @@
 #include "op/janitor.h"
 #include "op/plans.h"
 #include "op/services.h"
+#include "op/status.h"
 #include "op/worker.h"
 #include "quota/token_keys.h"
 #include "rpc/failure.h"
@@ -258,6 +259,7 @@ static void build_services(struct server *server)
              (long)getpid());
     services->plans = plans_create();
     services->authority = authority_create();
+    services->status_board = status_board_create();
     services->hub = hub_create(&hub);
     services->granter = granter_create(services);
     services->committer = committer_create(&committer, error, sizeof(error));
@@ -368,6 +370,7 @@ static void destroy(struct server *server)
     rpc_done(&server->rpc);
     plans_destroy(services->plans);
     authority_destroy(services->authority);
+    status_board_destroy(services->status_board);
     token_keys_destroy(server->token_keys);
     estimate_done(&server->estimate);
     free(server->listen_text);

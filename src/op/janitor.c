@@ -10,6 +10,7 @@
 #include "op/plans.h"
 #include "op/recover.h"
 #include "op/settle.h"
+#include "op/status.h"
 #include "op/sweep.h"
 
 #include <poll.h>
@@ -147,10 +148,37 @@ static void serve_recalls(struct janitor *janitor)
     }
 }
 
-static void look(struct janitor *janitor)
+static enum status ping(struct janitor *janitor)
 {
+    const struct clock *clock = janitor->services->clock;
+    int64_t before_us = clock_mono_us(clock);
     enum status status = database_ping(janitor->db);
 
+    status_note(janitor->services->status_board, STATUS_STORE_POSTGRES, status == STATUS_OK,
+                clock_wall_ms(clock), clock_mono_us(clock) - before_us,
+                database_error(janitor->db));
+    return status;
+}
+
+/* Only for the status page; what Redis is worth, the guard of each script finds out. */
+static void observe(struct janitor *janitor)
+{
+    const struct clock *clock = janitor->services->clock;
+    int64_t before_us = clock_mono_us(clock);
+    struct counter_observe call = {.call = {.kind = COUNTER_OBSERVE, .arena = &janitor->arena}};
+
+    counter_add(janitor->counter, &call.call);
+    counter_run(janitor->counter);
+    status_note(janitor->services->status_board, STATUS_STORE_REDIS,
+                call.call.status == STATUS_OK, clock_wall_ms(clock),
+                clock_mono_us(clock) - before_us, counter_last_error(janitor->counter));
+}
+
+static void look(struct janitor *janitor)
+{
+    enum status status = ping(janitor);
+
+    observe(janitor);
     if (status != STATUS_OK) {
         failed(janitor, "ping", status);
         return;

@@ -18,6 +18,7 @@ struct granter;
 struct desks;
 struct janitor;
 struct committer;
+struct status_board; /* op/status.h: are the stores up? */
 struct hub;        /* notice/hub.h */
 
 struct service_options {
@@ -45,6 +46,7 @@ struct services {
     struct granter *granter;
     struct desks *desks;
     struct hub *hub;
+    struct status_board *status_board;
     _Atomic bool draining;
     int64_t started_wall_ms;
     char server_name[128]; /* "host:pid" */

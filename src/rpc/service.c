@@ -54,6 +54,7 @@ bool rpc_register(struct rpc *rpc, struct stub_server *server)
         .put_limit = rpc_put_limit,
         .delete_limit = rpc_delete_limit,
         .list_limits = rpc_list_limits,
+        .get_status = rpc_get_status,
     };
 
     return holdfast_v1_quota_service_register(server, &quota, rpc) &&

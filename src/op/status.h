@@ -1,0 +1,46 @@
+/*
+ * What this server knows of its stores, and GetStatus. The board is written by the janitor twice a
+ * second and by each GetStatus; any thread may read it.
+ */
+#ifndef HOLDFAST_OP_STATUS_H
+#define HOLDFAST_OP_STATUS_H
+
+#include "op/op.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum status_store { STATUS_STORE_REDIS, STATUS_STORE_POSTGRES, STATUS_STORES };
+
+enum { STATUS_ERROR_BYTES = 160 };
+
+struct status_store_state {
+    bool known;                     /* anything was seen yet */
+    bool up;
+    int64_t since_ms;               /* wall clock: up has this value since */
+    int64_t latency_us;             /* of the last answer; -1: none yet */
+    char error[STATUS_ERROR_BYTES]; /* the last one, kept when the store is back */
+};
+
+struct status_board;
+
+struct status_board *status_board_create(void);
+void status_board_destroy(struct status_board *board); /* accepts NULL */
+
+/* A store did or did not answer. error may be NULL. */
+void status_note(struct status_board *board, enum status_store store, bool up, int64_t wall_ms,
+                 int64_t latency_us, const char *error);
+
+struct status_store_state status_read(struct status_board *board, enum status_store store);
+
+struct op_status {
+    struct op op;
+    /* out */
+    struct status_store_state stores[STATUS_STORES];
+    int64_t holds, holds_due;
+    int64_t clock_offset_ms; /* the database's clock minus this host's */
+};
+
+void op_status_start(struct op_status *op);
+
+#endif

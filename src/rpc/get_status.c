@@ -1,0 +1,63 @@
+#include "rpc/handlers.h"
+
+#include "base/check.h"
+#include "notice/hub.h"
+#include "op/status.h"
+#include "rpc/quota_state.h"
+#include "rpc/request.h"
+#include "rpc/timestamps.h"
+
+#include "holdfast/v1/admin_service.stub.h"
+
+static void fill_store(struct arena *arena, const char *name,
+                       const struct status_store_state *state, Holdfast__V1__StoreStatus *message)
+{
+    holdfast__v1__store_status__init(message);
+    message->store = text_copy(arena, slice_from_cstr(name));
+    message->up = state->up;
+    if (state->known)
+        message->since = timestamp_of(arena, state->since_ms);
+    message->last_error = text_copy(arena, slice_from_cstr(state->error));
+    if (state->latency_us >= 0) {
+        message->latency = duration_of(arena, state->latency_us / 1000);
+        message->latency->nanos += (int32_t)(state->latency_us % 1000 * 1000);
+    }
+}
+
+static void get_status_done(struct op *base)
+{
+    static const char *const names[STATUS_STORES] = {"redis", "postgres"};
+    struct op_status *op = container_of(base, struct op_status, op);
+    struct services *services = base->services;
+    Holdfast__V1__GetStatusResponse reply = HOLDFAST__V1__GET_STATUS_RESPONSE__INIT;
+    Holdfast__V1__StoreStatus stores[STATUS_STORES], *list[STATUS_STORES];
+
+    if (request_failed(base))
+        return;
+    for (int i = 0; i < STATUS_STORES; i++) {
+        fill_store(base->arena, names[i], &op->stores[i], &stores[i]);
+        list[i] = &stores[i];
+    }
+    reply.version = text_copy(base->arena, SLICE(HOLDFAST_VERSION));
+    reply.server = text_copy(base->arena, slice_from_cstr(services->server_name));
+    reply.start_time = timestamp_of(base->arena, services->started_wall_ms);
+    reply.n_stores = STATUS_STORES;
+    reply.stores = list;
+    reply.holds = op->holds;
+    reply.holds_due = op->holds_due;
+    reply.watchers = (int32_t)hub_subscribers(services->hub);
+    reply.clock_offset = duration_of(base->arena, op->clock_offset_ms);
+    reply.draining = atomic_load(&services->draining);
+    holdfast_v1_admin_service_get_status_reply(request_call(base), &reply);
+}
+
+void rpc_get_status(void *user, struct stub_call *call,
+                    const Holdfast__V1__GetStatusRequest *request)
+{
+    struct op_status *op = stub_call_alloc(call, sizeof(*op));
+
+    (void)request;
+    request_fill(user, call, &op->op, get_status_done);
+    request_hold(&op->op);
+    op_status_start(op);
+}
