@@ -10,8 +10,10 @@
  * Items of one tenant are only ever in one of the two batches, so that they stay in order of arrival
  * and never wait for a lock that the other batch holds until this thread comes round to it.
  *
- * A batch that the database refuses for its data is run again in halves (`cautious`) until the item
- * that it cannot take is alone, and fails alone.
+ * One caller must not spoil it for the others (`cautious`, `stuck`): a batch that the database refuses
+ * for its data is run again in halves until the item that it cannot take is alone, and fails alone; one
+ * that a lock held up for too long is run again item by item, and the tenant whose row is locked by
+ * somebody is left out for a while.
  */
 #include "ledger/committer.h"
 
@@ -26,6 +28,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +36,9 @@ enum {
     WORKS = 2,
     CONNECT_TIMEOUT_MS = 1000,
     STATEMENT_TIMEOUT_MS = 4000,
+    LOCK_TIMEOUT_MS = 400, /* others wait in the same batch */
+    STUCK_MS = 1000,
+    STUCK_MAX = 8,
     RETRY_MS = 100,   /* after a failure that another try at once would meet again */
     IDLE_POLL_MS = 500,
     BUSY_POLL_MS = 20,
@@ -60,6 +66,10 @@ struct committer {
     struct mailbox_item *first, **last; /* the queue, oldest first */
     size_t cautious_items; /* in front of the queue, suspected */
     size_t cautious_max;   /* so many of them at a time */
+    struct {
+        int64_t tenant_id;
+        int64_t until_us;
+    } stuck[STUCK_MAX];    /* tenants with a row that somebody else keeps locked */
     int64_t expire_at_us;
     struct log_limit log_connect, log_batch;
 };
@@ -161,12 +171,33 @@ static bool in_flight(struct committer *committer, const struct work *except, in
     return false;
 }
 
-/* Takes the oldest items whose tenants are not in the other batch. */
+static bool is_stuck(const struct committer *committer, int64_t tenant_id, int64_t now)
+{
+    for (size_t i = 0; i < STUCK_MAX; i++)
+        if (committer->stuck[i].until_us > now && committer->stuck[i].tenant_id == tenant_id)
+            return true;
+    return false;
+}
+
+/* In the place of the one that will be over first. */
+static void note_stuck(struct committer *committer, int64_t tenant_id)
+{
+    size_t first = 0;
+
+    for (size_t i = 1; i < STUCK_MAX; i++)
+        if (committer->stuck[i].until_us < committer->stuck[first].until_us)
+            first = i;
+    committer->stuck[first].tenant_id = tenant_id;
+    committer->stuck[first].until_us = now_us(committer) + STUCK_MS * 1000;
+}
+
+/* Takes the oldest items whose tenants are not in the other batch, nor stuck. */
 static size_t take_items(struct committer *committer, const struct work *work,
                          struct commit_item *items[BATCH_ITEMS_MAX])
 {
     size_t max = committer->options.batch_max;
     struct mailbox_item **at = &committer->first;
+    int64_t now = now_us(committer);
     size_t count = 0;
 
     if (committer->cautious_items > 0)
@@ -174,7 +205,8 @@ static size_t take_items(struct committer *committer, const struct work *work,
     while (*at && count < max) {
         struct commit_item *item = item_of(*at);
 
-        if (in_flight(committer, work, item->settle.tenant_id)) {
+        if (in_flight(committer, work, item->settle.tenant_id) ||
+            is_stuck(committer, item->settle.tenant_id, now)) {
             at = &(*at)->next;
             continue;
         }
@@ -237,6 +269,23 @@ static void fail_batch(struct committer *committer, struct work *work, enum stat
     put_back(committer, batch);
 }
 
+/* A row stays locked by somebody: whose is it? Alone, the tenant waits for its next turn. */
+static void fail_locked(struct committer *committer, struct work *work)
+{
+    struct batch *batch = &work->batch;
+
+    log_every(&committer->log_batch, LOG_WARN, "ledger",
+              "commit.row_locked items=%zu tenant_id=%" PRId64, batch->count,
+              batch->items[0].item->settle.tenant_id);
+    if (batch->jobs[0].tenant_id == batch->jobs[batch->jobs_count - 1].tenant_id) {
+        note_stuck(committer, batch->jobs[0].tenant_id);
+    } else {
+        committer->cautious_items += batch->count;
+        committer->cautious_max = 1;
+    }
+    put_back(committer, batch);
+}
+
 static void lane_lost(struct committer *committer, struct work *work)
 {
     bool maybe = work->phase == PHASE_WRITING;
@@ -247,6 +296,14 @@ static void lane_lost(struct committer *committer, struct work *work)
         batch_may_have_landed(&work->batch);
     work->phase = PHASE_FREE;
     put_back(committer, &work->batch);
+}
+
+/* As if the network had failed: what the fault points do. */
+static void cut(struct committer *committer, struct work *work)
+{
+    snprintf(work->lane.error, sizeof(work->lane.error), "cut by a fault point");
+    lane_close(&work->lane);
+    lane_lost(committer, work);
 }
 
 /* --- rounds ---------------------------------------------------------------------------------------------- */
@@ -328,16 +385,13 @@ static void decide(struct committer *committer, struct work *work)
         estimate_observe(committer->options.estimate, work->batch.book.now_ms, work->asked_us,
                          now_us(committer));
     if (FAULT("commit.before_commit")) {
-        lane_close(&work->lane);
-        lane_lost(committer, work);
+        cut(committer, work);
         return;
     }
     batch_write(&work->batch, &work->lane);
     send(committer, work, PHASE_WRITING);
-    if (work->phase == PHASE_WRITING && FAULT("commit.after_commit_sent")) {
-        lane_close(&work->lane);
-        lane_lost(committer, work);
-    }
+    if (work->phase == PHASE_WRITING && FAULT("commit.after_commit_sent"))
+        cut(committer, work);
 }
 
 /* Items that were decided on too early: their hold was another one by then. */
@@ -387,20 +441,21 @@ static void committed(struct committer *committer, struct work *work)
 
 static void answered(struct committer *committer, struct work *work)
 {
-    bool duplicate;
+    enum lane_cause cause;
     enum phase phase = work->phase;
-    enum status status = lane_status(&work->lane, &duplicate);
+    enum status status = lane_status(&work->lane, &cause);
 
     work->phase = PHASE_FREE;
     if (status != STATUS_OK) {
-        /* Another server wrote the same job meanwhile: the next run reads what. */
-        if (duplicate)
-            status = STATUS_CONFLICT;
         if (phase == PHASE_ROLLBACK) {
             lane_close(&work->lane);
             return;
         }
-        fail_batch(committer, work, status);
+        if (cause == LANE_LOCK_TIMEOUT)
+            fail_locked(committer, work);
+        else
+            /* DUPLICATE: another server wrote the same job meanwhile; the next run reads what. */
+            fail_batch(committer, work, cause == LANE_DUPLICATE ? STATUS_CONFLICT : status);
         roll_back(committer, work);
         return;
     }
@@ -410,8 +465,7 @@ static void answered(struct committer *committer, struct work *work)
     } else if (phase == PHASE_WRITING) {
         if (FAULT("commit.after_commit")) {
             work->phase = PHASE_WRITING;
-            lane_close(&work->lane);
-            lane_lost(committer, work);
+            cut(committer, work);
         } else if (!batch_committed(&work->batch, &work->lane)) {
             fail_batch(committer, work, STATUS_CONFLICT);
         } else {
@@ -556,6 +610,7 @@ static void open_works(struct committer *committer)
         .conninfo = committer->conninfo,
         .connect_timeout_ms = CONNECT_TIMEOUT_MS,
         .statement_timeout_ms = STATEMENT_TIMEOUT_MS,
+        .lock_timeout_ms = LOCK_TIMEOUT_MS,
         .clock = committer->options.clock,
     };
     const struct database_options aside = {

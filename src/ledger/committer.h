@@ -2,11 +2,11 @@
  * Group commit: every Commit and Release that has arrived, in one transaction.
  *
  * A thread of its own polls its mailbox and two Postgres connections in ping-pong: while one batch
- * waits for its COMMIT the other connection takes the next (items of one tenant always in order of
- * arrival). A batch closes at 256 items, 1 MiB or when a connection is free. Its transaction is
- * protocol.md 3.5: locks and facts, the clock, quota/settle.h decides, rows are written, COMMIT. The
- * answer goes out only after the COMMIT's own result (an INSERT's "ok" in the extended protocol comes
- * before anything is durable).
+ * waits for its COMMIT the other connection takes the next (items of one tenant are never in both, so
+ * that they stay in order of arrival). A batch is whatever waits when a connection is free, at most
+ * 256 items. Its transaction is protocol.md 3.5: locks and facts, the clock, quota/settle.h decides,
+ * rows are written, COMMIT. The answer goes out only after the COMMIT's own result (an INSERT's "ok"
+ * in the extended protocol comes before anything is durable).
  *
  *   died or cut here                on retry or restart
  *   before COMMIT was sent          nothing happened; the batch runs again inside (deadline allowing)
@@ -15,7 +15,8 @@
  *   after the result, before reply  the caller repeats and gets the record, replayed
  *   before the settle               a later settle or the reap brings the totals
  *
- * An item that makes the database refuse the batch (a constraint) is found by halving the batch.
+ * An item that makes the database refuse the batch (a constraint) is found by halving the batch and
+ * fails alone. A tenant with a row that somebody keeps locked waits alone.
  */
 #ifndef HOLDFAST_LEDGER_COMMITTER_H
 #define HOLDFAST_LEDGER_COMMITTER_H
@@ -41,13 +42,18 @@ struct commit_item {
     struct plan *plan;           /* of the tenant, one reference, kept by the owner */
     bool redis_asked;            /* settle.live is what Redis said (also when it said none) */
     int64_t give_up_us;          /* clock_mono_us: the caller's deadline */
-    struct arena *arena;         /* the item's memory: outputs are copied here */
+    /*
+     * The item's memory: outputs are copied here. It must have room for them (a record, its quota
+     * rows: at most 64 KiB); that it has not is a bug.
+     */
+    struct arena *arena;
     struct settle_item settle;
     /* out, valid in the callback when status is STATUS_OK and until the owner frees the arena */
     enum status status;
     int64_t now_ms;              /* the transaction's clock */
     size_t quotas_count;
-    struct settle_quota *quotas; /* the rows of the subject's quotas after the commit */
+    struct settle_quota *quotas; /* rows of the hold's quotas and of those it was counted against,
+                                    after the commit */
     struct commit_item *next;    /* for the owner */
     bool maybe_landed;           /* private: an earlier run may have committed it */
     int tries;                   /* private: runs that met a conflict */
@@ -62,9 +68,15 @@ struct committer_options {
     size_t batch_max;    /* 256 */
     int64_t lease_ms;    /* a refill pushes the lease's deadline to now + this */
     /*
-     * Called on the committer thread for each finished item; takes it back. status UNAVAILABLE: did not
-     * happen. UNKNOWN: the deadline passed before the committer could find out (it goes on trying by
-     * itself for 60 s, without another callback).
+     * Called on the committer thread for each finished item; takes it back; may submit it again.
+     *
+     *   OK           decided and, if anything was to be written, durable: see settle.outcome
+     *   TIMEOUT      the caller's deadline passed first; it did not happen
+     *   UNAVAILABLE  likewise, and the database is away
+     *   INVALID      the database refuses what this item would write; it did not happen
+     *   EXHAUSTED    it needs more memory than there is; it did not happen
+     *   UNKNOWN      a COMMIT was sent and the deadline passed before the committer could find out
+     *                what became of it: the caller repeats the call
      */
     void (*done)(void *user, struct commit_item *item);
     /* After each transaction's last done: tenants that got events (a hint for the hub). */

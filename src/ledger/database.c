@@ -73,6 +73,7 @@ static enum status connect_now(struct database *db)
         .conninfo = db->conninfo,
         .connect_timeout_ms = db->options.connect_timeout_ms,
         .statement_timeout_ms = db->options.statement_timeout_ms,
+        .lock_timeout_ms = db->options.statement_timeout_ms / 2,
         .clock = db->options.clock,
     };
 

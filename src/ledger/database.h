@@ -27,7 +27,7 @@ struct database;
 struct database_options {
     const char *conninfo; /* libpq: key=value words or a URI */
     int connect_timeout_ms;
-    int statement_timeout_ms;
+    int statement_timeout_ms; /* locks are waited for half as long */
     const struct clock *clock;
     struct estimate *estimate; /* told of every clock_timestamp() that is read; may be NULL */
 };

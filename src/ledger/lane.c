@@ -124,7 +124,9 @@ enum status lane_send(struct lane *lane)
 
 static enum lane_progress broken(struct lane *lane, const char *why)
 {
-    snprintf(lane->error, sizeof(lane->error), "%s", why);
+    const char *message = PQerrorMessage(lane->conn);
+
+    session_copy_error(lane->error, *message ? message : why);
     lane_close(lane);
     return LANE_BROKEN;
 }
@@ -187,18 +189,26 @@ int64_t lane_answer_by_us(const struct lane *lane)
     return lane->answer_by_us;
 }
 
-enum status lane_status(struct lane *lane, bool *ret_duplicate)
+static enum lane_cause cause_of(const PGresult *result)
 {
-    *ret_duplicate = false;
+    const char *code = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    if (code && strcmp(code, "23505") == 0)
+        return LANE_DUPLICATE;
+    if (code && strcmp(code, "55P03") == 0)
+        return LANE_LOCK_TIMEOUT;
+    return LANE_OTHER;
+}
+
+enum status lane_status(struct lane *lane, enum lane_cause *ret_cause)
+{
+    *ret_cause = LANE_OTHER;
     for (size_t i = 0; i < lane->steps_count; i++) {
         enum status status = session_status(lane->results[i]);
-        const char *code;
 
         if (status == STATUS_OK)
             continue;
-        code = PQresultErrorField(lane->results[i], PG_DIAG_SQLSTATE);
-        *ret_duplicate = code && strcmp(code, "23505") == 0;
-        snprintf(lane->error, sizeof(lane->error), "%s: ", lane->steps[i]->name);
+        *ret_cause = cause_of(lane->results[i]);
         session_copy_error(lane->error, PQresultErrorMessage(lane->results[i]));
         return status;
     }

@@ -76,8 +76,10 @@ int lane_fd(const struct lane *lane);
 bool lane_wants_write(const struct lane *lane);
 int64_t lane_answer_by_us(const struct lane *lane);
 
-/* After LANE_ANSWERED: the first failure of the round, or OK. *ret_duplicate: a unique key was hit. */
-enum status lane_status(struct lane *lane, bool *ret_duplicate);
+enum lane_cause { LANE_OTHER, LANE_DUPLICATE /* a unique key was hit */, LANE_LOCK_TIMEOUT };
+
+/* After LANE_ANSWERED: the first failure of the round, or OK. */
+enum status lane_status(struct lane *lane, enum lane_cause *ret_cause);
 
 /* The result of a step, which becomes the caller's. */
 PGresult *lane_take(struct lane *lane, size_t step);

@@ -163,7 +163,8 @@ enum status rows_leases_delete(struct database *db, struct arena *arena,
 
 const struct statement rows_event_lock = {
     "rows_event_lock", "SELECT t.tenant_id FROM unnest($1::bigint[]) AS n(tenant)"
-                       " JOIN tenant t ON t.tenant_id = n.tenant ORDER BY 1 FOR UPDATE OF t"};
+                       " JOIN tenant t ON t.tenant_id = n.tenant ORDER BY 1"
+                       " FOR NO KEY UPDATE OF t"};
 
 const struct statement rows_event_insert = {
     "rows_event_insert",

@@ -197,7 +197,7 @@ static enum status prepare_session(PGconn *conn, const struct session_options *o
     char settings[sizeof(settings_format) + 32];
 
     snprintf(settings, sizeof(settings), settings_format, options->statement_timeout_ms,
-             options->statement_timeout_ms / 2);
+             options->lock_timeout_ms);
     if (!PQsendQuery(conn, settings)) {
         session_copy_error(error, PQerrorMessage(conn));
         return STATUS_UNAVAILABLE;

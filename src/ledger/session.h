@@ -21,7 +21,8 @@ enum { SESSION_ERROR_MAX = 256 };
 struct session_options {
     const char *conninfo;
     int connect_timeout_ms;
-    int statement_timeout_ms; /* locks are waited for half as long */
+    int statement_timeout_ms;
+    int lock_timeout_ms;
     const struct clock *clock;
 };
 

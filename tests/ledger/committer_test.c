@@ -472,6 +472,19 @@ Test(committer, spends_from_the_old_lease_that_the_hold_names)
     plan_unref(plan);
 }
 
+/* Keeps the tenant's quota rows locked until db commits, or for 2 s. */
+static void lock_quota(const struct support_tenant *tenant)
+{
+    static const struct statement lock = {
+        "test_lock_quota", "SELECT 1 FROM quota WHERE tenant_id = $1::bigint FOR UPDATE"};
+    struct sql_params params;
+
+    cr_assert_eq(database_begin(db), STATUS_OK);
+    sql_params_begin(&params, &arena);
+    sql_add_i64(&params, tenant->tenant_id);
+    cr_assert_eq(database_run(db, &lock, &params, NULL), STATUS_OK);
+}
+
 /* --- failures --------------------------------------------------------------------------------------------- */
 
 Test(committer, an_item_that_the_database_refuses_fails_alone)
@@ -485,16 +498,7 @@ Test(committer, an_item_that_the_database_refuses_fails_alone)
     memset(long_id, 'x', sizeof(long_id) - 1);
     long_id[sizeof(long_id) - 1] = '\0';
     /* All of them shall be in one batch: the first one waits for this lock. */
-    cr_assert_eq(database_begin(db), STATUS_OK);
-    {
-        static const struct statement lock = {
-            "test_lock_quota", "SELECT 1 FROM quota WHERE tenant_id = $1::bigint FOR UPDATE"};
-        struct sql_params params;
-
-        sql_params_begin(&params, &arena);
-        sql_add_i64(&params, tenant.tenant_id);
-        cr_assert_eq(database_run(db, &lock, &params, NULL), STATUS_OK);
-    }
+    lock_quota(&tenant);
     for (int i = 0; i < OTHERS; i++) {
         char job_id[16];
 
@@ -522,6 +526,46 @@ Test(committer, an_item_that_the_database_refuses_fails_alone)
     support_check_quotas(&tenant);
     committing_done(&poison);
     plan_unref(plan);
+}
+
+Test(committer, a_tenant_with_a_locked_row_keeps_nobody_waiting)
+{
+    enum { OTHERS = 40 };
+    struct support_tenant stuck = support_tenant_make("stuck", 1000, 1000, 1000);
+    struct support_tenant tenant = support_tenant_make("not-stuck", 1000, 1000, 1000);
+    struct plan *stuck_plan = support_plan(&stuck);
+    struct plan *plan = support_plan(&tenant);
+    static struct committing waiting[4], others[OTHERS];
+    char job_id[16];
+
+    lock_quota(&stuck);
+    for (int i = 0; i < OTHERS; i++) {
+        snprintf(job_id, sizeof(job_id), "job-%d", i);
+        if (i % 10 == 0) {
+            committing_init(&waiting[i / 10], &stuck, stuck_plan, SETTLE_COMMIT, job_id,
+                            live_hold(&stuck, i + 1, 2));
+            committing_submit(&waiting[i / 10], committer);
+        }
+        committing_init(&others[i], &tenant, plan, SETTLE_COMMIT, job_id,
+                        live_hold(&tenant, i + 1, 2));
+        committing_submit(&others[i], committer);
+    }
+    for (int i = 0; i < OTHERS; i++) {
+        committing_wait(&others[i]);
+        cr_assert_eq(others[i].item.status, STATUS_OK);
+        committing_done(&others[i]);
+    }
+    for (int i = 0; i < 4; i++)
+        cr_assert_not(waiting[i].done, "the row is still locked");
+    cr_assert_eq(database_commit(db), STATUS_OK);
+    for (int i = 0; i < 4; i++) {
+        committing_wait(&waiting[i]);
+        cr_assert_eq(waiting[i].item.status, STATUS_OK);
+        cr_assert_eq(waiting[i].item.settle.outcome, SETTLE_COMMITTED);
+        committing_done(&waiting[i]);
+    }
+    plan_unref(plan);
+    plan_unref(stuck_plan);
 }
 
 static bool is_up(void *user)
