@@ -16,7 +16,7 @@ enum { COUNTER_KINDS = COUNTER_OBSERVE + 1 };
 struct kind {
     const char *name;
     const char *script;
-    /* After request_begin. False: no memory left in the call's arena. */
+    /* After request_open. False: no memory left in the call's arena. */
     bool (*write)(struct request *request, struct counter_call *call);
     /* After REPLY_ANSWER; reply->bad says that it was not readable. NULL: there is no such answer. */
     void (*read)(struct reply *reply, struct counter_call *call);

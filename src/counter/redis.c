@@ -213,7 +213,7 @@ static bool encode(struct counter *counter, struct counter_call *call, bool by_s
 {
     const struct kind *kind = kind_of(call->kind);
 
-    request_begin(&counter->request, call->view.shard);
+    request_open(&counter->request, call->view.shard);
     if (!kind->write(&counter->request, call))
         return false;
     request_finish(&counter->request, by_sha ? "EVALSHA" : "EVAL",

@@ -36,7 +36,7 @@ void buffer_done(struct buffer *buffer)
     *buffer = (struct buffer){0};
 }
 
-void request_begin(struct request *request, int shard)
+void request_open(struct request *request, int shard)
 {
     request->shard = shard;
     request->keys.len = 0;

@@ -36,7 +36,7 @@ struct request {
 };
 
 /* Empties it, and appends the authority key. */
-void request_begin(struct request *request, int shard);
+void request_open(struct request *request, int shard);
 void request_done(struct request *request);
 
 /* replid, epoch, nonce. */

@@ -20,7 +20,7 @@ Test(request, a_command_is_keys_then_arguments)
                            "$8\r\nq:{s9}:a\r\n$14\r\nq:{s9}:t:7:1:2\r\n"
                            "$2\r\nhi\r\n$0\r\n\r\n$2\r\n-5\r\n";
 
-    request_begin(&request, 9);
+    request_open(&request, 9);
     request_text(&request, SLICE("hi"));
     request_quota_key(&request, 7, (struct quota_ref){1, 2});
     request_text(&request, slice_of(NULL, 0));
@@ -40,7 +40,7 @@ Test(request, every_number_is_written_whole)
         int len = snprintf(expected, sizeof(expected), "%" PRId64, numbers[i]);
 
         len = snprintf(expected, sizeof(expected), "$%d\r\n%" PRId64 "\r\n", len, numbers[i]);
-        request_begin(&request, 0);
+        request_open(&request, 0);
         request_int(&request, numbers[i]);
         cr_assert(slice_equal(slice_of(request.args.data, request.args.len),
                               slice_of(expected, (size_t)len)));
@@ -49,13 +49,13 @@ Test(request, every_number_is_written_whole)
 
 Test(request, a_tenant_has_one_index)
 {
-    request_begin(&request, 0);
+    request_open(&request, 0);
     cr_assert_eq(request_tenants_count(&request), 0);
     cr_assert_eq(request_tenant(&request, 70), 1);
     cr_assert_eq(request_tenant(&request, 80), 2);
     cr_assert_eq(request_tenant(&request, 70), 1);
     cr_assert_eq(request_tenants_count(&request), 2);
     cr_assert_eq(request_tenant_at(&request, 2), 80);
-    request_begin(&request, 0);
+    request_open(&request, 0);
     cr_assert_eq(request_tenants_count(&request), 0);
 }
