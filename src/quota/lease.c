@@ -35,6 +35,7 @@ void lease_begin(struct settle_quota *quota, struct settle_lease *ret_old)
     CHECK(lease_epoch(quota->lease_id) == quota->epoch);
     quota->granted = quota->returned = quota->spent = 0;
     quota->lease_deadline_ms = 0;
+    quota->recall = false; /* an old lease comes back by its deadline, an empty one has nothing */
     quota->dirty = true;
 }
 

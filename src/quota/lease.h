@@ -26,7 +26,8 @@ bool lease_is_stale(const struct settle_quota *quota);
 
 /*
  * Sets the current lease aside (*ret_old, to be inserted into old_lease, if it lent anything that is
- * not back; lease_id 0: nothing to insert) and begins an empty one of the current epoch.
+ * not back; lease_id 0: nothing to insert) and begins an empty one of the current epoch,
+ * of which nothing is to be recalled.
  */
 void lease_begin(struct settle_quota *quota, struct settle_lease *ret_old);
 

@@ -5,6 +5,11 @@
 
 #include <inttypes.h>
 
+static int64_t lent(const struct settle_quota *quota)
+{
+    return quota->granted - quota->returned - quota->spent;
+}
+
 static int order(int64_t tenant_a, struct quota_ref a, int64_t tenant_b, struct quota_ref b)
 {
     if (tenant_a != tenant_b)
@@ -76,7 +81,7 @@ struct settle_lease *settle_find_lease(struct settle_book *book, int64_t tenant_
 
 void settle_book_check(struct settle_book *book, const struct settle_quota *quota)
 {
-    int64_t leased = quota->granted - quota->returned - quota->spent;
+    int64_t leased = lent(quota);
 
     CHECK(quota->committed >= 0 && quota->debt >= 0 && quota->pg_held >= 0);
     CHECK(quota->returned >= 0 && quota->spent >= 0 && leased >= 0);
@@ -84,10 +89,10 @@ void settle_book_check(struct settle_book *book, const struct settle_quota *quot
          i < book->leases_count && is_lease_of(&book->leases[i], quota->tenant_id, quota->ref);
          i++) {
         const struct settle_lease *lease = &book->leases[i];
-        int64_t lent = lease->granted - lease->returned - lease->spent;
+        int64_t rest = lease->granted - lease->returned - lease->spent;
 
-        CHECK(lease->returned >= 0 && lease->spent >= 0 && lent >= 0);
-        leased += lent;
+        CHECK(lease->returned >= 0 && lease->spent >= 0 && rest >= 0);
+        leased += rest;
     }
     CHECK_MSG(leased == quota->leased,
               "tenant=%" PRId64 " limit=%" PRId64 " period=%" PRId64 " leased=%" PRId64
@@ -190,14 +195,13 @@ void settle_book_apply(const struct settle_booking *booking)
     quota->leased -= booking->spend;
     quota->committed += booking->spend + booking->forced + booking->excess - booking->debt;
     quota->debt += booking->debt;
-    quota->recall |= booking->debt > 0;
+    quota->recall |= booking->debt > 0 && lent(quota) > 0 && !lease_is_stale(quota);
     quota->ledger_seq++;
     quota->dirty = true;
 }
 
 void settle_refill(struct settle_book *book, struct settle_quota *quota, int64_t deadline_ms)
 {
-    int64_t lent = quota->granted - quota->returned - quota->spent;
     int64_t more;
 
     if (quota->state != QUOTA_OPEN || book->now_ms >= quota->period_end_ms ||
@@ -208,7 +212,7 @@ void settle_refill(struct settle_book *book, struct settle_quota *quota, int64_t
         quota->dirty = true;
     }
     /* What is being taken back is not lent again in the same breath. */
-    more = amount_min(quota->lease_target - lent, settle_room(quota));
+    more = amount_min(quota->lease_target - lent(quota), settle_room(quota));
     more = amount_min(more, AMOUNT_MAX - quota->granted);
     if (more <= 0 || quota->recall)
         return;

@@ -233,3 +233,19 @@ Test(call_fill, a_fill_that_is_out_of_range_writes_nothing)
     cr_assert_eq(filling.call.status, STATUS_INVALID);
     cr_assert_str_eq(fixture_cli(&f, "dbsize"), "1");
 }
+
+/* Redis lost its data: what was lent before is promised to holds that are not here. */
+Test(call_fill, lease_of_an_earlier_epoch_is_neither_filled_nor_recalled)
+{
+    struct counter_totals totals = totals_of(1, (INT64_C(2) << 20) + 1, 100);
+    struct counter_recall recall = {.call = fixture_call(&f, COUNTER_RECALL),
+                                    .totals_count = 1,
+                                    .totals = &totals};
+
+    fixture_run(&f, &recall.call);
+    cr_assert_eq(totals.took, TOTALS_OLDER);
+    cr_assert(!fixture_quota(&f, 1).exists);
+    totals = fill((INT64_C(2) << 20) + 1, 100);
+    cr_assert_eq(totals.took, TOTALS_OLDER);
+    cr_assert(!fixture_quota(&f, 1).exists);
+}

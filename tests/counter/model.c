@@ -54,11 +54,11 @@ static struct counter_quota told(const struct counter_quota *quota, int64_t fill
 }
 
 static enum counter_took fill_one(struct counter_quota *quota, int64_t *filled,
-                                  const struct counter_totals *totals)
+                                  const struct counter_totals *totals, int64_t floor)
 {
     int64_t lease_id = totals->lease_id;
 
-    if ((quota->exists && quota->lease_id > lease_id) || *filled > lease_id)
+    if ((quota->exists && quota->lease_id > lease_id) || *filled > lease_id || lease_id < floor)
         return TOTALS_OLDER;
     if (quota->exists && quota->lease_id == lease_id) {
         raise_totals(quota, totals);
@@ -85,7 +85,8 @@ static void fill_all(struct model *model, struct counter_totals *totals, size_t 
         size_t limit = (size_t)totals[i].ref.limit_id - 1;
         struct counter_quota *quota = &tenant->quotas[limit];
 
-        totals[i].took = fill_one(quota, &tenant->filled[limit], &totals[i]);
+        totals[i].took = fill_one(quota, &tenant->filled[limit], &totals[i],
+                                  model->epoch << 20);
         if (recall && totals[i].took == TOTALS_TAKEN && counter_available(quota) > 0)
             quota->returned += counter_available(quota);
     }

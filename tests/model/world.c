@@ -104,7 +104,7 @@ static void set_limit(struct world *world, int at, const char *scope, int meter,
     struct model_limit *limit = &world->model.limits[at];
 
     *limit = (struct model_limit){.scope = scope, .meter = meter, .period_ms = period_ms};
-    limit->unlimited = at == 6;
+    limit->unlimited = at >= 6;
     limit->amount = limit->unlimited ? AMOUNT_MAX : (20 + world_below(world, 500)) * (period_ms ? 1 : 8);
     limit->soft = amount_mul_percent_ceil(limit->amount, 90);
     limit->cap = limit->unlimited ? AMOUNT_MAX : limit->amount + world_below(world, 2) * limit->amount / 10;
@@ -115,7 +115,7 @@ static void set_up(struct world *world)
 {
     struct limit limits[MODEL_LIMITS];
     struct plan plan = {.tenant_id = TENANT, .tenant = SLICE("acme"), .limits = limits,
-                        .limits_count = MODEL_LIMITS, .admit_unlimited_meters = true};
+                        .limits_count = MODEL_LIMITS};
 
     set_limit(world, 0, "", 0, 0);
     set_limit(world, 1, "", 0, 60000);
@@ -124,6 +124,7 @@ static void set_up(struct world *world)
     set_limit(world, 4, "", 1, 60000);
     set_limit(world, 5, "a", 1, 3600000);
     set_limit(world, 6, "", 1, 0);
+    set_limit(world, 7, "", 2, 0);
     for (int i = 0; i < MODEL_LIMITS; i++) {
         const struct model_limit *limit = &world->model.limits[i];
 

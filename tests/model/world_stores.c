@@ -105,7 +105,7 @@ void world_grant(struct world *world, struct quota_ref ref, int64_t needed, int6
         world_expect(world, standin_grant(&world->redis, &totals) == STANDIN_FILLED,
                "a new lease fills its key");
     }
-    if (world_one_in(world, 3)) {
+    if (world->messages_count < MESSAGES_MAX && world_one_in(world, 3)) {
         struct message *message = world_post(world, -1);
 
         message->totals[message->count++] = totals;

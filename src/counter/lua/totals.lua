@@ -4,10 +4,12 @@
 -- totals(at)    the nine arguments from ARGV[at]: "limit:period" L G B S D C Cv Cd
 -- raise(t, q)   G B S D by max if the lease is the key's own; C, Cv and Cd whatever the lease is
 -- fill(t, name, was)  0 TAKEN | 1 VANISHED | 2 OLDER; was: the lease in c's entry, or false
---               creates a key that this lease never filled, resets one of an earlier lease
+--               creates a key that this lease never filled, resets one of an earlier lease; a
+--               lease of an earlier epoch is OLDER: what this incarnation would call idle was
+--               promised to holds that it may never have heard of
 
 -- luacheck: push ignore 211
--- luacheck: read globals amount load create dirty
+-- luacheck: read globals amount load create dirty lease_floor
 local function totals(at)
     return {field = ARGV[at], L = amount(ARGV[at + 1]), G = amount(ARGV[at + 2]),
         B = amount(ARGV[at + 3]), S = amount(ARGV[at + 4]), D = amount(ARGV[at + 5]),
@@ -34,7 +36,7 @@ local function fill(t, name, was)
     if was and was + 0 > newest then
         newest = was + 0
     end
-    if newest > t.L then
+    if newest > t.L or t.L < lease_floor then
         return 2
     end
     if newest == t.L and not (q and q.L == t.L) then
