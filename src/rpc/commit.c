@@ -3,7 +3,7 @@
 #include "base/check.h"
 #include "quota/token.h"
 #include "rpc/quota_state.h"
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 #include "rpc/timestamps.h"
 #include "rpc/validate.h"
 
@@ -15,7 +15,7 @@ static void commit_done(struct op *base)
     const struct settle_record *record = op->item.settle.record;
     Holdfast__V1__CommitResponse reply = HOLDFAST__V1__COMMIT_RESPONSE__INIT;
 
-    if (request_failed(base))
+    if (inbound_failed(base))
         return;
     reply.state = HOLDFAST__V1__RESERVATION_STATE__RESERVATION_STATE_COMMITTED;
     reply.n_committed = record->entries_count;
@@ -29,7 +29,7 @@ static void commit_done(struct op *base)
         reply.n_quotas = op->quotas_count;
         reply.quotas = quota_states(base->arena, op->quotas, op->quotas_count);
     }
-    holdfast_v1_quota_service_commit_reply(request_call(base), &reply);
+    holdfast_v1_quota_service_commit_reply(inbound_call(base), &reply);
 }
 
 static enum overrun valid_overrun(struct op *op, size_t index, int value)
@@ -79,7 +79,7 @@ static bool decode(struct op_commit *op, const Holdfast__V1__CommitRequest *requ
     decode_actual(op, request);
     valid_later(&op->op, FIELD("partial"), request->partial != NULL);
     valid_later(&op->op, FIELD("labels"), request->n_labels > 0);
-    return request_job(&op->op, request->tenant, request->job_id, request->reservation_id,
+    return inbound_job(&op->op, request->tenant, request->job_id, request->reservation_id,
                        &op->token, &op->job_id);
 }
 
@@ -87,12 +87,12 @@ void rpc_commit(void *user, struct stub_call *call, const Holdfast__V1__CommitRe
 {
     struct op_commit *op = stub_call_alloc(call, sizeof(*op));
 
-    if (!request_begin(user, call, &op->op, commit_done))
+    if (!inbound_begin(user, call, &op->op, commit_done))
         return;
     if (!decode(op, request)) {
-        request_fail(&op->op);
+        inbound_fail(&op->op);
         return;
     }
-    request_hold(&op->op);
+    inbound_hold(&op->op);
     op_commit_start(op, stub_call_worker(call));
 }

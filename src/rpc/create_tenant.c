@@ -4,7 +4,7 @@
 #include "op/admin.h"
 #include "rpc/admin.h"
 #include "rpc/auth.h"
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 
 #include "holdfast/v1/admin_service.stub.h"
 
@@ -13,10 +13,10 @@ static void create_tenant_done(struct op *base)
     struct op_tenant *op = container_of(base, struct op_tenant, op);
     Holdfast__V1__CreateTenantResponse reply = HOLDFAST__V1__CREATE_TENANT_RESPONSE__INIT;
 
-    if (request_failed(base))
+    if (inbound_failed(base))
         return;
     reply.tenant = tenant_message(base->arena, &op->tenant);
-    holdfast_v1_admin_service_create_tenant_reply(request_call(base), &reply);
+    holdfast_v1_admin_service_create_tenant_reply(inbound_call(base), &reply);
 }
 
 void rpc_create_tenant(void *user, struct stub_call *call,
@@ -24,14 +24,14 @@ void rpc_create_tenant(void *user, struct stub_call *call,
 {
     struct op_tenant *op = stub_call_alloc(call, sizeof(*op));
 
-    if (!request_begin(user, call, &op->op, create_tenant_done))
+    if (!inbound_begin(user, call, &op->op, create_tenant_done))
         return;
     op->tenant = tenant_decode(&op->op, request->tenant);
     op->note = admin_note(&op->op, request->note);
     if (!valid(&op->op) || !auth_tenant(&op->op, call, op->tenant.tenant)) {
-        request_fail(&op->op);
+        inbound_fail(&op->op);
         return;
     }
-    request_hold(&op->op);
+    inbound_hold(&op->op);
     op_tenant_create_start(op);
 }

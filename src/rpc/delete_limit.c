@@ -4,7 +4,7 @@
 #include "op/admin.h"
 #include "rpc/admin.h"
 #include "rpc/auth.h"
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 
 #include "holdfast/v1/admin_service.stub.h"
 
@@ -13,10 +13,10 @@ static void delete_limit_done(struct op *base)
     struct op_limit *op = container_of(base, struct op_limit, op);
     Holdfast__V1__DeleteLimitResponse reply = HOLDFAST__V1__DELETE_LIMIT_RESPONSE__INIT;
 
-    if (request_failed(base))
+    if (inbound_failed(base))
         return;
     reply.limit = limit_message(base->arena, &op->limit);
-    holdfast_v1_admin_service_delete_limit_reply(request_call(base), &reply);
+    holdfast_v1_admin_service_delete_limit_reply(inbound_call(base), &reply);
 }
 
 void rpc_delete_limit(void *user, struct stub_call *call,
@@ -25,16 +25,16 @@ void rpc_delete_limit(void *user, struct stub_call *call,
     struct op_limit *op = stub_call_alloc(call, sizeof(*op));
     struct op *base = &op->op;
 
-    if (!request_begin(user, call, base, delete_limit_done))
+    if (!inbound_begin(user, call, base, delete_limit_done))
         return;
     op->limit.tenant = valid_name(base, FIELD("tenant"), request->tenant, true);
     op->limit.limit_name = valid_name(base, FIELD("limit_id"), request->limit_id, true);
     op->note = admin_note(base, request->note);
     op->etag = admin_etag(base, FIELD("etag"), request->etag);
     if (!valid(base) || !auth_tenant(base, call, op->limit.tenant)) {
-        request_fail(base);
+        inbound_fail(base);
         return;
     }
-    request_hold(base);
+    inbound_hold(base);
     op_limit_delete_start(op);
 }

@@ -3,7 +3,7 @@
 #include "base/check.h"
 #include "quota/token.h"
 #include "rpc/quota_state.h"
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 #include "rpc/timestamps.h"
 #include "rpc/validate.h"
 
@@ -17,12 +17,12 @@ static void extend_done(struct op *base)
     struct token token;
     int64_t now_ms, left_ms;
 
-    if (request_failed(base))
+    if (inbound_failed(base))
         return;
     token = (struct token){.tenant = base->tenant, .job_id = op->held_job_id, .hold = *op->hold};
-    now_ms = request_now_ms(base);
+    now_ms = inbound_now_ms(base);
     left_ms = op->hold->deadline_ms - now_ms;
-    reply.reservation_id = token_issue(rpc_seal(request_rpc(base)), arena, &token);
+    reply.reservation_id = token_issue(rpc_seal(inbound_rpc(base)), arena, &token);
     CHECK(reply.reservation_id);
     reply.expire_time = timestamp_of(arena, op->hold->deadline_ms);
     reply.remaining_ttl = duration_of(arena, left_ms > 0 ? left_ms : 0);
@@ -33,7 +33,7 @@ static void extend_done(struct op *base)
     reply.n_quotas = op->quotas_count;
     reply.quotas = quota_states(arena, op->quotas, op->quotas_count);
     reply.attempt = attempt_text(arena, op->hold->attempt);
-    holdfast_v1_quota_service_extend_reply(request_call(base), &reply);
+    holdfast_v1_quota_service_extend_reply(inbound_call(base), &reply);
 }
 
 static bool decode(struct op_extend *op, const Holdfast__V1__ExtendRequest *request)
@@ -43,7 +43,7 @@ static bool decode(struct op_extend *op, const Holdfast__V1__ExtendRequest *requ
     op->ttl_ms = valid_ttl(base, FIELD("ttl"), request->ttl,
                            base->services->options.ttl_default_ms);
     valid_later(base, FIELD("raise_to"), request->n_raise_to > 0);
-    return request_job(base, request->tenant, request->job_id, request->reservation_id,
+    return inbound_job(base, request->tenant, request->job_id, request->reservation_id,
                        &op->token, &op->job_id);
 }
 
@@ -51,12 +51,12 @@ void rpc_extend(void *user, struct stub_call *call, const Holdfast__V1__ExtendRe
 {
     struct op_extend *op = stub_call_alloc(call, sizeof(*op));
 
-    if (!request_begin(user, call, &op->op, extend_done))
+    if (!inbound_begin(user, call, &op->op, extend_done))
         return;
     if (!decode(op, request)) {
-        request_fail(&op->op);
+        inbound_fail(&op->op);
         return;
     }
-    request_hold(&op->op);
+    inbound_hold(&op->op);
     op_extend_start(op, stub_call_worker(call));
 }

@@ -2,7 +2,7 @@
 
 #include "base/check.h"
 #include "op/queries.h"
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 #include "rpc/reservation.h"
 #include "rpc/timestamps.h"
 
@@ -14,12 +14,12 @@ static void get_reservation_done(struct op *base)
     Holdfast__V1__GetReservationResponse reply = HOLDFAST__V1__GET_RESERVATION_RESPONSE__INIT;
     Holdfast__V1__Reservation reservation;
 
-    if (request_failed(base))
+    if (inbound_failed(base))
         return;
     reservation_fill(base, &op->found, &reservation);
     reply.reservation = &reservation;
-    reply.server_time = timestamp_of(base->arena, request_now_ms(base));
-    holdfast_v1_quota_service_get_reservation_reply(request_call(base), &reply);
+    reply.server_time = timestamp_of(base->arena, inbound_now_ms(base));
+    holdfast_v1_quota_service_get_reservation_reply(inbound_call(base), &reply);
 }
 
 void rpc_get_reservation(void *user, struct stub_call *call,
@@ -27,13 +27,13 @@ void rpc_get_reservation(void *user, struct stub_call *call,
 {
     struct op_get_reservation *op = stub_call_alloc(call, sizeof(*op));
 
-    if (!request_begin(user, call, &op->op, get_reservation_done))
+    if (!inbound_begin(user, call, &op->op, get_reservation_done))
         return;
-    if (!request_job(&op->op, request->tenant, request->job_id, request->reservation_id,
+    if (!inbound_job(&op->op, request->tenant, request->job_id, request->reservation_id,
                      &op->token, &op->job_id)) {
-        request_fail(&op->op);
+        inbound_fail(&op->op);
         return;
     }
-    request_hold(&op->op);
+    inbound_hold(&op->op);
     op_get_reservation_start(op);
 }

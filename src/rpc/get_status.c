@@ -4,7 +4,7 @@
 #include "notice/hub.h"
 #include "op/status.h"
 #include "rpc/quota_state.h"
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 #include "rpc/timestamps.h"
 
 #include "holdfast/v1/admin_service.stub.h"
@@ -32,7 +32,7 @@ static void get_status_done(struct op *base)
     Holdfast__V1__GetStatusResponse reply = HOLDFAST__V1__GET_STATUS_RESPONSE__INIT;
     Holdfast__V1__StoreStatus stores[STATUS_STORES], *list[STATUS_STORES];
 
-    if (request_failed(base))
+    if (inbound_failed(base))
         return;
     for (int i = 0; i < STATUS_STORES; i++) {
         fill_store(base->arena, names[i], &op->stores[i], &stores[i]);
@@ -48,7 +48,7 @@ static void get_status_done(struct op *base)
     reply.watchers = (int32_t)hub_subscribers(services->hub);
     reply.clock_offset = duration_of(base->arena, op->clock_offset_ms);
     reply.draining = atomic_load(&services->draining);
-    holdfast_v1_admin_service_get_status_reply(request_call(base), &reply);
+    holdfast_v1_admin_service_get_status_reply(inbound_call(base), &reply);
 }
 
 void rpc_get_status(void *user, struct stub_call *call,
@@ -57,7 +57,7 @@ void rpc_get_status(void *user, struct stub_call *call,
     struct op_status *op = stub_call_alloc(call, sizeof(*op));
 
     (void)request;
-    request_fill(user, call, &op->op, get_status_done);
-    request_hold(&op->op);
+    inbound_fill(user, call, &op->op, get_status_done);
+    inbound_hold(&op->op);
     op_status_start(op);
 }

@@ -5,7 +5,7 @@
 #include "rpc/auth.h"
 #include "rpc/page.h"
 #include "rpc/quota_state.h"
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 #include "rpc/timestamps.h"
 #include "rpc/validate.h"
 
@@ -16,16 +16,16 @@ static void get_usage_done(struct op *base)
     struct op_usage *op = container_of(base, struct op_usage, op);
     Holdfast__V1__GetUsageResponse reply = HOLDFAST__V1__GET_USAGE_RESPONSE__INIT;
 
-    if (request_failed(base))
+    if (inbound_failed(base))
         return;
     reply.n_quotas = op->quotas_count;
     reply.quotas = quota_states(base->arena, op->quotas, op->quotas_count);
     if (op->more)
         reply.next_page_token = page_token(base->arena, &(struct page){.name = op->last});
-    reply.server_time = timestamp_of(base->arena, request_now_ms(base));
+    reply.server_time = timestamp_of(base->arena, inbound_now_ms(base));
     reply.degraded = op->degraded;
     reply.event_seq = op->event_seq;
-    holdfast_v1_quota_service_get_usage_reply(request_call(base), &reply);
+    holdfast_v1_quota_service_get_usage_reply(inbound_call(base), &reply);
 }
 
 void rpc_get_usage(void *user, struct stub_call *call,
@@ -35,7 +35,7 @@ void rpc_get_usage(void *user, struct stub_call *call,
     struct op *base = &op->op;
     struct slice tenant;
 
-    if (!request_begin(user, call, base, get_usage_done))
+    if (!inbound_begin(user, call, base, get_usage_done))
         return;
     tenant = valid_name(base, FIELD("tenant"), request->tenant, true);
     op->scope = valid_scope(base, FIELD("scope"), request->scope);
@@ -44,9 +44,9 @@ void rpc_get_usage(void *user, struct stub_call *call,
     op->max = valid_page_size(base, request->page_size);
     op->after = page_decode(base, request->page_token).name;
     if (!valid(base) || !auth_tenant(base, call, tenant)) {
-        request_fail(base);
+        inbound_fail(base);
         return;
     }
-    request_hold(base);
+    inbound_hold(base);
     op_usage_start(op);
 }

@@ -5,7 +5,7 @@
 #include "rpc/admin.h"
 #include "rpc/auth.h"
 #include "rpc/page.h"
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 
 #include "holdfast/v1/admin_service.stub.h"
 
@@ -14,7 +14,7 @@ static void list_limits_done(struct op *base)
     struct op_limits *op = container_of(base, struct op_limits, op);
     Holdfast__V1__ListLimitsResponse reply = HOLDFAST__V1__LIST_LIMITS_RESPONSE__INIT;
 
-    if (request_failed(base))
+    if (inbound_failed(base))
         return;
     reply.n_limits = op->limits_count;
     reply.limits = arena_array(base->arena, op->limits_count, sizeof(Holdfast__V1__Limit *));
@@ -24,7 +24,7 @@ static void list_limits_done(struct op *base)
     if (op->more)
         reply.next_page_token =
             page_token(base->arena, &(struct page){.name = op->next_after});
-    holdfast_v1_admin_service_list_limits_reply(request_call(base), &reply);
+    holdfast_v1_admin_service_list_limits_reply(inbound_call(base), &reply);
 }
 
 void rpc_list_limits(void *user, struct stub_call *call,
@@ -34,15 +34,15 @@ void rpc_list_limits(void *user, struct stub_call *call,
     struct op *base = &op->op;
     struct slice tenant;
 
-    if (!request_begin(user, call, base, list_limits_done))
+    if (!inbound_begin(user, call, base, list_limits_done))
         return;
     tenant = valid_name(base, FIELD("tenant"), request->tenant, true);
     op->max = valid_page_size(base, request->page_size);
     op->after = page_decode(base, request->page_token).name;
     if (!valid(base) || !auth_tenant(base, call, tenant)) {
-        request_fail(base);
+        inbound_fail(base);
         return;
     }
-    request_hold(base);
+    inbound_hold(base);
     op_limits_start(op);
 }

@@ -4,7 +4,7 @@
 #include "op/queries.h"
 #include "rpc/auth.h"
 #include "rpc/page.h"
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 #include "rpc/reservation.h"
 #include "rpc/validate.h"
 
@@ -16,7 +16,7 @@ static void list_reservations_done(struct op *base)
     Holdfast__V1__ListReservationsResponse reply = HOLDFAST__V1__LIST_RESERVATIONS_RESPONSE__INIT;
     Holdfast__V1__Reservation *reservations;
 
-    if (request_failed(base))
+    if (inbound_failed(base))
         return;
     reservations = arena_array(base->arena, op->found_count, sizeof(*reservations));
     reply.n_reservations = op->found_count;
@@ -31,7 +31,7 @@ static void list_reservations_done(struct op *base)
         reply.next_page_token = page_token(
             base->arena,
             &(struct page){.number = op->after_deadline_ms, .name = op->after_job_id});
-    holdfast_v1_quota_service_list_reservations_reply(request_call(base), &reply);
+    holdfast_v1_quota_service_list_reservations_reply(inbound_call(base), &reply);
 }
 
 static bool decode(struct op_list_reservations *op,
@@ -49,7 +49,7 @@ static bool decode(struct op_list_reservations *op,
     page = page_decode(base, request->page_token);
     op->after_deadline_ms = page.number;
     op->after_job_id = page.name;
-    return valid(base) && auth_tenant(base, request_call(base), tenant);
+    return valid(base) && auth_tenant(base, inbound_call(base), tenant);
 }
 
 void rpc_list_reservations(void *user, struct stub_call *call,
@@ -57,12 +57,12 @@ void rpc_list_reservations(void *user, struct stub_call *call,
 {
     struct op_list_reservations *op = stub_call_alloc(call, sizeof(*op));
 
-    if (!request_begin(user, call, &op->op, list_reservations_done))
+    if (!inbound_begin(user, call, &op->op, list_reservations_done))
         return;
     if (!decode(op, request)) {
-        request_fail(&op->op);
+        inbound_fail(&op->op);
         return;
     }
-    request_hold(&op->op);
+    inbound_hold(&op->op);
     op_list_reservations_start(op);
 }

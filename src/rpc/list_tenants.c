@@ -4,7 +4,7 @@
 #include "op/admin.h"
 #include "rpc/admin.h"
 #include "rpc/page.h"
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 
 #include "holdfast/v1/admin_service.stub.h"
 
@@ -13,7 +13,7 @@ static void list_tenants_done(struct op *base)
     struct op_tenants *op = container_of(base, struct op_tenants, op);
     Holdfast__V1__ListTenantsResponse reply = HOLDFAST__V1__LIST_TENANTS_RESPONSE__INIT;
 
-    if (request_failed(base))
+    if (inbound_failed(base))
         return;
     reply.n_tenants = op->tenants_count;
     reply.tenants = arena_array(base->arena, op->tenants_count, sizeof(Holdfast__V1__Tenant *));
@@ -23,7 +23,7 @@ static void list_tenants_done(struct op *base)
     if (op->more)
         reply.next_page_token = page_token(
             base->arena, &(struct page){.name = op->tenants[op->tenants_count - 1].tenant});
-    holdfast_v1_admin_service_list_tenants_reply(request_call(base), &reply);
+    holdfast_v1_admin_service_list_tenants_reply(inbound_call(base), &reply);
 }
 
 void rpc_list_tenants(void *user, struct stub_call *call,
@@ -31,15 +31,15 @@ void rpc_list_tenants(void *user, struct stub_call *call,
 {
     struct op_tenants *op = stub_call_alloc(call, sizeof(*op));
 
-    if (!request_begin(user, call, &op->op, list_tenants_done))
+    if (!inbound_begin(user, call, &op->op, list_tenants_done))
         return;
     op->prefix = valid_name(&op->op, FIELD("prefix"), request->prefix, false);
     op->max = valid_page_size(&op->op, request->page_size);
     op->after = page_decode(&op->op, request->page_token).name;
     if (!valid(&op->op)) {
-        request_fail(&op->op);
+        inbound_fail(&op->op);
         return;
     }
-    request_hold(&op->op);
+    inbound_hold(&op->op);
     op_tenants_start(op);
 }

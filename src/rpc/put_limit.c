@@ -6,7 +6,7 @@
 #include "rpc/admin.h"
 #include "rpc/auth.h"
 #include "rpc/quota_state.h"
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 #include "rpc/timestamps.h"
 
 #include "holdfast/v1/admin_service.stub.h"
@@ -21,16 +21,16 @@ static void put_limit_done(struct op *base)
     Holdfast__V1__PutLimitResponse reply = HOLDFAST__V1__PUT_LIMIT_RESPONSE__INIT;
     Holdfast__V1__QuotaState quota;
 
-    if (request_failed(base))
+    if (inbound_failed(base))
         return;
     quota_state_fill(base->arena, &op->quota, &quota);
     reply.limit = limit_message(base->arena, &op->limit);
     reply.quota = &quota;
     reply.effective_time =
-        timestamp_of(base->arena, request_now_ms(base) + (op->pending ? 1000 : 0));
+        timestamp_of(base->arena, inbound_now_ms(base) + (op->pending ? 1000 : 0));
     reply.pending = op->pending;
     reply.created = op->created;
-    holdfast_v1_admin_service_put_limit_reply(request_call(base), &reply);
+    holdfast_v1_admin_service_put_limit_reply(inbound_call(base), &reply);
 }
 
 static enum period decode_period(struct op *op, int value)
@@ -148,7 +148,7 @@ void rpc_put_limit(void *user, struct stub_call *call,
     struct op_limit *op = stub_call_alloc(call, sizeof(*op));
     struct op *base = &op->op;
 
-    if (!request_begin(user, call, base, put_limit_done))
+    if (!inbound_begin(user, call, base, put_limit_done))
         return;
     if (request->limit) {
         op->limit = decode_limit(base, request->limit);
@@ -159,9 +159,9 @@ void rpc_put_limit(void *user, struct stub_call *call,
     op->note = admin_note(base, request->note);
     op->validate_only = request->validate_only;
     if (!valid(base) || !auth_tenant(base, call, op->limit.tenant)) {
-        request_fail(base);
+        inbound_fail(base);
         return;
     }
-    request_hold(base);
+    inbound_hold(base);
     op_limit_put_start(op);
 }

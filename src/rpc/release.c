@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "quota/token.h"
 #include "rpc/quota_state.h"
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 #include "rpc/validate.h"
 
 #include "holdfast/v1/quota_service.stub.h"
@@ -17,7 +17,7 @@ static void release_done(struct op *base)
     const struct settle_item *item = &op->item.settle;
     Holdfast__V1__ReleaseResponse reply = HOLDFAST__V1__RELEASE_RESPONSE__INIT;
 
-    if (request_failed(base))
+    if (inbound_failed(base))
         return;
     reply.state = HOLDFAST__V1__RESERVATION_STATE__RESERVATION_STATE_RELEASED;
     reply.replayed = item->replayed;
@@ -34,7 +34,7 @@ static void release_done(struct op *base)
         reply.n_quotas = op->quotas_count;
         reply.quotas = quota_states(base->arena, op->quotas, op->quotas_count);
     }
-    holdfast_v1_quota_service_release_reply(request_call(base), &reply);
+    holdfast_v1_quota_service_release_reply(inbound_call(base), &reply);
 }
 
 static bool decode(struct op_commit *op, const Holdfast__V1__ReleaseRequest *request)
@@ -43,7 +43,7 @@ static bool decode(struct op_commit *op, const Holdfast__V1__ReleaseRequest *req
 
     op->item.settle.kind = SETTLE_RELEASE;
     op->brief = request->brief;
-    if (!request_job(&op->op, request->tenant, request->job_id, request->reservation_id,
+    if (!inbound_job(&op->op, request->tenant, request->job_id, request->reservation_id,
                      &op->token, &op->job_id))
         return false;
     if (note.len > 0)
@@ -56,12 +56,12 @@ void rpc_release(void *user, struct stub_call *call, const Holdfast__V1__Release
 {
     struct op_commit *op = stub_call_alloc(call, sizeof(*op));
 
-    if (!request_begin(user, call, &op->op, release_done))
+    if (!inbound_begin(user, call, &op->op, release_done))
         return;
     if (!decode(op, request)) {
-        request_fail(&op->op);
+        inbound_fail(&op->op);
         return;
     }
-    request_hold(&op->op);
+    inbound_hold(&op->op);
     op_commit_start(op, stub_call_worker(call));
 }

@@ -4,7 +4,7 @@
 #include "quota/token.h"
 #include "rpc/auth.h"
 #include "rpc/quota_state.h"
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 #include "rpc/timestamps.h"
 #include "rpc/validate.h"
 
@@ -18,11 +18,11 @@ struct reserve_call {
 static void encode_hold(const struct op_reserve *op, Holdfast__V1__ReserveResponse *reply)
 {
     struct arena *arena = op->op.arena;
-    int64_t now_ms = request_now_ms(&op->op);
+    int64_t now_ms = inbound_now_ms(&op->op);
     int64_t left_ms = op->hold->deadline_ms - now_ms;
     struct token token = {.tenant = op->op.tenant, .job_id = op->job_id, .hold = *op->hold};
 
-    reply->reservation_id = token_issue(rpc_seal(request_rpc(&op->op)), arena, &token);
+    reply->reservation_id = token_issue(rpc_seal(inbound_rpc(&op->op)), arena, &token);
     CHECK(reply->reservation_id);
     reply->attempt = attempt_text(arena, op->hold->attempt);
     reply->state = HOLDFAST__V1__RESERVATION_STATE__RESERVATION_STATE_HELD;
@@ -41,7 +41,7 @@ static void encode(const struct reserve_call *call, Holdfast__V1__ReserveRespons
     reply->n_reasons = op->reasons_count;
     reply->reasons = reason_messages(arena, op->reasons, op->reasons_count);
     reply->replayed = op->replayed;
-    reply->server_time = timestamp_of(arena, request_now_ms(&op->op));
+    reply->server_time = timestamp_of(arena, inbound_now_ms(&op->op));
     reply->retry_after = duration_or_unset(arena, op->retry_after_ms);
     if (op->hold && op->decision != DECISION_REJECT)
         encode_hold(op, reply);
@@ -61,12 +61,12 @@ static void reserve_done(struct op *base)
     struct op_reserve *op = container_of(base, struct op_reserve, op);
     Holdfast__V1__ReserveResponse reply = HOLDFAST__V1__RESERVE_RESPONSE__INIT;
 
-    if (request_failed(base))
+    if (inbound_failed(base))
         return;
     encode(container_of(op, struct reserve_call, op), &reply);
-    stub_call_add_initial_static(request_call(base), "holdfast-decision",
+    stub_call_add_initial_static(inbound_call(base), "holdfast-decision",
                                  decision_name(op->decision));
-    holdfast_v1_quota_service_reserve_reply(request_call(base), &reply);
+    holdfast_v1_quota_service_reserve_reply(inbound_call(base), &reply);
 }
 
 static bool decode(struct reserve_call *call, const Holdfast__V1__ReserveRequest *request)
@@ -92,19 +92,19 @@ static bool decode(struct reserve_call *call, const Holdfast__V1__ReserveRequest
     valid_later(base, FIELD("min_amounts"), request->n_min_amounts > 0);
     valid_later(base, FIELD("labels"), request->n_labels > 0);
     call->brief = request->brief;
-    return valid(base) && auth_tenant(base, request_call(base), tenant);
+    return valid(base) && auth_tenant(base, inbound_call(base), tenant);
 }
 
 void rpc_reserve(void *user, struct stub_call *call, const Holdfast__V1__ReserveRequest *request)
 {
     struct reserve_call *reserve = stub_call_alloc(call, sizeof(*reserve));
 
-    if (!request_begin(user, call, &reserve->op.op, reserve_done))
+    if (!inbound_begin(user, call, &reserve->op.op, reserve_done))
         return;
     if (!decode(reserve, request)) {
-        request_fail(&reserve->op.op);
+        inbound_fail(&reserve->op.op);
         return;
     }
-    request_hold(&reserve->op.op);
+    inbound_hold(&reserve->op.op);
     op_reserve_start(&reserve->op, stub_call_worker(call));
 }

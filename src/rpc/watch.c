@@ -13,7 +13,7 @@
 #include "rpc/auth.h"
 #include "rpc/failure.h"
 #include "rpc/quota_state.h"
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 #include "rpc/timestamps.h"
 #include "rpc/validate.h"
 
@@ -337,7 +337,7 @@ static void watch_done(struct op *base)
 {
     struct stream *stream = container_of(base, struct stream, op);
 
-    if (!request_failed(base))
+    if (!inbound_failed(base))
         subscribe(stream);
 }
 
@@ -403,15 +403,15 @@ void rpc_watch(void *user, struct stub_call *call, const Holdfast__V1__WatchRequ
 {
     struct stream *stream = stub_call_alloc(call, sizeof(*stream));
 
-    if (!request_begin(user, call, &stream->op, watch_done))
+    if (!inbound_begin(user, call, &stream->op, watch_done))
         return;
     stream->call = call;
     stream->hub = stream->op.services->hub;
     CHECK(pthread_mutex_init(&stream->lock, NULL) == 0);
     if (!decode(stream, request)) {
-        request_fail(&stream->op);
+        inbound_fail(&stream->op);
         return;
     }
-    request_hold(&stream->op);
+    inbound_hold(&stream->op);
     op_plan_start(&stream->op);
 }

@@ -1,4 +1,4 @@
-#include "rpc/request.h"
+#include "rpc/inbound.h"
 
 #include "base/check.h"
 #include "base/log.h"
@@ -19,7 +19,7 @@ static void log_call(struct stub_call *call)
               LOG_VALUE(stub_call_peer(call)), LOG_VALUE(traceparent ? traceparent : "-"));
 }
 
-void request_fill(struct rpc *rpc, struct stub_call *call, struct op *op,
+void inbound_fill(struct rpc *rpc, struct stub_call *call, struct op *op,
                   void (*done)(struct op *op))
 {
     int64_t left_us = stub_call_deadline_left_us(call);
@@ -36,10 +36,10 @@ void request_fill(struct rpc *rpc, struct stub_call *call, struct op *op,
     log_call(call);
 }
 
-bool request_begin(struct rpc *rpc, struct stub_call *call, struct op *op,
+bool inbound_begin(struct rpc *rpc, struct stub_call *call, struct op *op,
                    void (*done)(struct op *op))
 {
-    request_fill(rpc, call, op, done);
+    inbound_fill(rpc, call, op, done);
     if (atomic_load_explicit(&rpc->services->draining, memory_order_relaxed))
         op_fail(op, FAILURE_DRAINING, false,
                 "this server is shutting down; repeat on another one, or when it is back");
@@ -47,45 +47,45 @@ bool request_begin(struct rpc *rpc, struct stub_call *call, struct op *op,
         op_fail(op, FAILURE_DEADLINE, false, "the deadline had passed before the call was begun");
     if (op->error.failure == FAILURE_NONE)
         return true;
-    request_fail(op);
+    inbound_fail(op);
     return false;
 }
 
-void request_fail(struct op *op)
+void inbound_fail(struct op *op)
 {
-    failure_answer(request_call(op), &op->error, NULL, 0);
+    failure_answer(inbound_call(op), &op->error, NULL, 0);
 }
 
-bool request_failed(struct op *op)
+bool inbound_failed(struct op *op)
 {
     if (op->error.failure == FAILURE_NONE)
         return false;
     if (op->error.failure == FAILURE_COMMITTED)
-        request_fail_committed(op, op->error.record);
+        inbound_fail_committed(op, op->error.record);
     else
-        request_fail(op);
+        inbound_fail(op);
     return true;
 }
 
 static void release(struct op *op)
 {
-    stub_call_unref(request_call(op));
+    stub_call_unref(inbound_call(op));
 }
 
-void request_hold(struct op *op)
+void inbound_hold(struct op *op)
 {
-    stub_call_ref(request_call(op));
+    stub_call_ref(inbound_call(op));
     op->release = release;
 }
 
-int64_t request_now_ms(const struct op *op)
+int64_t inbound_now_ms(const struct op *op)
 {
     if (op->now_ms > 0)
         return op->now_ms;
     return estimate_now_ms(op->services->estimate, clock_mono_us(op->services->clock));
 }
 
-void request_fail_committed(struct op *op, const struct settle_record *record)
+void inbound_fail_committed(struct op *op, const struct settle_record *record)
 {
     struct failure_fact facts[HOLD_METERS_MAX];
     size_t count = 0;
@@ -99,7 +99,7 @@ void request_fail_committed(struct op *op, const struct settle_record *record)
         CHECK(facts[count].key && facts[count].value);
         count++;
     }
-    failure_answer(request_call(op), &op->error, facts, count);
+    failure_answer(inbound_call(op), &op->error, facts, count);
 }
 
 /* The token if it is genuine and means this job; else reservation_id is named. */
@@ -110,7 +110,7 @@ static const struct token *verified(struct op *op, struct slice tenant, struct s
 
     CHECK(token);
     if (text.len > TOKEN_TEXT_MAX || (tenant.len == 0 && !token_tenant(op->arena, text, &tenant)) ||
-        token_verify(rpc_seal(request_rpc(op)), op->arena, tenant, text, token) != TOKEN_GENUINE) {
+        token_verify(rpc_seal(inbound_rpc(op)), op->arena, tenant, text, token) != TOKEN_GENUINE) {
         invalid(op, FIELD("reservation_id"),
                 "is damaged, or was not issued here for this tenant");
         return NULL;
@@ -122,7 +122,7 @@ static const struct token *verified(struct op *op, struct slice tenant, struct s
     return token;
 }
 
-bool request_job(struct op *op, const char *tenant, const char *job_id,
+bool inbound_job(struct op *op, const char *tenant, const char *job_id,
                  const char *reservation_id, const struct token **ret_token,
                  struct slice *ret_job_id)
 {
@@ -140,5 +140,5 @@ bool request_job(struct op *op, const char *tenant, const char *job_id,
         name = (*ret_token)->tenant;
         *ret_job_id = (*ret_token)->job_id;
     }
-    return valid(op) && auth_tenant(op, request_call(op), name);
+    return valid(op) && auth_tenant(op, inbound_call(op), name);
 }

@@ -2,8 +2,8 @@
  * What all requests have in common: their beginning and their end. On the thread of the handler,
  * respectively of the op's done.
  */
-#ifndef HOLDFAST_RPC_REQUEST_H
-#define HOLDFAST_RPC_REQUEST_H
+#ifndef HOLDFAST_RPC_INBOUND_H
+#define HOLDFAST_RPC_INBOUND_H
 
 #include "base/check.h"
 #include "op/op.h"
@@ -21,46 +21,46 @@ enum { DEADLINE_DEFAULT_S = 15 };
  * Fills the op: services, arena, clock, done, the call as user; sends "holdfast-server", logs
  * traceparent. False: the server drains or the deadline is over; the call has been answered.
  */
-MUST_CHECK bool request_begin(struct rpc *rpc, struct stub_call *call, struct op *op,
+MUST_CHECK bool inbound_begin(struct rpc *rpc, struct stub_call *call, struct op *op,
                               void (*done)(struct op *op));
 
 /* The same without the refusal when draining, for reads that tell about it. */
-void request_fill(struct rpc *rpc, struct stub_call *call, struct op *op,
+void inbound_fill(struct rpc *rpc, struct stub_call *call, struct op *op,
                   void (*done)(struct op *op));
 
-static inline struct stub_call *request_call(const struct op *op)
+static inline struct stub_call *inbound_call(const struct op *op)
 {
     return op->user;
 }
 
-static inline struct rpc *request_rpc(const struct op *op)
+static inline struct rpc *inbound_rpc(const struct op *op)
 {
-    return stub_call_user(request_call(op));
+    return stub_call_user(inbound_call(op));
 }
 
 /*
  * Before the op is started: the call stays alive until the op is released, because op/ may use its
  * memory after the answer.
  */
-void request_hold(struct op *op);
+void inbound_hold(struct op *op);
 
 /* Sends the error of a failed op. */
-void request_fail(struct op *op);
+void inbound_fail(struct op *op);
 
 /* True if the op failed, and then the error has been sent. */
-MUST_CHECK bool request_failed(struct op *op);
+MUST_CHECK bool inbound_failed(struct op *op);
 
 /* server_time of the reply. */
-int64_t request_now_ms(const struct op *op);
+int64_t inbound_now_ms(const struct op *op);
 
-/* As request_fail for COMMITTED: with what was recorded in the metadata, "committed.METER". */
-void request_fail_committed(struct op *op, const struct settle_record *record);
+/* As inbound_fail for COMMITTED: with what was recorded in the metadata, "committed.METER". */
+void inbound_fail_committed(struct op *op, const struct settle_record *record);
 
 /*
  * The job that tenant and job_id, or reservation_id, or both name; asks auth_tenant. False: the op
  * has failed. *ret_token NULL: there was no reservation_id.
  */
-MUST_CHECK bool request_job(struct op *op, const char *tenant, const char *job_id,
+MUST_CHECK bool inbound_job(struct op *op, const char *tenant, const char *job_id,
                             const char *reservation_id, const struct token **ret_token,
                             struct slice *ret_job_id);
 
