@@ -167,6 +167,50 @@ Test(call_fill, one_call_serves_many_quotas_and_tenants_even_one_twice)
     cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:8 1:0"), "3145735");
 }
 
+/* Fills limit 2 with a lease that ends ms after that of limit 1. */
+static void fill_another(int64_t ms)
+{
+    struct counter_totals totals = totals_of(2, LEASE(1), 100);
+
+    totals.lease_deadline_ms = LEASE_END + ms;
+    fixture_fill(&f, &totals, 1);
+    cr_assert_eq(totals.took, TOTALS_TAKEN);
+}
+
+Test(call_fill, a_quota_whose_lease_ended_long_ago_is_forgotten)
+{
+    struct counter_totals totals;
+
+    fill(LEASE(1), 100);
+    fill_another(7200001);
+    cr_assert_str_eq(fixture_cli(&f, "exists q:{s17}:t:7:1:0"), "0");
+    cr_assert_str_eq(fixture_cli(&f, "hexists q:{s17}:c:7 1:0"), "0");
+    cr_assert_eq(fixture_quota(&f, 2).granted, 100);
+    totals = fill(LEASE(1), 120);
+    cr_assert_eq(totals.took, TOTALS_TAKEN, "its lease may still be the one in the database");
+    cr_assert_eq(totals.now.granted, 120);
+}
+
+Test(call_fill, a_quota_with_a_hold_or_a_fresh_lease_is_kept)
+{
+    fill(LEASE(1), 100);
+    fill_another(7200000);
+    cr_assert(fixture_quota(&f, 1).exists);
+    fixture_cli(&f, "del q:{s17}:t:7:2:0 ; redis-cli -s %s hdel q:{s17}:c:7 2:0", f.socket);
+    fixture_admit(&f, "job", 1);
+    fill_another(7200001);
+    cr_assert(fixture_quota(&f, 1).exists);
+    cr_assert_eq(fixture_quota(&f, 1).held, 1);
+}
+
+Test(call_fill, a_key_that_vanished_is_remembered_for_ever)
+{
+    fill(LEASE(1), 100);
+    fixture_cli(&f, "del q:{s17}:t:7:1:0");
+    fill_another(INT64_C(1) << 40);
+    cr_assert_eq(fill(LEASE(1), 100).took, TOTALS_VANISHED);
+}
+
 Test(call_fill, recall_takes_what_is_idle_and_a_late_grant_does_not_undo_it)
 {
     struct counter_totals totals;

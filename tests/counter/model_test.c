@@ -372,7 +372,8 @@ static void step(void)
 {
     int64_t dice = below(100);
 
-    now_ms += below(one_in(50) ? 400000 : 3000);
+    /* All in all less than fill's FORGET_AFTER_MS: what it forgets is a matter of chance. */
+    now_ms += below(one_in(50) ? 200000 : 3000);
     if (dice < 40)
         step_reserve();
     else if (dice < 60)

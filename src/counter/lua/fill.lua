@@ -9,11 +9,30 @@
 --
 -- Creating or resetting a key writes its lease into c, which later tells a key that was never
 -- filled from one that is gone. A version is set if (epoch, version) is larger than what is there.
+--
+-- Who creates a key also looks at a few others of the tenant and forgets those whose lease ended
+-- long ago with nothing held: past periods go so, and an idle quota is filled anew at its next use.
+-- That is safe because a lease that ended admits nothing, and whatever pushes its end brings G, B
+-- and S along. These names are built from c; every other key is in KEYS.
 
--- luacheck: read globals call amount flush push totals fill
+-- luacheck: read globals call amount load changed flush push totals fill
+local FORGET_AFTER_MS, FORGET_LOOKS = 7200000, 8
 local tenants, count, versions = ARGV[4] + 0, ARGV[5] + 0, ARGV[6] + 0
 local out, took, after = {'OK'}, {}, {}
 local writes = {}
+local forgotten = {} -- name of a t key -> {c, field}
+
+-- Leases end at most half an hour ahead, so t.D stands for now.
+local function forget_some(c, name, t)
+    local head = name:sub(1, -#t.field - 1)
+    for _, field in ipairs(call('HRANDFIELD', c, FORGET_LOOKS)) do
+        local other = field ~= 'v' and load(head .. field)
+        if other and other.H == 0 and other.D + FORGET_AFTER_MS < t.D then
+            forgotten[head .. field] = {c, field}
+        end
+    end
+end
+
 local at = 7
 for i = 1, count do
     local c, name = KEYS[1 + ARGV[at]], KEYS[1 + tenants + i]
@@ -23,6 +42,7 @@ for i = 1, count do
     if took[i] == 0 and not (was and was + 0 == t.L) then
         was = t.L
         writes[#writes + 1] = {c, t.field, t.L}
+        forget_some(c, name, t)
     end
     after[name] = was
     at = at + 10
@@ -42,6 +62,12 @@ end
 flush()
 for i = 1, #writes do
     call('HSET', unpack(writes[i]))
+end
+for name, place in pairs(forgotten) do
+    if not changed[name] then
+        call('DEL', name)
+        call('HDEL', unpack(place))
+    end
 end
 for i = 1, count do
     out[#out + 1] = took[i]
