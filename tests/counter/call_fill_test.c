@@ -34,6 +34,7 @@ Test(call_fill, the_first_grant_creates_the_key)
     totals.spent = 4;
     totals.used = 50;
     totals.used_seq = 9;
+    totals.debt = 6;
     fixture_fill(&f, &totals, 1);
     cr_assert_eq(totals.took, TOTALS_TAKEN);
     cr_assert(totals.now.exists);
@@ -45,6 +46,7 @@ Test(call_fill, the_first_grant_creates_the_key)
     cr_assert_eq(totals.now.lease_deadline_ms, LEASE_END);
     cr_assert_eq(totals.now.used, 50);
     cr_assert_eq(totals.now.used_seq, 9);
+    cr_assert_eq(totals.now.debt, 6);
     cr_assert_eq(counter_available(&totals.now), 93);
     cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 1:0"), "3145729");
 }

@@ -213,6 +213,9 @@ Test(call_reserve, another_config_version_is_stale_before_all_else)
     item = item_of(&f, "job", 1);
     fixture_reserve(&f, &item, 1);
     cr_assert_eq(item.answer, RESERVED_STALE, "no version yet");
+    cr_assert_eq(item.earliest_deadline_ms, -1);
+    cr_assert_eq(item.latest_deadline_ms, -1);
+    cr_assert_null(item.states);
     fill(1, 100);
     fixture_admit(&f, "job", 1);
     for (int64_t off = -1; off <= 1; off += 2) {
@@ -233,6 +236,7 @@ Test(call_reserve, a_job_with_a_live_hold_is_known)
     fixture_reserve(&f, &again, 1);
     cr_assert_eq(again.answer, RESERVED_KNOWN);
     cr_assert(slice_equal(again.entry, first.entry));
+    cr_assert_eq(again.states[0].held, 30);
     cr_assert_eq(fixture_quota(&f, 1).held, 30);
 }
 
@@ -350,6 +354,8 @@ Test(call_reserve, the_tenants_earliest_deadline_only_moves_earlier)
     item = item_of(&f, "earlier", 1);
     item.deadline_ms = DEADLINE - 5;
     fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.earliest_deadline_ms, DEADLINE, "before the script");
+    cr_assert_eq(item.latest_deadline_ms, DEADLINE + 5);
     cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x 7"), "1764072059995");
 }
 

@@ -43,6 +43,7 @@ static void raise_totals(struct counter_quota *quota, const struct counter_total
     }
     if (totals->used_seq > quota->used_seq) {
         quota->used = totals->used;
+        quota->debt = totals->debt;
         quota->used_seq = totals->used_seq;
     }
 }
@@ -69,6 +70,7 @@ static enum counter_took fill_one(struct counter_quota *quota, int64_t *filled,
 
         if (quota->exists) {
             fresh.used = quota->used;
+            fresh.debt = quota->debt;
             fresh.used_seq = quota->used_seq;
         }
         *quota = fresh;

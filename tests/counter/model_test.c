@@ -84,6 +84,7 @@ static struct counter_totals any_totals(int64_t tenant_id)
     totals.returned = one_in(4) ? quota->returned + below(3) : quota->returned;
     totals.lease_deadline_ms = now_ms + below(200000);
     totals.used = below(100);
+    totals.debt = below(1 + totals.used);
     totals.used_seq = quota->used_seq + below(4) - 1;
     if (totals.used_seq < 0)
         totals.used_seq = 0;
@@ -101,6 +102,7 @@ static void expect_quota(const struct counter_quota *is, const struct counter_qu
     cr_assert_eq(is->lease_deadline_ms, should->lease_deadline_ms);
     cr_assert_eq(is->used, should->used);
     cr_assert_eq(is->used_seq, should->used_seq);
+    cr_assert_eq(is->debt, should->debt);
 }
 
 static void expect_totals(const struct counter_totals *is, const struct counter_totals *should,

@@ -1,6 +1,6 @@
 -- Quotas in memory: a key is read once, changed here, and written by flush at the end.
 --
--- load(name)   the quota of that t key with numbers for L G B S H D C Cv Cd, or false if it is missing
+-- load(name)   the quota of that t key with numbers for L G B S H D C Cv Cd; false: missing
 -- create(name) a new one, all zero
 -- dirty(name)  remembers that it has to be written
 -- flush()      writes; nothing before it may have been written by the script

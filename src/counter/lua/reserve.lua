@@ -10,13 +10,13 @@
 --                   per quota of it: index among the group's quotas, index of the meter, units,
 --                   and for a deferrable item the soft stop
 -- result "OK"
---       per group: 1 if a hold of the tenant is past its deadline, else 0, then the earliest and the
---                  latest deadline of its holds (-1: none), both as before the script
+--       per group: 1 if a hold of the tenant is past its deadline, else 0, then the earliest and
+--                  the latest deadline of its holds (-1: none), as before the script
 --                  per item: code, then what the code brings
 --                    0 ADMITTED entry | 1 SHORT shortfall bits of each of its quotas
 --                    2 KNOWN entry | 3 DUE entry | 4 FINAL | 5 STALE
---                  per quota: L G B S H D C Cv Cd after the script, or nil and the lease that it was
---                  filled with ("0" if never)
+--                  per quota: L G B S H D C Cv Cd after the script, or nil and the lease that
+--                  it was filled with ("0" if never)
 --
 -- A group is a tenant at one config version; another version than Redis' is STALE, before anything
 -- else is looked at. Shortfall bits are those of counter.h. Each key is read once, holds are
