@@ -83,6 +83,32 @@ static void merge_totals(struct counter_settle *settle, const struct settle_quot
     settle->totals[settle->totals_count++] = totals_from_row(row);
 }
 
+static bool has_row(const struct commit_item *item, struct quota_ref ref)
+{
+    for (size_t i = 0; i < item->quotas_count; i++)
+        if (quota_ref_equal(item->quotas[i].ref, ref))
+            return true;
+    return false;
+}
+
+/*
+ * A hold that was committed may go only together with what was spent: otherwise its units would be
+ * free again in Redis. A repeat whose rows are not at hand leaves the hold to the reap, which reads
+ * them. A late commit spent nothing of a lease.
+ */
+static bool may_remove(const struct commit_item *item)
+{
+    const struct settle_record *record = item->settle.record;
+
+    if (item->settle.made_record || !record || record->late)
+        return true;
+    for (size_t i = 0; i < record->entries_count; i++)
+        for (size_t k = 0; k < record->entries[i].counted_count; k++)
+            if (!has_row(item, record->entries[i].counted[k].ref))
+                return false;
+    return true;
+}
+
 static struct counter_settle_job job_of(const struct op_commit *op)
 {
     const struct settle_item *item = &op->item.settle;
@@ -122,7 +148,8 @@ void settle_ops(struct grant_context *context, struct op_commit **ops, size_t co
         struct shard_settle *settle = settle_of(context, settles, &shards,
                                                 ops[i]->op.plan->shard, count, totals_max);
 
-        settle->jobs[settle->settle.jobs_count++] = job_of(ops[i]);
+        if (may_remove(&ops[i]->item))
+            settle->jobs[settle->settle.jobs_count++] = job_of(ops[i]);
         for (size_t k = 0; k < ops[i]->item.quotas_count; k++)
             merge_totals(&settle->settle, &ops[i]->item.quotas[k]);
     }
