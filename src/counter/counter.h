@@ -198,8 +198,9 @@ struct counter_reserve_item {
     struct attempt attempt;          /* ADMITTED */
     struct counter_quota *states;    /* one per quota, after the script; NULL when STALE */
     int *shortfalls;                 /* SHORT: bits per quota, 0 for those that would admit */
-    bool tenant_has_due;             /* some hold of the tenant is past its deadline */
-    int64_t earliest_deadline_ms;    /* of the tenant's holds before the script, -1: none */
+    /* SHORT, of the tenant's holds before the script: */
+    bool tenant_has_due;             /* some hold is past its deadline */
+    int64_t earliest_deadline_ms;    /* -1: none */
     int64_t latest_deadline_ms;
 };
 

@@ -248,19 +248,20 @@ Test(call_reserve, a_hold_past_its_deadline_is_due_not_overwritten)
 
     fill(1, 100);
     first = fixture_admit(&f, "job", 30);
-    cr_assert(!first.tenant_has_due);
     for (int64_t late = -1; late <= 0; late++) {
         items[0] = item_of(&f, "job", 30);
         items[0].deadline_ms = DEADLINE + 60000;
-        items[1] = item_of(&f, late ? "other" : "another", 1);
+        items[1] = item_of(&f, "too much", 71);
         reserve = (struct counter_reserve){.call = fixture_call(&f, COUNTER_RESERVE),
                                            .now_ms = DEADLINE + late,
                                            .items_count = 2,
                                            .items = items};
         fixture_run(&f, &reserve.call);
         cr_assert_eq(items[0].answer, late ? RESERVED_KNOWN : RESERVED_DUE);
-        cr_assert_eq(items[0].tenant_has_due, !late);
+        cr_assert_eq(items[1].answer, RESERVED_SHORT);
         cr_assert_eq(items[1].tenant_has_due, !late);
+        cr_assert_eq(items[1].earliest_deadline_ms, DEADLINE);
+        cr_assert_eq(items[1].latest_deadline_ms, DEADLINE);
         cr_assert(slice_equal(items[0].entry, first.entry));
     }
 }
@@ -341,6 +342,30 @@ Test(call_reserve, tenants_and_versions_are_kept_apart)
     cr_assert_eq(items[1].states[0].held, 7);
 }
 
+Test(call_reserve, a_refusal_says_when_holds_end_as_before_the_call)
+{
+    struct counter_reserve_item items[2];
+
+    fill(1, 100);
+    items[0] = item_of(&f, "too much", 101);
+    fixture_reserve(&f, items, 1);
+    cr_assert_eq(items[0].earliest_deadline_ms, -1);
+    cr_assert_eq(items[0].latest_deadline_ms, -1);
+    cr_assert(!items[0].tenant_has_due);
+    fixture_admit(&f, "one", 1);
+    items[0] = item_of(&f, "two", 1);
+    items[0].deadline_ms = DEADLINE + 5;
+    fixture_reserve(&f, items, 1);
+    items[0] = item_of(&f, "three", 1);
+    items[0].deadline_ms = DEADLINE - 5;
+    items[1] = item_of(&f, "too much", 101);
+    fixture_reserve(&f, items, 2);
+    cr_assert_eq(items[0].answer, RESERVED_ADMITTED);
+    cr_assert_eq(items[1].answer, RESERVED_SHORT);
+    cr_assert_eq(items[1].earliest_deadline_ms, DEADLINE);
+    cr_assert_eq(items[1].latest_deadline_ms, DEADLINE + 5);
+}
+
 Test(call_reserve, the_tenants_earliest_deadline_only_moves_earlier)
 {
     struct counter_reserve_item item;
@@ -354,8 +379,6 @@ Test(call_reserve, the_tenants_earliest_deadline_only_moves_earlier)
     item = item_of(&f, "earlier", 1);
     item.deadline_ms = DEADLINE - 5;
     fixture_reserve(&f, &item, 1);
-    cr_assert_eq(item.earliest_deadline_ms, DEADLINE, "before the script");
-    cr_assert_eq(item.latest_deadline_ms, DEADLINE + 5);
     cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x 7"), "1764072059995");
 }
 

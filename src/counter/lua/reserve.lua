@@ -11,7 +11,8 @@
 --                   and for a deferrable item the soft stop
 -- result "OK"
 --       per group: 1 if a hold of the tenant is past its deadline, else 0, then the earliest and
---                  the latest deadline of its holds (-1: none), as before the script
+--                  the latest deadline of its holds (-1: none), as before the script;
+--                  0, -1, -1 if no item is SHORT
 --                  per item: code, then what the code brings
 --                    0 ADMITTED entry | 1 SHORT shortfall bits of each of its quotas
 --                    2 KNOWN entry | 3 DUE entry | 4 FINAL | 5 STALE
@@ -65,12 +66,9 @@ for _ = 1, ARGV[5] do
     a = first_job + items - 1
     local filled = call('HMGET', KEYS[c], 'v', unpack(ARGV, first_field, first_job - 1))
     local stale = filled[1] ~= version
-    local first_due = call('ZRANGE', KEYS[x], 0, 0, 'WITHSCORES')
-    o = o + 1
-    out[o] = first_due[1] and first_due[2] + 0 <= now and 1 or 0
-    out[o + 1] = first_due[2] or -1
-    out[o + 2] = first_due[2] and call('ZRANGE', KEYS[x], -1, -1, 'WITHSCORES')[2] or -1
-    o = o + 2
+    local about_holds, any_short = o + 1, false
+    out[o + 1], out[o + 2], out[o + 3] = 0, -1, -1
+    o = o + 3
 
     local states, room, held, ends, used, missing, text = {}, {}, {}, {}, {}, {}, {}
     local entries, marks
@@ -143,6 +141,7 @@ for _ = 1, ARGV[5] do
                     at = at + width
                 end
                 if short then
+                    any_short = true
                     out[o + 1] = 1
                     o = o + 1 + n
                 else
@@ -172,6 +171,14 @@ for _ = 1, ARGV[5] do
                     o = o + 2
                 end
             end
+        end
+    end
+    if any_short then
+        local first = call('ZRANGE', KEYS[x], 0, 0, 'WITHSCORES')[2]
+        if first then
+            out[about_holds] = first + 0 <= now and 1 or 0
+            out[about_holds + 1] = first
+            out[about_holds + 2] = call('ZRANGE', KEYS[x], -1, -1, 'WITHSCORES')[2]
         end
     end
     if earliest then
