@@ -47,6 +47,7 @@ struct op_limit { /* PutLimit, DeleteLimit */
     bool created;
     bool pending;              /* some server or Redis has not been told yet */
     struct op_quota quota;     /* the current period */
+    struct ledger_limit asked; /* private to op/ */
 };
 
 void op_limit_put_start(struct op_limit *op);

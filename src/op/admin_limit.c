@@ -103,6 +103,34 @@ static void show_asked(struct op_limit *op)
         quota->stops.cap = AMOUNT_MAX;
 }
 
+/* Which of the fields that cannot be changed are others than the limit's. */
+static void name_conflicts(struct op_limit *op, struct desk *desk)
+{
+    struct op *base = &op->op;
+
+    if (!op_need_plan(base, desk->db))
+        return;
+    for (size_t i = 0; i < base->plan->limits_count; i++) {
+        const struct limit *limit = &base->plan->limits[i];
+
+        if (!slice_equal(limit->name, op->asked.limit_name))
+            continue;
+        if (!slice_equal(limit->scope, op->asked.scope))
+            op_fail_field(base, FAILURE_LIMIT_CONFLICT, "limit.scope",
+                          "limit.scope is \"%.*s\" and cannot be changed; delete the limit and "
+                          "add another",
+                          SLICE_ARGS(limit->scope));
+        if (!slice_equal(limit->meter, op->asked.meter))
+            op_fail_field(base, FAILURE_LIMIT_CONFLICT, "limit.meter",
+                          "limit.meter is \"%.*s\" and cannot be changed; delete the limit and "
+                          "add another",
+                          SLICE_ARGS(limit->meter));
+        if (limit->period != op->asked.period)
+            op_fail_field(base, FAILURE_LIMIT_CONFLICT, "limit.period",
+                          "limit.period cannot be changed; delete the limit and add another");
+    }
+}
+
 static void put(struct op *base, void *thread)
 {
     struct op_limit *op = container_of(base, struct op_limit, op);
@@ -110,10 +138,13 @@ static void put(struct op *base, void *thread)
     struct settle_quota *rows = NULL;
     size_t count = 0;
     enum ledger_admin answer = ADMIN_DONE;
-    enum status status =
-        ledger_limit_put(desk->db, base->arena, &op->note, op->etag, op->validate_only, &op->limit,
-                         &op->created, &rows, &count, &answer);
+    enum status status;
 
+    op->asked = op->limit;
+    status = ledger_limit_put(desk->db, base->arena, &op->note, op->etag, op->validate_only,
+                              &op->limit, &op->created, &rows, &count, &answer);
+    if (status == STATUS_OK && answer == ADMIN_CONFLICT)
+        name_conflicts(op, desk);
     if (!admin_done(base, status, answer)) {
         op_finish(base);
         return;

@@ -38,9 +38,10 @@ bool admin_done(struct op *op, enum status status, enum ledger_admin answer)
                 "it was changed since it was read; read it again, then decide");
         return false;
     case ADMIN_CONFLICT:
-        op_fail_field(op, FAILURE_LIMIT_CONFLICT, "limit",
-                      "scope, meter and period of a limit cannot be changed; delete it and add "
-                      "another");
+        if (op->error.failure == FAILURE_NONE) /* else the fields are named already */
+            op_fail_field(op, FAILURE_LIMIT_CONFLICT, "limit",
+                          "scope, meter and period of a limit cannot be changed; delete it and "
+                          "add another");
         return false;
     }
     UNREACHABLE();

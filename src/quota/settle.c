@@ -49,6 +49,16 @@ static bool fenced_after(const struct settle_facts *facts, struct attempt attemp
     return false;
 }
 
+static struct attempt newest_fence(const struct settle_facts *facts)
+{
+    struct attempt newest = {0};
+
+    for (size_t i = 0; i < facts->fences_count; i++)
+        if (attempt_compare(facts->fences[i], newest) > 0)
+            newest = facts->fences[i];
+    return newest;
+}
+
 static bool is_live(struct settle_book *book, int64_t tenant_id, const struct hold *hold)
 {
     return hold->deadline_ms > book->now_ms &&
@@ -380,7 +390,8 @@ static void release(struct settle_book *book, struct settle_item *item)
         return;
     }
     item->outcome = SETTLE_RELEASED;
-    if (!item->subject || is_fenced(facts, item->subject->attempt)) {
+    item->released = item->subject ? item->subject->attempt : newest_fence(facts);
+    if (is_fenced(facts, item->released)) {
         item->replayed = true;
         return;
     }

@@ -168,6 +168,7 @@ struct settle_item {
     bool late;
     bool was_live;               /* Release: the hold was live, its units are freed */
     const struct hold *subject;  /* the hold that was decided on, or NULL */
+    struct attempt released;     /* RELEASED: which attempt, also where no hold is left of it */
     struct settle_record *record;
     bool made_record, made_fence; /* rows to insert */
     struct slice overrun_meter;

@@ -26,10 +26,7 @@ static void release_done(struct op *base)
         reply.freed = amount_messages(base->arena, item->subject->meters,
                                       item->subject->meters_count);
     }
-    if (item->subject)
-        reply.attempt = attempt_text(base->arena, item->subject->attempt);
-    else if (op->token)
-        reply.attempt = attempt_text(base->arena, op->token->hold.attempt);
+    reply.attempt = attempt_text(base->arena, item->released);
     if (!op->brief) {
         reply.n_quotas = op->quotas_count;
         reply.quotas = quota_states(base->arena, op->quotas, op->quotas_count);

@@ -476,6 +476,7 @@ Test(settle, release_by_job_after_its_hold_is_gone_is_a_replay)
     facts.fences_count = 1;
     cr_assert_eq(release_by(NULL, NULL), SETTLE_RELEASED);
     cr_assert(item.replayed && !item.made_fence);
+    cr_assert_eq(item.released.seq, 9, "it says which attempt that was");
     item.kind = SETTLE_COMMIT;
     cr_assert_eq(decide(), SETTLE_WAS_RELEASED);
 }
