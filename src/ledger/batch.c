@@ -7,7 +7,7 @@
 
 enum {
     /* Rows of 256 items with 32 quotas each, and their names, take some 20 MiB. */
-    ARENA_FIRST_BYTES = 1 << 20,
+    ARENA_FIRST_BYTES = 4 << 20,
     ARENA_LIMIT_BYTES = 256 << 20,
     REFS_OF_ITEM_MAX = 4 * HOLD_QUOTAS_MAX,
 };

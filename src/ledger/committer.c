@@ -476,6 +476,10 @@ static void answered(struct committer *committer, struct work *work)
 
 static void advance(struct committer *committer, struct work *work)
 {
+    if (work->lane.state == LANE_IDLE)
+        lane_idle(&work->lane);
+    if (work->lane.state != LANE_BUSY)
+        return;
     switch (lane_advance(&work->lane)) {
     case LANE_PENDING:
         break;
@@ -567,7 +571,7 @@ static void wait(struct committer *committer)
     for (size_t i = 0; i < WORKS; i++) {
         const struct lane *lane = &committer->works[i].lane;
 
-        if (lane->state != LANE_BUSY)
+        if (lane->state == LANE_DOWN)
             continue;
         fds[count++] = (struct pollfd){
             .fd = lane_fd(lane),
@@ -597,8 +601,7 @@ static void *run(void *user)
             return NULL;
         wait(committer);
         for (size_t i = 0; i < WORKS; i++)
-            if (committer->works[i].lane.state == LANE_BUSY)
-                advance(committer, &committer->works[i]);
+            advance(committer, &committer->works[i]);
     }
 }
 

@@ -174,6 +174,13 @@ enum lane_progress lane_advance(struct lane *lane)
     return LANE_PENDING;
 }
 
+void lane_idle(struct lane *lane)
+{
+    CHECK(lane->state == LANE_IDLE);
+    if (!PQconsumeInput(lane->conn) || PQstatus(lane->conn) != CONNECTION_OK)
+        (void)broken(lane, "the connection broke");
+}
+
 int lane_fd(const struct lane *lane)
 {
     return lane->conn ? PQsocket(lane->conn) : -1;

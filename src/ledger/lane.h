@@ -71,7 +71,10 @@ MUST_CHECK enum status lane_send(struct lane *lane);
 
 enum lane_progress lane_advance(struct lane *lane);
 
-/* To be polled while busy. */
+/* While idle, when lane_fd is readable: nothing is expected, most likely the connection is gone. */
+void lane_idle(struct lane *lane);
+
+/* To be polled unless down. */
 int lane_fd(const struct lane *lane);
 bool lane_wants_write(const struct lane *lane);
 int64_t lane_answer_by_us(const struct lane *lane);

@@ -130,8 +130,8 @@ void rows_event_insert_params(struct sql_params *params, const struct settle_boo
 
 /*
  * Ledger entries and fences of items that made one (made_record, made_fence), in the order given,
- * which must be by (tenant, job). *ret_count: rows to be inserted; fewer inserted means that another
- * transaction was faster: roll back and begin again.
+ * which must be by (tenant, job). *ret_count: rows to be inserted. A unique key that is violated means
+ * that another transaction was faster: roll back and begin again.
  */
 extern const struct statement rows_ledger_insert, rows_fence_insert;
 void rows_ledger_insert_params(struct sql_params *params, struct settle_item *const *items,

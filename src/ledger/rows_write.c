@@ -344,6 +344,11 @@ enum status rows_write(struct database *db, struct settle_book *book)
     return status;
 }
 
+/*
+ * No ON CONFLICT: the COMMIT travels right behind, so a key that is taken must fail the transaction and
+ * with it the COMMIT. Otherwise quotas would count a job that another transaction has recorded.
+ */
+
 /* --- records and fences -------------------------------------------------------------------------------- */
 
 const struct statement rows_ledger_insert = {
@@ -354,7 +359,7 @@ const struct statement rows_ledger_insert = {
     " FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[],"
     " $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::boolean[],"
     " $13::text[]) AS n(tenant, job, entry, epoch, seq, scope, meter, asked, amount, debt, held,"
-    " late, counted) ON CONFLICT (tenant_id, job_id, entry) DO NOTHING"};
+    " late, counted)"};
 
 /* One row of the ledger to be. */
 struct line {
@@ -474,7 +479,7 @@ const struct statement rows_fence_insert = {
     "INSERT INTO job_fence (tenant_id, job_id, epoch, hold_seq, at, purge_after)"
     " SELECT n.tenant, n.job, n.epoch, n.seq, $5::timestamptz, $6::timestamptz"
     " FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])"
-    " AS n(tenant, job, epoch, seq) ON CONFLICT (tenant_id, job_id, epoch, hold_seq) DO NOTHING"};
+    " AS n(tenant, job, epoch, seq)"};
 
 void rows_fence_insert_params(struct sql_params *params, struct settle_item *const *items,
                               size_t count, int64_t now_ms, int64_t keep_ms, size_t *ret_count)

@@ -10,9 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-enum { THREADS = 8 };
 
 static struct arena arena;
 static struct committer *committer;
@@ -39,128 +36,23 @@ static struct hold *live_hold(const struct support_tenant *tenant, int64_t seq, 
     return support_hold(&arena, tenant, seq, units, support_now_ms() + 60000);
 }
 
-static int64_t of_quota(const struct support_tenant *tenant, const char *column)
-{
-    return fixture_sql("SELECT %s::bigint FROM quota WHERE tenant_id = %" PRId64
-                       " ORDER BY period_start_ms DESC LIMIT 1",
-                       column, tenant->tenant_id);
-}
-
-static int64_t ledger_rows(const struct support_tenant *tenant)
-{
-    return fixture_sql("SELECT count(*) FROM ledger WHERE tenant_id = %" PRId64, tenant->tenant_id);
-}
-
-/* Events of the tenant are numbered 1, 2, 3 ... and the tenant's row knows the last. */
-static int64_t check_events(const struct support_tenant *tenant)
-{
-    int64_t count = fixture_sql("SELECT count(*) FROM event WHERE tenant_id = %" PRId64,
-                                tenant->tenant_id);
-
-    cr_assert_eq(fixture_sql("SELECT coalesce(max(seq), 0) FROM event WHERE tenant_id = %" PRId64,
-                             tenant->tenant_id),
-                 count);
-    cr_assert_eq(fixture_sql("SELECT event_seq FROM tenant WHERE tenant_id = %" PRId64,
-                             tenant->tenant_id),
-                 count);
-    return count;
-}
-
 /* --- many at once ------------------------------------------------------------------------------------- */
-
-struct crowd {
-    const struct support_tenant *tenant;
-    struct plan *plan;
-    struct hold **holds;
-    int first, count;
-    int landed;
-};
-
-static void *commit_many(void *user)
-{
-    struct crowd *crowd = user;
-
-    for (int i = crowd->first; i < crowd->first + crowd->count; i++) {
-        struct committing c;
-        char job_id[32];
-
-        snprintf(job_id, sizeof(job_id), "job-%d", i);
-        committing_init(&c, crowd->tenant, crowd->plan, SETTLE_COMMIT, job_id, crowd->holds[i]);
-        committing_submit(&c, committer);
-        committing_wait(&c);
-        if (c.item.status == STATUS_OK && c.item.settle.outcome == SETTLE_COMMITTED &&
-            !c.item.settle.replayed)
-            crowd->landed++;
-        committing_done(&c);
-    }
-    return NULL;
-}
-
-/* Commits `each` jobs of 3 units from each thread; returns how many answered "done, first time". */
-static int run_crowd(const struct support_tenant *tenant, struct plan *plan, int each,
-                     void (*meanwhile)(void))
-{
-    struct crowd crowds[THREADS];
-    pthread_t threads[THREADS];
-    struct hold **holds = arena_array(&arena, (size_t)(THREADS * each), sizeof(*holds));
-    int64_t deadline_ms = support_now_ms() + 300000;
-    int landed = 0;
-
-    cr_assert(holds != NULL);
-    for (int i = 0; i < THREADS * each; i++)
-        holds[i] = support_hold(&arena, tenant, i + 1, 3, deadline_ms);
-    for (int i = 0; i < THREADS; i++) {
-        crowds[i] = (struct crowd){tenant, plan, holds, i * each, each, 0};
-        cr_assert(pthread_create(&threads[i], NULL, commit_many, &crowds[i]) == 0);
-    }
-    if (meanwhile)
-        meanwhile();
-    for (int i = 0; i < THREADS; i++) {
-        pthread_join(threads[i], NULL);
-        landed += crowds[i].landed;
-    }
-    return landed;
-}
 
 Test(committer, records_a_thousand_holds_from_eight_threads)
 {
     struct support_tenant tenant = support_tenant_make("thousand", 10000, 10000, 3000);
     struct plan *plan = support_plan(&tenant);
 
-    cr_assert_eq(run_crowd(&tenant, plan, 125, NULL), 1000);
-    cr_assert_eq(ledger_rows(&tenant), 1000);
-    cr_assert_eq(of_quota(&tenant, "committed"), 3000);
-    cr_assert_eq(of_quota(&tenant, "ledger_seq"), 1000);
-    cr_assert_eq(of_quota(&tenant, "leased"), 0);
+    cr_assert_eq(committing_crowd(committer, &tenant, plan, 125, NULL), 1000);
+    cr_assert_eq(support_ledger_rows(&tenant), 1000);
+    cr_assert_eq(support_of_quota(&tenant, "committed"), 3000);
+    cr_assert_eq(support_of_quota(&tenant, "ledger_seq"), 1000);
+    cr_assert_eq(support_of_quota(&tenant, "leased"), 0);
     cr_assert_eq(fixture_sql("SELECT count(DISTINCT counted[3]) FROM ledger WHERE tenant_id = %" PRId64,
                              tenant.tenant_id),
                  1000, "each entry has a number of its own");
     support_check_quotas(&tenant);
-    check_events(&tenant);
-    plan_unref(plan);
-}
-
-static void kill_sessions(void)
-{
-    for (int i = 0; i < 25; i++) {
-        const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
-
-        fixture_sql_do("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <>"
-                       " pg_backend_pid() AND application_name = 'holdfast'");
-        nanosleep(&pause, NULL);
-    }
-}
-
-Test(committer, loses_and_doubles_nothing_while_its_connections_are_killed, .timeout = 60)
-{
-    struct support_tenant tenant = support_tenant_make("killed", 100000, 100000, 20000);
-    struct plan *plan = support_plan(&tenant);
-
-    cr_assert_eq(run_crowd(&tenant, plan, 250, kill_sessions), 2000);
-    cr_assert_eq(ledger_rows(&tenant), 2000);
-    cr_assert_eq(of_quota(&tenant, "committed"), 6000);
-    support_check_quotas(&tenant);
-    check_events(&tenant);
+    support_check_events(&tenant);
     plan_unref(plan);
 }
 
@@ -188,8 +80,54 @@ Test(committer, duplicates_at_once_make_one_record)
         committing_done(&c[i]);
     }
     cr_assert_eq(first, 1);
-    cr_assert_eq(ledger_rows(&tenant), 1);
-    cr_assert_eq(of_quota(&tenant, "committed"), 10);
+    cr_assert_eq(support_ledger_rows(&tenant), 1);
+    cr_assert_eq(support_of_quota(&tenant, "committed"), 10);
+    committer_destroy(other);
+    plan_unref(plan);
+}
+
+/* Two attempts of a job in two periods share no lock; the ledger's key is what keeps them apart. */
+Test(committer, attempts_without_a_common_quota_make_one_record)
+{
+    enum { JOBS = 60 };
+    struct support_tenant tenant = support_tenant_make("no-common-lock", 1000, 1000, 500);
+    struct plan *plan = support_plan(&tenant);
+    struct committer *other = committing_committer();
+    static struct committing first[JOBS], second[JOBS];
+
+    fixture_sql_do("INSERT INTO quota (tenant_id, limit_id, period_start_ms, period_end_ms,"
+                   " limit_amount, cap_amount, soft_amount, unlimited, leased, lease_id, granted)"
+                   " SELECT tenant_id, limit_id, 1, period_end_ms, limit_amount, cap_amount,"
+                   " soft_amount, unlimited, leased, lease_id, granted FROM quota WHERE tenant_id = %"
+                   PRId64, tenant.tenant_id);
+    for (int i = 0; i < JOBS; i++) {
+        struct hold *hold = live_hold(&tenant, i + 1, 3);
+        struct hold *later = live_hold(&tenant, 1000 + i, 3);
+        char job_id[16];
+
+        snprintf(job_id, sizeof(job_id), "job-%d", i);
+        later->quotas[0].quota.period_start_ms = 1;
+        committing_init(&first[i], &tenant, plan, SETTLE_COMMIT, job_id, hold);
+        committing_init(&second[i], &tenant, plan, SETTLE_COMMIT, job_id, later);
+        committing_submit(&first[i], committer);
+        committing_submit(&second[i], other);
+    }
+    for (int i = 0; i < JOBS; i++) {
+        committing_wait(&first[i]);
+        committing_wait(&second[i]);
+        cr_assert_eq(first[i].item.status, STATUS_OK);
+        cr_assert_eq(second[i].item.status, STATUS_OK);
+        cr_assert_eq(first[i].item.settle.outcome, SETTLE_COMMITTED);
+        cr_assert_eq(second[i].item.settle.outcome, SETTLE_COMMITTED);
+        cr_assert_neq(first[i].item.settle.replayed, second[i].item.settle.replayed);
+        committing_done(&first[i]);
+        committing_done(&second[i]);
+    }
+    cr_assert_eq(support_ledger_rows(&tenant), JOBS);
+    cr_assert_eq(fixture_sql("SELECT sum(committed)::bigint FROM quota WHERE tenant_id = %" PRId64,
+                             tenant.tenant_id),
+                 3 * JOBS);
+    support_check_quotas(&tenant);
     committer_destroy(other);
     plan_unref(plan);
 }
@@ -229,11 +167,11 @@ Test(committer, of_commit_and_release_exactly_one_wins)
         committing_done(&commits[i]);
         committing_done(&releases[i]);
     }
-    cr_assert_eq(ledger_rows(&tenant), won);
+    cr_assert_eq(support_ledger_rows(&tenant), won);
     cr_assert_eq(fixture_sql("SELECT count(*) FROM job_fence WHERE tenant_id = %" PRId64,
                              tenant.tenant_id),
                  JOBS - won);
-    cr_assert_eq(of_quota(&tenant, "committed"), won * 5);
+    cr_assert_eq(support_of_quota(&tenant, "committed"), won * 5);
     support_check_quotas(&tenant);
     committer_destroy(other);
     plan_unref(plan);
@@ -265,7 +203,7 @@ Test(committer, a_repeat_is_answered_from_the_record_and_other_amounts_are_a_mis
     cr_assert_eq(c.item.settle.record->entries[0].amount, 7);
     c.item.settle.kind = SETTLE_RELEASE;
     cr_assert_eq(committing_run(&c, committer), SETTLE_WAS_COMMITTED);
-    cr_assert_eq(of_quota(&tenant, "committed"), 7);
+    cr_assert_eq(support_of_quota(&tenant, "committed"), 7);
     committing_done(&c);
     plan_unref(plan);
 }
@@ -304,8 +242,8 @@ Test(committer, a_late_commit_is_booked_at_the_root_and_told)
                     support_hold(&arena, &tenant, 1, 10, support_now_ms() - 1000));
     cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
     cr_assert(c.item.settle.late);
-    cr_assert_eq(of_quota(&tenant, "committed"), 10);
-    cr_assert_eq(check_events(&tenant), 1);
+    cr_assert_eq(support_of_quota(&tenant, "committed"), 10);
+    cr_assert_eq(support_check_events(&tenant), 1);
     cr_assert_eq(fixture_sql("SELECT kind FROM event WHERE tenant_id = %" PRId64, tenant.tenant_id),
                  EVENT_LATE_COMMIT);
     cr_assert_str_eq(fixture_sql_text("SELECT job_id FROM event WHERE tenant_id = %" PRId64,
@@ -314,7 +252,7 @@ Test(committer, a_late_commit_is_booked_at_the_root_and_told)
     c.item.settle.token = support_hold(&arena, &tenant, 2, 10, support_now_ms() - 2 * 3600 * 1000);
     c.item.settle.job_id = SLICE("too-late");
     cr_assert_eq(committing_run(&c, committer), SETTLE_EXPIRED);
-    cr_assert_eq(of_quota(&tenant, "committed"), 10);
+    cr_assert_eq(support_of_quota(&tenant, "committed"), 10);
     support_check_quotas(&tenant);
     committing_done(&c);
     plan_unref(plan);
@@ -339,7 +277,7 @@ Test(committer, a_job_without_hold_is_found_among_the_expired)
     cr_assert_not_null(c.item.settle.subject);
     cr_assert_eq(c.item.settle.subject->attempt.seq, 4);
     cr_assert_eq(c.item.settle.subject->quotas[0].units, 25);
-    cr_assert_eq(of_quota(&tenant, "committed"), 25);
+    cr_assert_eq(support_of_quota(&tenant, "committed"), 25);
     committing_done(&c);
     plan_unref(plan);
 }
@@ -362,14 +300,14 @@ Test(committer, a_late_commit_makes_the_row_of_the_current_period)
     cr_assert_eq(fixture_sql("SELECT count(*) FROM quota WHERE tenant_id = %" PRId64,
                              tenant.tenant_id),
                  2);
-    cr_assert_eq(of_quota(&tenant, "committed"), 10);
-    cr_assert_eq(of_quota(&tenant, "period_end_ms - period_start_ms"), 86400000);
-    cr_assert_eq(of_quota(&tenant, "cap_amount"), 1000);
+    cr_assert_eq(support_of_quota(&tenant, "committed"), 10);
+    cr_assert_eq(support_of_quota(&tenant, "period_end_ms - period_start_ms"), 86400000);
+    cr_assert_eq(support_of_quota(&tenant, "cap_amount"), 1000);
     cr_assert_eq(c.item.quotas_count, 2, "the row of the hold and the one it counts against");
     cr_assert_eq(fixture_sql("SELECT count(*) FROM event WHERE tenant_id = %" PRId64 " AND kind = %d",
                              tenant.tenant_id, EVENT_PERIOD_STARTED),
                  1);
-    cr_assert_eq(check_events(&tenant), 2);
+    cr_assert_eq(support_check_events(&tenant), 2);
     support_check_quotas(&tenant);
     committing_done(&c);
     plan_unref(plan);
@@ -392,7 +330,7 @@ Test(committer, crossings_become_events_numbered_without_a_gap)
         cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
         committing_done(&c);
     }
-    cr_assert_eq(check_events(&tenant), 3);
+    cr_assert_eq(support_check_events(&tenant), 3);
     cr_assert_str_eq(fixture_sql_text("SELECT string_agg(kind || ':' || direction || ':' || basis ||"
                                       " ':' || committed || ':' || level || ':' || job_id, ' '"
                                       " ORDER BY seq) FROM event WHERE tenant_id = %" PRId64,
@@ -411,13 +349,13 @@ Test(committer, an_excess_wants_idle_capacity_back_before_it_becomes_debt)
     committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job", live_hold(&tenant, 1, 10));
     committing_actual(&c, 50, OVERRUN_RECORD);
     cr_assert_eq(committing_run(&c, committer), SETTLE_WANTS_RECALL);
-    cr_assert_eq(ledger_rows(&tenant), 0);
-    cr_assert_eq(of_quota(&tenant, "committed"), 0);
+    cr_assert_eq(support_ledger_rows(&tenant), 0);
+    cr_assert_eq(support_of_quota(&tenant, "committed"), 0);
     c.item.settle.recall_done = true;
     cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
-    cr_assert_eq(of_quota(&tenant, "committed"), 10);
-    cr_assert_eq(of_quota(&tenant, "debt"), 40);
-    cr_assert_eq(of_quota(&tenant, "recall::int"), 1);
+    cr_assert_eq(support_of_quota(&tenant, "committed"), 10);
+    cr_assert_eq(support_of_quota(&tenant, "debt"), 40);
+    cr_assert_eq(support_of_quota(&tenant, "recall::int"), 1);
     support_check_quotas(&tenant);
     committing_done(&c);
     plan_unref(plan);
@@ -434,8 +372,8 @@ Test(committer, a_commit_refills_the_lease_of_the_current_epoch_only)
                    PRId64, tenant.tenant_id);
     committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job-1", live_hold(&tenant, 1, 10));
     cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
-    cr_assert_eq(of_quota(&tenant, "granted - returned - spent"), 200);
-    cr_assert(of_quota(&tenant, "lease_deadline_ms") > support_now_ms() + 50000);
+    cr_assert_eq(support_of_quota(&tenant, "granted - returned - spent"), 200);
+    cr_assert(support_of_quota(&tenant, "lease_deadline_ms") > support_now_ms() + 50000);
     cr_assert_eq(c.item.quotas[0].granted, 210);
     committing_done(&c);
     fixture_sql_do("UPDATE shard_authority SET epoch = epoch + 1 WHERE shard = %d", shard);
@@ -443,8 +381,8 @@ Test(committer, a_commit_refills_the_lease_of_the_current_epoch_only)
                    tenant.tenant_id);
     committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job-2", live_hold(&tenant, 2, 10));
     cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
-    cr_assert_eq(of_quota(&tenant, "granted - returned - spent"), 190);
-    cr_assert_eq(of_quota(&tenant, "lease_deadline_ms"), 1);
+    cr_assert_eq(support_of_quota(&tenant, "granted - returned - spent"), 190);
+    cr_assert_eq(support_of_quota(&tenant, "lease_deadline_ms"), 1);
     committing_done(&c);
     plan_unref(plan);
 }
@@ -466,7 +404,7 @@ Test(committer, spends_from_the_old_lease_that_the_hold_names)
     cr_assert_eq(fixture_sql("SELECT spent FROM old_lease WHERE tenant_id = %" PRId64,
                              tenant.tenant_id),
                  10);
-    cr_assert_eq(of_quota(&tenant, "leased"), 90);
+    cr_assert_eq(support_of_quota(&tenant, "leased"), 90);
     support_check_quotas(&tenant);
     committing_done(&c);
     plan_unref(plan);
@@ -522,7 +460,7 @@ Test(committer, an_item_that_the_database_refuses_fails_alone)
         cr_assert_eq(others[i].item.settle.outcome, SETTLE_COMMITTED);
         committing_done(&others[i]);
     }
-    cr_assert_eq(of_quota(&tenant, "committed"), OTHERS * 2);
+    cr_assert_eq(support_of_quota(&tenant, "committed"), OTHERS * 2);
     support_check_quotas(&tenant);
     committing_done(&poison);
     plan_unref(plan);
@@ -587,7 +525,7 @@ Test(committer, gives_an_item_back_when_its_time_is_over)
     committing_wait(&c);
     cr_assert_eq(c.item.status, STATUS_TIMEOUT);
     cr_assert_eq(c.dones, 1);
-    cr_assert_eq(ledger_rows(&tenant), 0);
+    cr_assert_eq(support_ledger_rows(&tenant), 0);
     c.item.give_up_us += 30 * 1000 * 1000;
     cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
     cr_assert_not(c.item.settle.replayed);
@@ -612,8 +550,8 @@ static void cut_at(const char *point, const char *name)
     cr_assert_eq(fault_passages(point), 2);
     cr_assert_not(c.item.settle.replayed);
     cr_assert_eq(c.dones, 1);
-    cr_assert_eq(ledger_rows(&tenant), 1);
-    cr_assert_eq(of_quota(&tenant, "committed"), 10);
+    cr_assert_eq(support_ledger_rows(&tenant), 1);
+    cr_assert_eq(support_of_quota(&tenant, "committed"), 10);
     support_check_quotas(&tenant);
     fault_clear();
     committing_done(&c);
@@ -651,7 +589,7 @@ Test(committer, an_outcome_that_cannot_be_found_out_is_unknown)
     c.item.give_up_us += 30 * 1000 * 1000;
     cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
     cr_assert(c.item.settle.replayed);
-    cr_assert_eq(ledger_rows(&tenant), 1);
+    cr_assert_eq(support_ledger_rows(&tenant), 1);
     committing_done(&c);
     plan_unref(plan);
 }

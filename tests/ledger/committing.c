@@ -72,7 +72,7 @@ void committing_init(struct committing *c, const struct support_tenant *tenant, 
     snprintf(c->job_id, sizeof(c->job_id), "%s", job_id);
     c->item.plan = plan;
     c->item.redis_asked = true;
-    c->item.give_up_us = clock_mono_us(clock_real()) + 30 * 1000 * 1000;
+    c->item.give_up_us = clock_mono_us(clock_real()) + INT64_C(120) * 1000 * 1000;
     c->item.arena = &c->arena;
     c->item.settle.kind = kind;
     c->item.settle.tenant_id = tenant->tenant_id;
@@ -114,4 +114,66 @@ enum settle_outcome committing_run(struct committing *c, struct committer *commi
     committing_wait(c);
     cr_assert(c->item.status == STATUS_OK, "%s: %s", c->job_id, status_name(c->item.status));
     return c->item.settle.outcome;
+}
+
+/* --- many at once ---------------------------------------------------------------------------------------- */
+
+enum { THREADS = 8 };
+
+struct crowd {
+    struct committer *committer;
+    const struct support_tenant *tenant;
+    struct plan *plan;
+    struct hold **holds;
+    int first, count;
+    int landed;
+};
+
+static void *commit_many(void *user)
+{
+    struct crowd *crowd = user;
+
+    for (int i = crowd->first; i < crowd->first + crowd->count; i++) {
+        struct committing c;
+        char job_id[32];
+
+        snprintf(job_id, sizeof(job_id), "job-%d", i);
+        committing_init(&c, crowd->tenant, crowd->plan, SETTLE_COMMIT, job_id, crowd->holds[i]);
+        committing_submit(&c, crowd->committer);
+        committing_wait(&c);
+        if (c.item.status == STATUS_OK && c.item.settle.outcome == SETTLE_COMMITTED &&
+            !c.item.settle.replayed)
+            crowd->landed++;
+        committing_done(&c);
+    }
+    return NULL;
+}
+
+int committing_crowd(struct committer *committer, const struct support_tenant *tenant,
+                     struct plan *plan, int each, void (*meanwhile)(void))
+{
+    struct arena arena;
+    struct crowd crowds[THREADS];
+    pthread_t threads[THREADS];
+    struct hold **holds;
+    int64_t deadline_ms = support_now_ms() + 300000;
+    int landed = 0;
+
+    arena_init(&arena, 1 << 16, 64 << 20);
+    holds = arena_array(&arena, (size_t)(THREADS * each), sizeof(*holds));
+    cr_assert(holds != NULL);
+    for (int i = 0; i < THREADS * each; i++)
+        holds[i] = support_hold(&arena, tenant, i + 1, 3, deadline_ms);
+    for (int i = 0; i < THREADS; i++) {
+        crowds[i] = (struct crowd){committer, tenant, plan, holds, i * each, each, 0};
+        cr_assert(pthread_create(&threads[i], NULL, commit_many, &crowds[i]) == 0);
+    }
+    if (meanwhile)
+        meanwhile();
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        landed += crowds[i].landed;
+    }
+    arena_done(&arena);
+    return landed;
 }

@@ -44,4 +44,11 @@ void committing_wait(struct committing *c);
 /* Both: submits and waits; the item's status must be OK. Returns the outcome. */
 enum settle_outcome committing_run(struct committing *c, struct committer *committer);
 
+/*
+ * Commits `each` jobs of 3 units from each of 8 threads, calls meanwhile (may be NULL) beside them and
+ * waits; returns how many were answered "committed", not as a replay.
+ */
+int committing_crowd(struct committer *committer, const struct support_tenant *tenant,
+                     struct plan *plan, int each, void (*meanwhile)(void));
+
 #endif

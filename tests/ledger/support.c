@@ -136,3 +136,29 @@ void support_check_quotas(const struct support_tenant *tenant)
 
     cr_assert(wrong == 0, "%" PRId64 " quota rows do not add up", wrong);
 }
+
+int64_t support_of_quota(const struct support_tenant *tenant, const char *column)
+{
+    return fixture_sql("SELECT %s::bigint FROM quota WHERE tenant_id = %" PRId64
+                       " ORDER BY period_start_ms DESC LIMIT 1",
+                       column, tenant->tenant_id);
+}
+
+int64_t support_ledger_rows(const struct support_tenant *tenant)
+{
+    return fixture_sql("SELECT count(*) FROM ledger WHERE tenant_id = %" PRId64, tenant->tenant_id);
+}
+
+int64_t support_check_events(const struct support_tenant *tenant)
+{
+    int64_t count = fixture_sql("SELECT count(*) FROM event WHERE tenant_id = %" PRId64,
+                                tenant->tenant_id);
+
+    cr_assert_eq(fixture_sql("SELECT coalesce(max(seq), 0) FROM event WHERE tenant_id = %" PRId64,
+                             tenant->tenant_id),
+                 count);
+    cr_assert_eq(fixture_sql("SELECT event_seq FROM tenant WHERE tenant_id = %" PRId64,
+                             tenant->tenant_id),
+                 count);
+    return count;
+}

@@ -46,6 +46,13 @@ void support_terminate_backends(const char *like_query);
 /* The plan of the tenant: one reference. */
 struct plan *support_plan(const struct support_tenant *tenant);
 
+/* A column of the tenant's newest quota row. */
+int64_t support_of_quota(const struct support_tenant *tenant, const char *column);
+int64_t support_ledger_rows(const struct support_tenant *tenant);
+
+/* Events of the tenant must be numbered 1, 2, 3 ...; returns how many there are. */
+int64_t support_check_events(const struct support_tenant *tenant);
+
 /* Fails unless the equations of every quota row of the tenant hold. */
 void support_check_quotas(const struct support_tenant *tenant);
 
