@@ -1,5 +1,6 @@
 #include "cli/admin.h"
 
+#include "base/clock.h"
 #include "cli/arguments.h"
 #include "cli/failure.h"
 
@@ -7,17 +8,20 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ATTEMPTS_MAX 20
 #define PAUSE_US 250000
 
-/* True if the call is worth another attempt, after a pause; then the status is cleared. */
-static bool again(struct stub_status *status, int *attempts)
+/*
+ * True if the call is worth another attempt, after a pause; then the status is cleared. All attempts
+ * together take no longer than the time for one call, or twice that when the last one hangs.
+ */
+static bool again(const struct cli *cli, struct stub_status *status, int64_t start_us)
 {
     struct failure failure;
     bool transient;
 
     failure_read(status, &failure);
-    transient = failure_is_transient(&failure) && ++*attempts < ATTEMPTS_MAX;
+    transient = failure_is_transient(&failure) &&
+                clock_mono_us(clock_real()) - start_us < cli->timeout_us - PAUSE_US;
     failure_done(&failure);
     if (transient) {
         stub_status_clear(status);
@@ -61,7 +65,7 @@ bool admin_find_tenant(struct cli *cli, const char *tenant, Holdfast__V1__Tenant
     Holdfast__V1__ListTenantsRequest request = HOLDFAST__V1__LIST_TENANTS_REQUEST__INIT;
     Holdfast__V1__ListTenantsResponse *response;
     struct stub_call_options call = call_options(cli);
-    int attempts = 0;
+    int64_t start_us = clock_mono_us(clock_real());
 
     stub_status_clear(ret_status);
     /* Sorted by name: the tenant itself comes before all others that begin with its name. */
@@ -69,7 +73,7 @@ bool admin_find_tenant(struct cli *cli, const char *tenant, Holdfast__V1__Tenant
     request.page_size = 10;
     while (holdfast_v1_admin_service_list_tenants(cli_channel(cli), &call, &request, &response,
                                                   ret_status)) {
-        if (!again(ret_status, &attempts))
+        if (!again(cli, ret_status, start_us))
             return false;
     }
     *ret = NULL;
@@ -94,7 +98,8 @@ bool admin_put_tenant(struct cli *cli, Holdfast__V1__Tenant *tenant, bool create
     struct stub_call_options call = call_options(cli);
     Holdfast__V1__ChangeNote note;
     char id[CLI_ID_BYTES];
-    int attempts = 0, code;
+    int64_t start_us = clock_mono_us(clock_real());
+    int code;
 
     stub_status_clear(ret_status);
     fill_note(&note, reason, id);
@@ -105,7 +110,7 @@ bool admin_put_tenant(struct cli *cli, Holdfast__V1__Tenant *tenant, bool create
                                                                 &after_add, ret_status)
                       : holdfast_v1_admin_service_update_tenant(cli_channel(cli), &call, &updated,
                                                                 &after_update, ret_status);
-    } while (code && again(ret_status, &attempts));
+    } while (code && again(cli, ret_status, start_us));
     if (after_add)
         holdfast__v1__create_tenant_response__free_unpacked(after_add, NULL);
     if (after_update)
@@ -121,7 +126,7 @@ bool admin_put_limit(struct cli *cli, Holdfast__V1__Limit *limit, const char *re
     struct stub_call_options call = call_options(cli);
     Holdfast__V1__ChangeNote note;
     char id[CLI_ID_BYTES];
-    int attempts = 0;
+    int64_t start_us = clock_mono_us(clock_real());
 
     stub_status_clear(ret_status);
     fill_note(&note, reason, id);
@@ -129,7 +134,7 @@ bool admin_put_limit(struct cli *cli, Holdfast__V1__Limit *limit, const char *re
     request.note = &note;
     while (holdfast_v1_admin_service_put_limit(cli_channel(cli), &call, &request, &response,
                                                ret_status)) {
-        if (!again(ret_status, &attempts))
+        if (!again(cli, ret_status, start_us))
             return false;
     }
     holdfast__v1__put_limit_response__free_unpacked(response, NULL);
@@ -144,7 +149,7 @@ bool admin_delete_limit(struct cli *cli, const char *tenant, const Holdfast__V1_
     struct stub_call_options call = call_options(cli);
     Holdfast__V1__ChangeNote note;
     char id[CLI_ID_BYTES];
-    int attempts = 0;
+    int64_t start_us = clock_mono_us(clock_real());
 
     stub_status_clear(ret_status);
     fill_note(&note, reason, id);
@@ -154,7 +159,7 @@ bool admin_delete_limit(struct cli *cli, const char *tenant, const Holdfast__V1_
     request.note = &note;
     while (holdfast_v1_admin_service_delete_limit(cli_channel(cli), &call, &request, &response,
                                                   ret_status)) {
-        if (!again(ret_status, &attempts))
+        if (!again(cli, ret_status, start_us))
             return false;
     }
     holdfast__v1__delete_limit_response__free_unpacked(response, NULL);
@@ -181,7 +186,7 @@ bool admin_list_limits(struct cli *cli, const char *tenant, Holdfast__V1__Limit 
     struct stub_call_options call = call_options(cli);
     Holdfast__V1__Limit **limits = NULL;
     size_t count = 0;
-    int attempts = 0;
+    int64_t start_us = clock_mono_us(clock_real());
 
     request.tenant = arguments_text(tenant);
     request.page_size = 1000;
@@ -189,7 +194,7 @@ bool admin_list_limits(struct cli *cli, const char *tenant, Holdfast__V1__Limit 
         stub_status_clear(ret_status);
         while (holdfast_v1_admin_service_list_limits(cli_channel(cli), &call, &request, &next,
                                                      ret_status)) {
-            if (again(ret_status, &attempts))
+            if (again(cli, ret_status, start_us))
                 continue;
             if (page)
                 holdfast__v1__list_limits_response__free_unpacked(page, NULL);

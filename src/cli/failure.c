@@ -111,7 +111,7 @@ const char *failure_advice(const struct failure *failure)
         if (strcmp(advices[i].reason, failure->reason) == 0)
             return advices[i].advice;
     }
-    if (failure->code == STUB_UNAVAILABLE)
+    if (failure->code == STUB_UNAVAILABLE || failure->code == STUB_DEADLINE_EXCEEDED)
         return "is the server running there? see --server and $HOLDFAST_LISTEN";
     if (failure->effect == FAILURE_EFFECT_UNKNOWN)
         return "repeat with the same job: the answer tells what happened";
