@@ -1,478 +1,564 @@
 /*
- * Limits: put, deleted, listed. The order of locks of a change: the limit's row, its quota rows, the
- * tenant (for events, then for the config version). From the commit on nothing is lent above the new
- * cap; what is lent already comes back by the recall that the caller runs.
+ * Limits: put, removed, listed. The row of limit_ is locked first (or made), then the quota rows of
+ * the limit, then the tenant: so no grant sees an old limit after this has committed, and no row is
+ * made with one (rows_make.c shares the lock of the limit's row).
+ *
+ * The work is done in an arena of its own, since a limit per minute has a day's worth of rows.
  */
-#include "ledger/audit.h"
-#include "ledger/ledger.h"
-#include "ledger/limit_rows.h"
-#include "ledger/rows.h"
-#include "quota/lease.h"
-
 #include "base/amount.h"
+#include "ledger/admin_tenant.h"
+#include "ledger/audit.h"
+#include "ledger/database_internal.h"
+#include "ledger/ledger.h"
+#include "ledger/limit_quotas.h"
 
-static const struct statement find_limit = {
-    "limit_find",
-    "SELECT " LIMIT_COLUMNS ", to_jsonb(l)::text FROM limit_ l WHERE l.tenant_id = $1::bigint"
-    " AND l.name = $2::text AND l.deleted_at IS NULL FOR UPDATE"};
+enum { SOFT_PERCENT_DEFAULT = 90, WORK_ARENA_BYTES = 64 * 1024, WORK_ARENA_MAX = 256 << 20 };
 
-static const struct statement find_repeat = {
+#define LIMIT_COLUMNS                                                                              \
+    "l.limit_id, l.name, l.scope, l.meter, l.period_kind, l.unlimited, l.amount, l.soft_percent,"  \
+    " l.overage_kind, l.overage, l.max_ttl_ms, l.version, l.implicit, l.cap, l.soft,"              \
+    " to_jsonb(l)::text"
+
+static const struct statement lock = {
+    "limit_lock", "SELECT " LIMIT_COLUMNS " FROM limit_ l WHERE tenant_id = $1::bigint"
+                  " AND name = $2::text AND deleted_at IS NULL FOR UPDATE"};
+
+static const struct statement insert = {
+    "limit_insert",
+    "INSERT INTO limit_ AS l (tenant_id, name, scope, meter, period_kind, unlimited, amount, cap,"
+    " soft, soft_percent, overage_kind, overage, max_ttl_ms, implicit) VALUES ($1::bigint, $2::text,"
+    " $3::text, $4::text, $5::bigint, $6::boolean, $7::bigint, $8::bigint, $9::bigint, $10::bigint,"
+    " $11::bigint, $12::bigint, $13::bigint, $14::boolean)"
+    " ON CONFLICT (tenant_id, name) WHERE deleted_at IS NULL DO NOTHING RETURNING " LIMIT_COLUMNS};
+
+static const struct statement update = {
+    "limit_update",
+    "UPDATE limit_ l SET unlimited = $3::boolean, amount = $4::bigint, cap = $5::bigint,"
+    " soft = $6::bigint, soft_percent = $7::bigint, overage_kind = $8::bigint,"
+    " overage = $9::bigint, max_ttl_ms = $10::bigint, implicit = false, version = version + 1"
+    " WHERE tenant_id = $1::bigint AND limit_id = $2::bigint RETURNING " LIMIT_COLUMNS};
+
+static const struct statement delete = {
+    "limit_delete", "UPDATE limit_ l SET deleted_at = clock_timestamp()"
+                    " WHERE tenant_id = $1::bigint AND limit_id = $2::bigint"};
+
+static const struct statement repeat = {
     "limit_repeat",
-    "SELECT a.request_hash = sha256($3::bytea), a.old IS NULL, " LIMIT_COLUMNS ", '' FROM audit a"
-    " CROSS JOIN LATERAL jsonb_to_record(coalesce(a.new, a.old)) AS " LIMIT_RECORD
+    "SELECT " LIMIT_COLUMNS " FROM audit a,"
+    " jsonb_populate_record(NULL::limit_, coalesce(a.new, a.old)) l"
     " WHERE a.tenant_id = $1::bigint AND a.request_id = $2::text"};
 
-static const struct statement insert_limit = {
-    "limit_insert",
-    "INSERT INTO limit_ AS l (tenant_id, name, scope, meter, period_kind, unlimited, amount,"
-    " soft_percent, overage_kind, overage, max_ttl_ms, cap, soft) VALUES ($1::bigint, $2::text,"
-    " $3::text, $4::text, $5::bigint, $6::boolean, $7::bigint, $8::bigint, $9::bigint,"
-    " $10::bigint, $11::bigint, $12::bigint, $13::bigint)"
-    " ON CONFLICT (tenant_id, name) WHERE deleted_at IS NULL DO NOTHING"
-    " RETURNING " LIMIT_COLUMNS ", to_jsonb(l)::text"};
+static const struct statement list = {
+    "limit_list", "SELECT " LIMIT_COLUMNS " FROM limit_ l WHERE tenant_id = $1::bigint"
+                  " AND name > $2::text AND deleted_at IS NULL ORDER BY name LIMIT $3::bigint"};
 
-static const struct statement update_limit = {
-    "limit_update",
-    "UPDATE limit_ l SET unlimited = $3::boolean, amount = $4::bigint, soft_percent = $5::bigint,"
-    " overage_kind = $6::bigint, overage = $7::bigint, max_ttl_ms = $8::bigint, cap = $9::bigint,"
-    " soft = $10::bigint, implicit = false, version = version + 1"
-    " WHERE tenant_id = $1::bigint AND limit_id = $2::bigint"
-    " RETURNING " LIMIT_COLUMNS ", to_jsonb(l)::text"};
-
-static const struct statement delete_limit = {
-    "limit_delete",
-    "UPDATE limit_ SET deleted_at = clock_timestamp(), version = version + 1"
-    " WHERE tenant_id = $1::bigint AND limit_id = $2::bigint"};
-
-static const struct statement find_quotas = {
-    "limit_quotas",
-    "SELECT period_start_ms FROM quota WHERE tenant_id = $1::bigint AND limit_id = $2::bigint"
-    " AND state <> 'X'"};
-
-static const struct statement update_stops = {
-    "limit_stops",
-    "UPDATE quota SET limit_amount = $3::bigint, cap_amount = $4::bigint, soft_amount = $5::bigint,"
-    " unlimited = $6::boolean WHERE tenant_id = $1::bigint AND limit_id = $2::bigint"
-    " AND state <> 'X'"};
-
-static const struct statement list_limits = {
-    "limit_list",
-    "SELECT " LIMIT_COLUMNS ", '' FROM limit_ l WHERE l.tenant_id = $1::bigint"
-    " AND l.name > $2::text AND l.deleted_at IS NULL ORDER BY l.name LIMIT $3::bigint"};
-
-struct limit_change {
-    struct arena *arena;
-    const struct ledger_note *note;
-    struct slice etag;
-    bool validate_only;
-    const struct ledger_limit *asked;
-    struct slice content;
-    int64_t tenant_id;
-    int shard;
-    struct settle_book book;
-    struct ledger_limit answer;
-    bool created;
-    enum ledger_admin outcome;
+/* A row of limit_. */
+struct row {
+    struct ledger_limit limit;
+    int64_t cap, soft;
+    struct slice json; /* no data: there is no row */
 };
 
-/* At most one limit; the last column is its jsonb text. */
-static enum status run_one(struct database *db, struct limit_change *change,
+struct change {
+    struct arena *arena; /* of the work */
+    struct audit audit;
+    struct slice etag;
+    bool validate_only;
+    struct ledger_limit asked;
+    struct admin_tenant tenant;
+    /* of the last run */
+    struct row before, after;
+    struct settle_book book;
+    struct limit_bounds bounds;
+    enum ledger_admin admin;
+    bool created;
+};
+
+/* --- rows --------------------------------------------------------------------------------------------- */
+
+static void read_row(struct sql_row *from, struct row *ret)
+{
+    struct ledger_limit *limit = &ret->limit;
+
+    limit->limit_id = sql_i64(from);
+    limit->limit_name = sql_text(from);
+    limit->scope = sql_text(from);
+    limit->meter = sql_text(from);
+    limit->period = (enum period)sql_i64(from);
+    limit->unlimited = sql_bool(from);
+    limit->amount = sql_i64(from);
+    limit->soft_percent = (int)sql_i64(from);
+    limit->overage_kind = (enum overage_kind)sql_i64(from);
+    limit->overage = sql_i64(from);
+    limit->max_ttl_ms = sql_i64(from);
+    limit->version = sql_i64(from);
+    limit->implicit = sql_bool(from);
+    ret->cap = sql_i64(from);
+    ret->soft = sql_i64(from);
+    ret->json = sql_text(from);
+}
+
+/* Runs a statement that answers at most one limit. */
+static enum status run_one(struct database *db, struct change *change,
                            const struct statement *statement, struct sql_params *params,
-                           struct ledger_limit *ret, struct slice *ret_json, bool *ret_found)
+                           struct row *ret)
 {
     struct sql_row row;
     PGresult *result;
     enum status status = database_run(db, statement, params, &result);
 
-    *ret_found = false;
+    *ret = (struct row){0};
     if (status != STATUS_OK)
         return status;
     row = sql_rows(result, change->arena);
-    while (sql_next(&row)) {
-        ret->tenant = change->asked->tenant;
-        limit_row_read(&row, ret);
-        *ret_json = sql_text(&row);
-        *ret_found = true;
-    }
+    while (sql_next(&row))
+        read_row(&row, ret);
+    ret->limit.tenant = change->asked.tenant;
     return sql_done(&row);
 }
 
-static enum status look_for_repeat(struct database *db, struct limit_change *change,
-                                   bool *ret_repeated)
+static enum status lock_limit(struct database *db, struct change *change)
 {
     struct sql_params params;
-    struct sql_row row;
-    PGresult *result;
+
+    sql_params_begin(&params, change->arena);
+    sql_add_i64(&params, change->tenant.tenant_id);
+    sql_add_text(&params, change->asked.limit_name);
+    return run_one(db, change, &lock, &params, &change->before);
+}
+
+static enum status repeated(struct database *db, struct change *change)
+{
+    struct sql_params params;
     enum status status;
 
-    *ret_repeated = false;
-    if (change->note->request_id.len == 0)
-        return STATUS_OK;
     sql_params_begin(&params, change->arena);
-    sql_add_i64(&params, change->tenant_id);
-    sql_add_text(&params, change->note->request_id);
-    sql_add_text(&params, change->content);
-    status = database_run(db, &find_repeat, &params, &result);
-    if (status != STATUS_OK)
-        return status;
-    row = sql_rows(result, change->arena);
-    while (sql_next(&row)) {
-        *ret_repeated = true;
-        change->outcome = sql_bool(&row) ? ADMIN_REPEATED : ADMIN_REQUEST_REUSED;
-        change->created = sql_bool(&row);
-        change->answer.tenant = change->asked->tenant;
-        limit_row_read(&row, &change->answer);
-        sql_skip(&row);
+    sql_add_i64(&params, change->tenant.tenant_id);
+    sql_add_text(&params, change->audit.note.request_id);
+    status = run_one(db, change, &repeat, &params, &change->after);
+    return status == STATUS_OK && !change->after.json.data ? database_corrupt(db, "audit") : status;
+}
+
+/* --- what a limit means ------------------------------------------------------------------------------- */
+
+/* The cap; false: it is past what an amount can be, or the overage is none. */
+static bool cap_of(const struct ledger_limit *limit, int64_t *ret_cap)
+{
+    *ret_cap = limit->amount;
+    if (limit->unlimited || limit->overage_kind == OVERAGE_UNLIMITED) {
+        *ret_cap = AMOUNT_MAX;
+        return true;
     }
-    return sql_done(&row);
+    if (limit->overage_kind == OVERAGE_UNITS)
+        return amount_add(limit->amount, limit->overage, ret_cap);
+    if (limit->overage_kind == OVERAGE_PERCENT)
+        return limit->overage >= 0 && limit->overage <= AMOUNT_PERCENT_MAX &&
+               amount_add(limit->amount, amount_mul_percent_floor(limit->amount, limit->overage),
+                          ret_cap);
+    return limit->overage_kind == OVERAGE_NONE;
 }
 
-/* Finds and locks the limit. *ret_go false: the outcome is known already. */
-static enum status begin(struct database *db, struct limit_change *change,
-                         struct ledger_limit *present, struct slice *json, bool *ret_found,
-                         bool *ret_go)
+/* Defaults filled in, and zeroes where a number has no meaning: equal limits look equal. */
+static bool normalise(struct ledger_limit *limit)
 {
-    struct sql_params params;
-    enum status status;
-    bool exists, repeated;
+    int64_t cap;
 
-    *ret_go = false;
-    change->outcome = ADMIN_NOT_FOUND;
-    change->book = (struct settle_book){.arena = change->arena};
-    change->book.events_tail = &change->book.events;
-    status = audit_find_tenant(db, change->arena, change->asked->tenant, &exists,
-                               &change->tenant_id, &change->shard);
-    if (status != STATUS_OK || !exists)
-        return status;
-    sql_params_begin(&params, change->arena);
-    sql_add_i64(&params, change->tenant_id);
-    sql_add_text(&params, change->asked->limit_name);
-    status = run_one(db, change, &find_limit, &params, present, json, ret_found);
-    if (status != STATUS_OK)
-        return status;
-    status = look_for_repeat(db, change, &repeated);
-    *ret_go = status == STATUS_OK && !repeated;
-    return status;
+    if (limit->unlimited)
+        limit->amount = AMOUNT_MAX;
+    if (limit->unlimited)
+        limit->overage_kind = OVERAGE_NONE;
+    if (limit->overage_kind == OVERAGE_NONE || limit->overage_kind == OVERAGE_UNLIMITED)
+        limit->overage = 0;
+    if (limit->soft_percent == 0)
+        limit->soft_percent = SOFT_PERCENT_DEFAULT;
+    if (limit->period != PERIOD_NEVER && limit->period != PERIOD_MINUTE &&
+        limit->period != PERIOD_HOUR && limit->period != PERIOD_DAY &&
+        limit->period != PERIOD_MONTH)
+        return false;
+    return amount_valid(limit->amount) && limit->soft_percent > 0 && limit->soft_percent <= 100 &&
+           limit->max_ttl_ms >= 0 && cap_of(limit, &cap);
 }
 
-static bool etag_differs(struct slice etag, bool found, int64_t version)
+static struct limit_bounds bounds_of(const struct change *change, const struct row *row)
 {
-    int64_t given;
-
-    return etag.len > 0 && (!found || !slice_to_i64(etag, &given) || given != version);
+    return (struct limit_bounds){
+        .tenant_id = change->tenant.tenant_id,
+        .shard = change->tenant.shard,
+        .limit_id = row->limit.limit_id,
+        .name = change->asked.limit_name,
+        .scope = row->limit.scope,
+        .meter = row->limit.meter,
+        .period = row->limit.period,
+        .stops = {.soft = row->soft,
+                  .amount = row->limit.amount,
+                  .cap = row->cap,
+                  .unlimited = row->limit.unlimited},
+    };
 }
 
-static bool same_place(const struct ledger_limit *a, const struct ledger_limit *b)
+static void add_bounds(struct sql_params *params, const struct ledger_limit *limit)
 {
-    return slice_equal(a->scope, b->scope) && slice_equal(a->meter, b->meter) &&
-           a->period == b->period;
-}
+    int64_t cap;
 
-/* --- the quota rows of a limit ------------------------------------------------------------------------ */
-
-static enum status lock_quotas(struct database *db, struct limit_change *change, int64_t limit_id)
-{
-    struct sql_params params;
-    struct rows_ref *refs;
-    struct sql_row row;
-    PGresult *result;
-    enum status status;
-    size_t count = 0;
-
-    sql_params_begin(&params, change->arena);
-    sql_add_i64(&params, change->tenant_id);
-    sql_add_i64(&params, limit_id);
-    status = database_run(db, &find_quotas, &params, &result);
-    if (status != STATUS_OK)
-        return status;
-    row = sql_rows(result, change->arena);
-    refs = arena_array(change->arena, sql_count(&row) + 1, sizeof(*refs));
-    row.bad = !refs;
-    while (sql_next(&row)) {
-        refs[count].tenant_id = change->tenant_id;
-        refs[count].ref.limit_id = limit_id;
-        refs[count++].ref.period_start_ms = sql_i64(&row);
-    }
-    status = sql_done(&row);
-    if (status != STATUS_OK)
-        return status;
-    return rows_lock(db, &change->book, refs, rows_refs_sort(refs, count));
-}
-
-static void limit_changed(struct limit_change *change, struct settle_quota *quota)
-{
-    struct settle_event *event = arena_zalloc(change->arena, sizeof(*event));
-
-    CHECK(event);
-    event->tenant_id = change->tenant_id;
-    event->kind = EVENT_LIMIT_CHANGED;
-    event->quota = quota;
-    event->committed = quota->committed;
-    event->debt = quota->debt;
-    event->ledger_seq = quota->ledger_seq;
-    event->level = threshold_level(&quota->stops, quota->committed + quota->debt);
-    *change->book.events_tail = event;
-    change->book.events_tail = &event->next;
-}
-
-static void change_quotas(struct limit_change *change, const struct stops *stops)
-{
-    for (size_t i = 0; i < change->book.quotas_count; i++) {
-        struct settle_quota *quota = &change->book.quotas[i];
-        bool lowered = stops->cap < quota->stops.cap;
-
-        quota->shard = change->shard;
-        quota->stops = *stops;
-        quota->dirty = true;
-        quota->lease_target = amount_min(quota->lease_target, lease_target(stops, AMOUNT_MAX / 4));
-        if (lowered && quota->leased > 0)
-            quota->recall = true;
-        if (quota->period_end_ms <= change->book.now_ms)
-            continue;
-        limit_changed(change, quota);
-        settle_cross(&change->book, quota, slice_of(NULL, 0), (struct attempt){0});
-    }
-}
-
-static enum status write_quotas(struct database *db, struct limit_change *change,
-                                const struct stops *stops)
-{
-    struct sql_params params;
-    enum status status;
-
-    if (change->book.quotas_count == 0)
-        return STATUS_OK;
-    sql_params_begin(&params, change->arena);
-    sql_add_i64(&params, change->tenant_id);
-    sql_add_i64(&params, change->answer.limit_id);
-    sql_add_i64(&params, stops->amount);
-    sql_add_i64(&params, stops->cap);
-    sql_add_i64(&params, stops->soft);
-    sql_add_bool(&params, stops->unlimited);
-    status = database_run(db, &update_stops, &params, NULL);
-    return status == STATUS_OK ? rows_write(db, &change->book) : status;
-}
-
-/* --- put ------------------------------------------------------------------------------------------------ */
-
-static void add_terms(struct sql_params *params, const struct ledger_limit *limit,
-                      const struct stops *stops)
-{
+    CHECK(cap_of(limit, &cap));
     sql_add_bool(params, limit->unlimited);
-    sql_add_i64(params, stops->amount);
-    sql_add_i64(params, limit->soft_percent ? limit->soft_percent : 90);
-    sql_add_i64(params, (int64_t)limit->overage_kind);
+    sql_add_i64(params, limit->amount);
+    sql_add_i64(params, cap);
+    sql_add_i64(params, amount_mul_percent_ceil(limit->amount, limit->soft_percent));
+    sql_add_i64(params, limit->soft_percent);
+    sql_add_i64(params, limit->overage_kind);
     sql_add_i64(params, limit->overage);
     sql_add_i64(params, limit->max_ttl_ms);
-    sql_add_i64(params, stops->cap);
-    sql_add_i64(params, stops->soft);
 }
 
-static enum status insert_row(struct database *db, struct limit_change *change,
-                              const struct stops *stops, struct slice *json)
+/* --- put ---------------------------------------------------------------------------------------------- */
+
+/* CONFLICT: the name was taken meanwhile. */
+static enum status insert_limit(struct database *db, struct change *change)
 {
     struct sql_params params;
     enum status status;
-    bool made;
 
     sql_params_begin(&params, change->arena);
-    sql_add_i64(&params, change->tenant_id);
-    sql_add_text(&params, change->asked->limit_name);
-    sql_add_text(&params, change->asked->scope);
-    sql_add_text(&params, change->asked->meter);
-    sql_add_i64(&params, (int64_t)change->asked->period);
-    add_terms(&params, change->asked, stops);
-    status = run_one(db, change, &insert_limit, &params, &change->answer, json, &made);
-    return status == STATUS_OK && !made ? STATUS_CONFLICT : status;
+    sql_add_i64(&params, change->tenant.tenant_id);
+    sql_add_text(&params, change->asked.limit_name);
+    sql_add_text(&params, change->asked.scope);
+    sql_add_text(&params, change->asked.meter);
+    sql_add_i64(&params, change->asked.period);
+    add_bounds(&params, &change->asked);
+    sql_add_bool(&params, change->asked.implicit);
+    status = run_one(db, change, &insert, &params, &change->after);
+    return status == STATUS_OK && !change->after.json.data ? STATUS_CONFLICT : status;
 }
 
-static enum status update_row(struct database *db, struct limit_change *change,
-                              const struct stops *stops, int64_t limit_id, struct slice *json)
+static enum status update_limit(struct database *db, struct change *change)
 {
     struct sql_params params;
-    enum status status;
-    bool found;
 
     sql_params_begin(&params, change->arena);
-    sql_add_i64(&params, change->tenant_id);
-    sql_add_i64(&params, limit_id);
-    add_terms(&params, change->asked, stops);
-    status = run_one(db, change, &update_limit, &params, &change->answer, json, &found);
+    sql_add_i64(&params, change->tenant.tenant_id);
+    sql_add_i64(&params, change->before.limit.limit_id);
+    add_bounds(&params, &change->asked);
+    return run_one(db, change, &update, &params, &change->after);
+}
+
+static enum ledger_admin judge(const struct change *change)
+{
+    const struct ledger_limit *before = &change->before.limit, *asked = &change->asked;
+
+    if (!change->before.json.data)
+        return change->etag.len == 0 ? ADMIN_DONE : ADMIN_ETAG;
+    if (!admin_etag_fits(change->etag, before->version))
+        return ADMIN_ETAG;
+    if (!slice_equal(before->scope, asked->scope) || !slice_equal(before->meter, asked->meter) ||
+        before->period != asked->period)
+        return ADMIN_CONFLICT;
+    return ADMIN_DONE;
+}
+
+static enum status show_repeated(struct database *db, struct change *change)
+{
+    enum status status = repeated(db, change);
+
+    change->bounds = bounds_of(change, &change->after);
+    change->book = (struct settle_book){.arena = change->arena};
+    return status == STATUS_OK ? limit_quotas_lock(db, &change->book, &change->bounds) : status;
+}
+
+/* What every change ends with. */
+static enum status finish(struct database *db, struct change *change)
+{
+    enum status status = admin_tenant_bump(db, change->arena, change->tenant.tenant_id);
+
     if (status == STATUS_OK)
-        status = lock_quotas(db, change, limit_id);
-    if (status != STATUS_OK)
-        return status;
-    change_quotas(change, stops);
-    return write_quotas(db, change, stops);
-}
-
-static enum status finish(struct database *db, struct limit_change *change, const char *action,
-                          struct slice old_json, struct slice new_json)
-{
-    struct audit_change audit = {
-        .tenant_id = change->tenant_id,
-        .note = change->note,
-        .action = action,
-        .object = change->asked->limit_name,
-        .content = change->content,
-        .old_json = old_json,
-        .new_json = new_json,
-    };
-    enum status status = audit_write(db, change->arena, &audit);
-
-    return status == STATUS_OK ? audit_bump_config(db, change->arena, change->tenant_id) : status;
+        status = audit_write(db, change->arena, &change->audit, change->before.json,
+                             change->after.json);
+    /* Nothing of a trial stays; ledger_limit_put knows this status as its own. */
+    return status == STATUS_OK && change->validate_only ? STATUS_CANCELLED : status;
 }
 
 static enum status put_body(struct database *db, void *user)
 {
-    struct limit_change *change = user;
-    struct stops stops = limit_stops(change->asked);
-    struct slice old_json = {0}, new_json = {0};
-    struct ledger_limit present = {0};
-    enum status status;
-    bool found, go;
+    struct change *change = user;
+    enum status status = lock_limit(db, change);
 
-    status = begin(db, change, &present, &old_json, &found, &go);
-    if (status != STATUS_OK || !go)
+    if (status == STATUS_OK)
+        status = audit_find(db, change->arena, &change->audit, &change->admin, &change->created);
+    if (status == STATUS_OK && change->admin == ADMIN_REPEATED)
+        return show_repeated(db, change);
+    if (status == STATUS_OK && change->admin == ADMIN_DONE)
+        change->admin = judge(change);
+    if (status != STATUS_OK || change->admin != ADMIN_DONE)
         return status;
-    change->created = !found;
-    change->outcome = etag_differs(change->etag, found, present.version) ? ADMIN_ETAG
-                      : found && !same_place(change->asked, &present)    ? ADMIN_CONFLICT
-                                                                         : ADMIN_DONE;
-    if (change->outcome != ADMIN_DONE)
-        return STATUS_OK;
-    if (change->validate_only) {
-        change->answer = *change->asked;
-        change->answer.limit_id = present.limit_id;
-        change->answer.version = present.version;
-        return STATUS_OK;
-    }
-    status = found ? update_row(db, change, &stops, present.limit_id, &new_json)
-                   : insert_row(db, change, &stops, &new_json);
-    return status == STATUS_OK ? finish(db, change, "limit.put", old_json, new_json) : status;
+    change->created = !change->before.json.data;
+    status = change->created ? insert_limit(db, change) : update_limit(db, change);
+    if (status != STATUS_OK)
+        return status;
+    change->bounds = bounds_of(change, &change->after);
+    change->book = (struct settle_book){.arena = change->arena};
+    status = limit_quotas_lock(db, &change->book, &change->bounds);
+    if (status == STATUS_OK)
+        status = limit_quotas_change(db, &change->book, &change->bounds);
+    return status == STATUS_OK ? finish(db, change) : status;
 }
 
-static bool fill_content(struct limit_change *change, const char *action)
+static bool set_content(struct change *change)
 {
-    const struct ledger_limit *asked = change->asked;
-    const char *text = arena_printf(
-        change->arena, "%s|%.*s|%.*s|%.*s|%d|%d|%lld|%d|%d|%lld|%lld|%.*s", action,
-        SLICE_ARGS(asked->limit_name), SLICE_ARGS(asked->scope), SLICE_ARGS(asked->meter),
-        (int)asked->period, asked->unlimited, (long long)asked->amount, asked->soft_percent,
-        (int)asked->overage_kind, (long long)asked->overage, (long long)asked->max_ttl_ms,
-        SLICE_ARGS(change->etag));
+    const struct ledger_limit *limit = &change->asked;
+    char *content = arena_printf(
+        change->arena, "%.*s|%.*s|%.*s|%.*s|%d|%d|%lld|%d|%d|%lld|%lld",
+        SLICE_ARGS(change->audit.action), SLICE_ARGS(limit->limit_name), SLICE_ARGS(limit->scope),
+        SLICE_ARGS(limit->meter), (int)limit->period, limit->unlimited, (long long)limit->amount,
+        limit->soft_percent, (int)limit->overage_kind, (long long)limit->overage,
+        (long long)limit->max_ttl_ms);
 
-    change->content = slice_from_cstr(text);
-    return text != NULL;
+    change->audit.content = slice_from_cstr(content);
+    return content;
+}
+
+/* Finds the tenant and runs the body; *ret is ADMIN_NOT_FOUND without one. */
+static enum status run(struct database *db, struct change *change,
+                       enum status (*body)(struct database *db, void *user))
+{
+    enum status status =
+        admin_tenant_find(db, change->arena, change->asked.tenant, &change->tenant);
+
+    if (status != STATUS_OK)
+        return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
+    change->admin = ADMIN_NOT_FOUND;
+    change->audit.tenant_id = change->tenant.tenant_id;
+    change->audit.object = change->asked.limit_name;
+    if (change->tenant.tenant_id == 0)
+        return STATUS_OK;
+    if (!set_content(change))
+        return STATUS_EXHAUSTED;
+    status = database_transact(db, body, change);
+    return status == STATUS_CANCELLED ? STATUS_OK : status;
+}
+
+/* The answer's numbers are the row's; its texts are those that the caller gave, which are equal. */
+static void show_limit(const struct row *row, struct ledger_limit *limit)
+{
+    struct ledger_limit asked = *limit;
+
+    *limit = row->limit;
+    limit->tenant = asked.tenant;
+    limit->limit_name = asked.limit_name;
+    limit->scope = asked.scope;
+    limit->meter = asked.meter;
+}
+
+static enum status put(struct database *db, struct arena *arena, struct change *change,
+                       struct ledger_limit *limit, bool *ret_created,
+                       struct settle_quota **ret_rows, size_t *ret_rows_count,
+                       enum ledger_admin *ret)
+{
+    enum status status = run(db, change, put_body);
+
+    if (status != STATUS_OK)
+        return status;
+    *ret = change->admin;
+    if (change->admin != ADMIN_DONE && change->admin != ADMIN_REPEATED)
+        return STATUS_OK;
+    *ret_created = change->created;
+    show_limit(&change->after, limit);
+    change->bounds.scope = limit->scope;
+    change->bounds.meter = limit->meter;
+    if (change->validate_only)
+        return STATUS_OK;
+    *ret_rows = limit_quotas_show(arena, &change->book, &change->bounds, ret_rows_count);
+    /* Whoever sees this may have changed the limit: it asks again, with the same request_id. */
+    return *ret_rows ? STATUS_OK : STATUS_UNKNOWN;
 }
 
 enum status ledger_limit_put(struct database *db, struct arena *arena,
-                             const struct ledger_note *note, struct slice etag,
-                             bool validate_only, struct ledger_limit *limit, bool *ret_created,
+                             const struct ledger_note *note, struct slice etag, bool validate_only,
+                             struct ledger_limit *limit, bool *ret_created,
                              struct settle_quota **ret_rows, size_t *ret_rows_count,
                              enum ledger_admin *ret)
 {
-    struct ledger_limit asked = *limit;
-    struct limit_change change = {
-        .arena = arena,
-        .note = note,
+    struct arena work;
+    struct change change = {
+        .arena = &work,
+        .audit = {.note = *note, .action = SLICE("limit.put")},
         .etag = etag,
         .validate_only = validate_only,
-        .asked = &asked,
+        .asked = *limit,
     };
-    enum status status = STATUS_EXHAUSTED;
+    enum status status;
 
-    if (fill_content(&change, "limit.put"))
-        status = database_transact(db, put_body, &change);
-    if (status != STATUS_OK)
-        return status;
-    *ret = change.outcome;
-    *ret_created = change.created;
-    *ret_rows = change.book.quotas;
-    *ret_rows_count = change.book.quotas_count;
-    if (change.outcome == ADMIN_DONE || change.outcome == ADMIN_REPEATED)
-        *limit = change.answer;
-    return STATUS_OK;
+    *ret_rows = NULL;
+    *ret_rows_count = 0;
+    *ret_created = false;
+    change.asked.implicit = false;
+    if (!normalise(&change.asked))
+        return STATUS_INVALID;
+    arena_init(&work, WORK_ARENA_BYTES, WORK_ARENA_MAX);
+    status = put(db, arena, &change, limit, ret_created, ret_rows, ret_rows_count, ret);
+    arena_done(&work);
+    return status;
 }
 
-/* --- delete ------------------------------------------------------------------------------------------------ */
+/* --- delete ------------------------------------------------------------------------------------------- */
+
+static enum status delete_locked(struct database *db, struct change *change)
+{
+    struct sql_params params;
+    enum status status;
+
+    sql_params_begin(&params, change->arena);
+    sql_add_i64(&params, change->tenant.tenant_id);
+    sql_add_i64(&params, change->before.limit.limit_id);
+    status = database_run(db, &delete, &params, NULL);
+    change->bounds = bounds_of(change, &change->before);
+    change->book = (struct settle_book){.arena = change->arena};
+    if (status == STATUS_OK)
+        status = limit_quotas_lock(db, &change->book, &change->bounds);
+    if (status == STATUS_OK)
+        status = limit_quotas_removed(db, &change->book, &change->bounds);
+    change->after = (struct row){0};
+    return status == STATUS_OK ? finish(db, change) : status;
+}
 
 static enum status delete_body(struct database *db, void *user)
 {
-    struct limit_change *change = user;
-    struct slice old_json = {0};
-    struct ledger_limit present = {0};
-    struct sql_params params;
-    enum status status;
-    bool found, go;
+    struct change *change = user;
+    enum status status = lock_limit(db, change);
+    bool made;
 
-    status = begin(db, change, &present, &old_json, &found, &go);
-    if (status != STATUS_OK || !go || !found)
+    if (status == STATUS_OK)
+        status = audit_find(db, change->arena, &change->audit, &change->admin, &made);
+    if (status != STATUS_OK || change->admin == ADMIN_REQUEST_REUSED)
         return status;
-    change->outcome =
-        etag_differs(change->etag, true, present.version) ? ADMIN_ETAG : ADMIN_DONE;
-    if (change->outcome != ADMIN_DONE)
-        return STATUS_OK;
-    change->answer = present;
-    sql_params_begin(&params, change->arena);
-    sql_add_i64(&params, change->tenant_id);
-    sql_add_i64(&params, present.limit_id);
-    status = database_run(db, &delete_limit, &params, NULL);
-    return status == STATUS_OK ? finish(db, change, "limit.delete", old_json, slice_of(NULL, 0))
-                               : status;
+    if (change->admin == ADMIN_REPEATED) {
+        status = repeated(db, change);
+        change->before = change->after;
+        return status;
+    }
+    if (!change->before.json.data)
+        change->admin = ADMIN_NOT_FOUND;
+    else if (!admin_etag_fits(change->etag, change->before.limit.version))
+        change->admin = ADMIN_ETAG;
+    return change->admin == ADMIN_DONE ? delete_locked(db, change) : STATUS_OK;
+}
+
+/* Unlike a put, the caller gave no scope and no meter: they are copied. */
+static bool show_deleted(struct arena *arena, const struct row *row, struct ledger_limit *limit)
+{
+    struct slice scope = row->limit.scope, meter = row->limit.meter;
+
+    scope.data = arena_strndup(arena, scope.len ? scope.data : "", scope.len);
+    meter.data = arena_strndup(arena, meter.len ? meter.data : "", meter.len);
+    limit->scope = scope;
+    limit->meter = meter;
+    show_limit(row, limit);
+    return scope.data && meter.data;
 }
 
 enum status ledger_limit_delete(struct database *db, struct arena *arena,
                                 const struct ledger_note *note, struct slice etag,
                                 struct ledger_limit *limit, enum ledger_admin *ret)
 {
-    struct ledger_limit asked = {.tenant = limit->tenant, .limit_name = limit->limit_name};
-    struct limit_change change = {.arena = arena, .note = note, .etag = etag, .asked = &asked};
-    enum status status = STATUS_EXHAUSTED;
+    struct arena work;
+    struct change change = {
+        .arena = &work,
+        .audit = {.note = *note, .action = SLICE("limit.delete")},
+        .etag = etag,
+        .asked = {.tenant = limit->tenant, .limit_name = limit->limit_name},
+    };
+    enum status status;
 
-    if (fill_content(&change, "limit.delete"))
-        status = database_transact(db, delete_body, &change);
-    if (status != STATUS_OK)
-        return status;
-    *ret = change.outcome;
-    if (change.outcome == ADMIN_DONE || change.outcome == ADMIN_REPEATED)
-        *limit = change.answer;
-    return STATUS_OK;
+    arena_init(&work, WORK_ARENA_BYTES, WORK_ARENA_MAX);
+    status = run(db, &change, delete_body);
+    if (status == STATUS_OK) {
+        *ret = change.admin;
+        if ((*ret == ADMIN_DONE || *ret == ADMIN_REPEATED) &&
+            !show_deleted(arena, &change.before, limit))
+            status = STATUS_UNKNOWN;
+    }
+    arena_done(&work);
+    return status;
 }
 
-/* --- list -------------------------------------------------------------------------------------------------- */
+/* --- list --------------------------------------------------------------------------------------------- */
 
-enum status ledger_limit_list(struct database *db, struct arena *arena, struct slice tenant,
-                              struct slice after, size_t max, struct ledger_limit **ret,
-                              size_t *ret_count, bool *ret_tenant_exists)
+static enum status list_limits(struct database *db, struct arena *arena, int64_t tenant_id,
+                               struct slice tenant, struct slice after, size_t max,
+                               struct ledger_limit **ret, size_t *ret_count)
 {
     struct sql_params params;
     struct sql_row row;
     PGresult *result;
-    int64_t tenant_id;
-    size_t count = 0;
-    int shard;
-    enum status status =
-        audit_find_tenant(db, arena, tenant, ret_tenant_exists, &tenant_id, &shard);
+    enum status status;
 
-    *ret_count = 0;
-    if (status != STATUS_OK || !*ret_tenant_exists)
-        return status;
     sql_params_begin(&params, arena);
     sql_add_i64(&params, tenant_id);
     sql_add_text(&params, after);
     sql_add_i64(&params, (int64_t)max);
-    status = database_run(db, &list_limits, &params, &result);
+    status = database_run(db, &list, &params, &result);
     if (status != STATUS_OK)
         return status;
     row = sql_rows(result, arena);
     *ret = arena_array(arena, sql_count(&row) + 1, sizeof(**ret));
     row.bad = !*ret;
     while (sql_next(&row)) {
-        (*ret)[count].tenant = tenant;
-        limit_row_read(&row, &(*ret)[count++]);
-        sql_skip(&row);
+        struct row limit;
+
+        read_row(&row, &limit);
+        limit.limit.tenant = tenant;
+        (*ret)[(*ret_count)++] = limit.limit;
     }
-    *ret_count = count;
     return sql_done(&row);
+}
+
+enum status ledger_limit_list(struct database *db, struct arena *arena, struct slice tenant,
+                              struct slice after, size_t max, struct ledger_limit **ret,
+                              size_t *ret_count, bool *ret_tenant_exists)
+{
+    struct admin_tenant found;
+    enum status status = admin_tenant_find(db, arena, tenant, &found);
+
+    *ret = NULL;
+    *ret_count = 0;
+    *ret_tenant_exists = found.tenant_id != 0;
+    if (status == STATUS_OK && *ret_tenant_exists)
+        status = list_limits(db, arena, found.tenant_id, tenant, after, max, ret, ret_count);
+    return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
+}
+
+/* --- limits that stand in for none -------------------------------------------------------------------- */
+
+static enum status implicit_body(struct database *db, void *user)
+{
+    struct change *change = user;
+    enum status status = lock_limit(db, change);
+
+    if (status != STATUS_OK || change->before.json.data)
+        return status;
+    status = insert_limit(db, change);
+    return status == STATUS_OK ? finish(db, change) : status;
+}
+
+enum status ledger_limit_implicit(struct database *db, int64_t tenant_id, struct slice meter)
+{
+    struct arena work;
+    struct change change = {
+        .arena = &work,
+        .audit = {.tenant_id = tenant_id,
+                  .note = {.actor = SLICE("holdfast")},
+                  .action = SLICE("limit.implicit")},
+        .asked = {.meter = meter, .period = PERIOD_NEVER, .unlimited = true, .implicit = true},
+        .tenant = {.tenant_id = tenant_id},
+    };
+    enum status status = STATUS_EXHAUSTED;
+    char *name;
+
+    CHECK(normalise(&change.asked));
+    arena_init(&work, WORK_ARENA_BYTES, WORK_ARENA_MAX);
+    name = arena_printf(&work, "unlimited.%.*s", SLICE_ARGS(meter));
+    change.asked.limit_name = change.audit.object = slice_from_cstr(name);
+    if (name)
+        status = database_transact(db, implicit_body, &change);
+    arena_done(&work);
+    return status;
 }

@@ -1,6 +1,9 @@
 /*
- * The audit row of an admin change, and the tenant's config version that goes with it: the last steps
- * of every admin transaction.
+ * The audit: one row per admin change, written in its transaction, which is also how a repeated
+ * request is recognised. The row keeps a hash of what was asked for and the object before and after;
+ * the first answer is read from those.
+ *
+ * Inside the caller's transaction, on its thread. Memory comes from the arena given.
  */
 #ifndef HOLDFAST_LEDGER_AUDIT_H
 #define HOLDFAST_LEDGER_AUDIT_H
@@ -9,34 +12,37 @@
 #include "base/check.h"
 #include "base/slice.h"
 #include "base/status.h"
-#include "ledger/database_internal.h"
+#include "ledger/database.h"
 #include "ledger/ledger.h"
 
-/* One change. `content` is what was asked for, in full; a repeat must ask for the same. */
-struct audit_change {
+#include <stdbool.h>
+#include <stdint.h>
+
+struct audit {
     int64_t tenant_id;
-    const struct ledger_note *note;
-    const char *action; /* "limit.put" */
-    struct slice object; /* its name */
+    struct ledger_note note; /* an empty request_id protects nothing */
+    struct slice action;     /* "limit.put" ... */
+    struct slice object;     /* name of the tenant or limit */
+    /*
+     * All that was asked for, action and object included, as a text that is equal for equal requests.
+     * Neither who nor why is in it, nor the etag.
+     */
     struct slice content;
-    struct slice old_json; /* empty: there was none */
-    struct slice new_json; /* empty: there is none */
 };
 
 /*
- * CONFLICT: another transaction with the same request_id was faster; run everything again, and the
- * repeat is found.
+ * Call it after the object is locked. *ret is ADMIN_DONE if this request is new, else ADMIN_REPEATED
+ * (*ret_made: there was no object before) or ADMIN_REQUEST_REUSED.
+ */
+MUST_CHECK enum status audit_find(struct database *db, struct arena *arena,
+                                  const struct audit *audit, enum ledger_admin *ret,
+                                  bool *ret_made);
+
+/*
+ * The last statement of a change. old and new are JSON, data NULL: there is none. CONFLICT: the same
+ * request was faster on another connection; run the transaction again, which then finds it.
  */
 MUST_CHECK enum status audit_write(struct database *db, struct arena *arena,
-                                   const struct audit_change *change);
-
-/* config_version + 1 and the next config_position, under the tenant's lock: the last lock of all. */
-MUST_CHECK enum status audit_bump_config(struct database *db, struct arena *arena,
-                                         int64_t tenant_id);
-
-/* tenant_id and shard by name; *ret_found false: no such tenant. */
-MUST_CHECK enum status audit_find_tenant(struct database *db, struct arena *arena,
-                                         struct slice tenant, bool *ret_found,
-                                         int64_t *ret_tenant_id, int *ret_shard);
+                                   const struct audit *audit, struct slice old, struct slice new);
 
 #endif

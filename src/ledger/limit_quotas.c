@@ -1,0 +1,162 @@
+#include "ledger/limit_quotas.h"
+
+#include "base/amount.h"
+#include "ledger/database_internal.h"
+#include "ledger/rows.h"
+#include "quota/lease.h"
+#include "quota/settle_book.h"
+
+static const struct statement find = {
+    "limit_quotas_find", "SELECT period_start_ms FROM quota WHERE tenant_id = $1::bigint"
+                         " AND limit_id = $2::bigint AND state <> 'X'"};
+
+/* rows_write leaves what belongs to the limit alone. */
+static const struct statement update = {
+    "limit_quotas_update",
+    "UPDATE quota SET limit_amount = $3::bigint, cap_amount = $4::bigint, soft_amount = $5::bigint,"
+    " unlimited = $6::boolean WHERE tenant_id = $1::bigint AND limit_id = $2::bigint"
+    " AND state <> 'X'"};
+
+enum status limit_quotas_lock(struct database *db, struct settle_book *book,
+                              const struct limit_bounds *bounds)
+{
+    struct sql_params params;
+    struct rows_ref *refs;
+    struct sql_row row;
+    PGresult *result;
+    enum status status;
+    size_t count = 0;
+
+    sql_params_begin(&params, book->arena);
+    sql_add_i64(&params, bounds->tenant_id);
+    sql_add_i64(&params, bounds->limit_id);
+    status = database_run(db, &find, &params, &result);
+    if (status != STATUS_OK)
+        return status;
+    row = sql_rows(result, book->arena);
+    refs = arena_array(book->arena, sql_count(&row) + 1, sizeof(*refs));
+    row.bad = !refs;
+    while (sql_next(&row))
+        refs[count++] = (struct rows_ref){bounds->tenant_id, {bounds->limit_id, sql_i64(&row)}};
+    status = sql_done(&row);
+    if (status != STATUS_OK)
+        return status;
+    count = rows_refs_sort(refs, count);
+    status = rows_lock(db, book, refs, count);
+    for (size_t i = 0; status == STATUS_OK && i < book->quotas_count; i++)
+        book->quotas[i].shard = bounds->shard;
+    return status;
+}
+
+/* The quota of the current period; one that nobody has used yet is made up. NULL: no memory. */
+static struct settle_quota *current(struct settle_book *book, const struct limit_bounds *bounds)
+{
+    int64_t start_ms = period_start_ms(bounds->period, book->now_ms);
+    struct quota_ref ref = {bounds->limit_id, start_ms};
+    struct settle_quota *quota = settle_find_quota(book, bounds->tenant_id, ref);
+
+    if (quota)
+        return quota;
+    quota = arena_zalloc(book->arena, sizeof(*quota));
+    if (!quota)
+        return NULL;
+    quota->tenant_id = bounds->tenant_id;
+    quota->ref = ref;
+    quota->period = bounds->period;
+    quota->period_end_ms = period_end_ms(bounds->period, start_ms);
+    quota->stops = bounds->stops;
+    return quota;
+}
+
+static enum status announce(struct settle_book *book, const struct limit_bounds *bounds)
+{
+    const struct settle_quota *quota = current(book, bounds);
+    struct settle_event *event;
+
+    if (!quota)
+        return STATUS_EXHAUSTED;
+    event = settle_book_event(book, bounds->tenant_id, EVENT_LIMIT_CHANGED, (struct slice){NULL, 0},
+                              (struct attempt){0});
+    event->quota = quota;
+    event->committed = quota->committed;
+    event->debt = quota->debt;
+    event->ledger_seq = quota->ledger_seq;
+    event->level = threshold_level(&quota->stops, quota->committed + quota->debt);
+    return STATUS_OK;
+}
+
+static void give_stops(struct settle_quota *quota, const struct stops *stops)
+{
+    int64_t cap_before = quota->stops.cap;
+
+    quota->stops = *stops;
+    /* The largest that a lease of this limit may be. */
+    quota->lease_target = amount_min(quota->lease_target, lease_target(stops, AMOUNT_MAX));
+    if (stops->cap < cap_before && quota->leased > 0)
+        quota->recall = true;
+    else if (stops->cap > cap_before && settle_room(quota) >= 0)
+        quota->recall = false;
+    quota->dirty = true;
+}
+
+static enum status write_stops(struct database *db, struct settle_book *book,
+                               const struct limit_bounds *bounds)
+{
+    struct sql_params params;
+
+    sql_params_begin(&params, book->arena);
+    sql_add_i64(&params, bounds->tenant_id);
+    sql_add_i64(&params, bounds->limit_id);
+    sql_add_i64(&params, bounds->stops.amount);
+    sql_add_i64(&params, bounds->stops.cap);
+    sql_add_i64(&params, bounds->stops.soft);
+    sql_add_bool(&params, bounds->stops.unlimited);
+    return database_run(db, &update, &params, NULL);
+}
+
+enum status limit_quotas_change(struct database *db, struct settle_book *book,
+                                const struct limit_bounds *bounds)
+{
+    enum status status;
+
+    for (size_t i = 0; i < book->quotas_count; i++)
+        give_stops(&book->quotas[i], &bounds->stops);
+    status = announce(book, bounds);
+    for (size_t i = 0; i < book->quotas_count; i++)
+        settle_cross(book, &book->quotas[i], (struct slice){NULL, 0}, (struct attempt){0});
+    if (status == STATUS_OK && book->quotas_count > 0)
+        status = write_stops(db, book, bounds);
+    return status == STATUS_OK ? rows_write(db, book) : status;
+}
+
+enum status limit_quotas_removed(struct database *db, struct settle_book *book,
+                                 const struct limit_bounds *bounds)
+{
+    enum status status = announce(book, bounds);
+
+    return status == STATUS_OK ? rows_write(db, book) : status;
+}
+
+struct settle_quota *limit_quotas_show(struct arena *arena, const struct settle_book *book,
+                                       const struct limit_bounds *bounds, size_t *ret_count)
+{
+    struct settle_quota *rows;
+    size_t count = 0;
+
+    for (size_t i = 0; i < book->quotas_count; i++)
+        count += book->quotas[i].recall || book->quotas[i].period_end_ms > book->now_ms;
+    rows = arena_array(arena, count + 1, sizeof(*rows));
+    *ret_count = 0;
+    for (size_t i = 0; rows && i < book->quotas_count; i++) {
+        struct settle_quota *row = &rows[*ret_count];
+
+        if (!book->quotas[i].recall && book->quotas[i].period_end_ms <= book->now_ms)
+            continue;
+        *row = book->quotas[i];
+        row->limit_name = bounds->name;
+        row->scope = bounds->scope;
+        row->meter = bounds->meter;
+        (*ret_count)++;
+    }
+    return rows;
+}

@@ -1,0 +1,56 @@
+/*
+ * A change of a limit on its way into the limit's quota rows. Inside the caller's transaction, which
+ * has locked the row of limit_: so no quota row can come to it meanwhile (rows_make.c).
+ */
+#ifndef HOLDFAST_LEDGER_LIMIT_QUOTAS_H
+#define HOLDFAST_LEDGER_LIMIT_QUOTAS_H
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "base/slice.h"
+#include "base/status.h"
+#include "ledger/database.h"
+#include "quota/period.h"
+#include "quota/settle.h"
+#include "quota/threshold.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A limit as its quota rows see it. */
+struct limit_bounds {
+    int64_t tenant_id;
+    int shard;
+    int64_t limit_id;
+    struct slice name, scope, meter;
+    enum period period;
+    struct stops stops;
+};
+
+/*
+ * Locks every row that is not closed, of future periods too, and its old leases; then the clock.
+ * book: only its arena is set.
+ */
+MUST_CHECK enum status limit_quotas_lock(struct database *db, struct settle_book *book,
+                                         const struct limit_bounds *bounds);
+
+/*
+ * Gives the locked rows the new stops and writes them, with the LIMIT_CHANGED event of the current
+ * period and then the crossings. A row whose cap became smaller while capacity is lent gets the
+ * recall flag; one whose cap became larger and that has room again loses it.
+ */
+MUST_CHECK enum status limit_quotas_change(struct database *db, struct settle_book *book,
+                                           const struct limit_bounds *bounds);
+
+/* Only the event: the limit was removed. */
+MUST_CHECK enum status limit_quotas_removed(struct database *db, struct settle_book *book,
+                                            const struct limit_bounds *bounds);
+
+/*
+ * The rows of a book for whoever changed the limit: of periods that are not over, or flagged. Texts
+ * are those of bounds. NULL: past the arena's limit.
+ */
+struct settle_quota *limit_quotas_show(struct arena *arena, const struct settle_book *book,
+                                       const struct limit_bounds *bounds, size_t *ret_count);
+
+#endif
