@@ -118,6 +118,19 @@ Test(call_holds, extend_under_a_lease_that_is_not_current_is_refused)
     cr_assert(slice_equal(fixture_entry(&f, "job"), item.entry));
 }
 
+Test(call_holds, extend_under_a_lease_of_an_earlier_epoch_is_refused)
+{
+    const int64_t old = (INT64_C(2) << 20) + 1;
+    struct counter_reserve_item item = fixture_admit(&f, "job", 30);
+    struct counter_extend call;
+
+    fixture_cli(&f, "hset q:{s17}:t:7:1:0 L %" PRId64, old);
+    fixture_cli(&f, "hset q:{s17}:h:7 job '3:1:%" PRId64 ":%" PRId64 "|x|1|m=1|0:1:0:%" PRId64 ":1'",
+                DEADLINE, NOW, old);
+    call = extend("job", item.attempt, NOW, DEADLINE + 1);
+    cr_assert_eq(call.answer, EXTENDED_OLD_LEASE);
+}
+
 Test(call_holds, lookup_answers_in_the_order_asked)
 {
     struct counter_reserve_item item = fixture_admit(&f, "b", 1);

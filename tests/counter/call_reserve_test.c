@@ -193,10 +193,12 @@ Test(call_reserve, a_key_older_than_its_filling_counts_as_gone)
 
 Test(call_reserve, a_lease_of_an_earlier_epoch_admits_nothing)
 {
-    struct counter_totals old = totals_of(1, (INT64_C(2) << 20) + 9, 100);
+    const int64_t old = (INT64_C(2) << 20) + 9;
     struct counter_reserve_item item;
 
-    fixture_fill(&f, &old, 1);
+    fill(1, 100);
+    fixture_cli(&f, "hset q:{s17}:t:7:1:0 L %" PRId64, old);
+    fixture_cli(&f, "hset q:{s17}:c:7 1:0 %" PRId64, old);
     item = item_of(&f, "job", 1);
     fixture_reserve(&f, &item, 1);
     cr_assert_eq(item.answer, RESERVED_SHORT);

@@ -182,21 +182,26 @@ Test(redis, a_restored_dump_is_lost)
     unlink(dump);
 }
 
-Test(redis, a_replica_admits_nothing)
+Test(redis, a_replica_admits_nothing_and_tells_nothing)
 {
     struct counter_reserve_item item = item_of(&f, "job", 1);
     struct counter_reserve reserve = {
         .call = fixture_call(&f, COUNTER_RESERVE), .now_ms = NOW, .items_count = 1, .items = &item};
+    const struct quota_ref ref = {1, 0};
+    struct counter_read read = {
+        .call = fixture_call(&f, COUNTER_READ), .tenant_id = TENANT, .refs_count = 1, .refs = &ref};
 
+    /* Its replid stays what it was until it has met its master. */
     fixture_cli(&f, "replicaof 127.0.0.1 1");
     counter_add(f.counter, &reserve.call);
+    counter_add(f.counter, &read.call);
     counter_run(f.counter);
-    if (reserve.call.status == STATUS_OK) {
-        cr_assert_eq(reserve.call.guard, GUARD_LOST);
-        cr_assert(!reserve.call.observed.master);
-    } else {
-        cr_assert_eq(reserve.call.status, STATUS_UNAVAILABLE);
-    }
+    cr_assert_eq(reserve.call.status, STATUS_OK, "%s", counter_last_error(f.counter));
+    cr_assert_eq(reserve.call.guard, GUARD_LOST);
+    cr_assert(!reserve.call.observed.master);
+    cr_assert_str_eq(reserve.call.observed.replid, f.view.replid);
+    cr_assert_eq(read.call.guard, GUARD_LOST);
+    cr_assert_eq(read.call.status, STATUS_OK);
     fixture_cli(&f, "replicaof no one");
     cr_assert_str_eq(fixture_cli(&f, "exists q:{s17}:h:7"), "0");
 }
@@ -261,6 +266,66 @@ Test(redis, after_a_new_epoch_old_holds_are_known_and_old_leases_admit_nothing)
     cr_assert_eq(items[1].attempt.epoch, 4);
     cr_assert_eq(items[1].attempt.seq, 1);
     cr_assert_eq(items[1].states[0].held, 1);
+}
+
+/* --- a user who may do no more than README.md says ---------------------------------------------------- */
+
+Test(redis, the_scripts_need_no_more_rights_than_listed)
+{
+    struct counter_reserve_item item = item_over(&f, "job", 1, 1);
+    struct counter_totals totals = totals_of(1, LEASE(1), 200);
+    struct counter_totals later = totals_of(2, LEASE(1), 200);
+    struct counter_settle_job job = {TENANT, SLICE("job"), true, {EPOCH, 1}};
+    struct counter_due due = {.call = fixture_call(&f, COUNTER_DUE), .now_ms = NOW, .max = 5};
+    struct counter_holds holds = {.call = fixture_call(&f, COUNTER_HOLDS),
+                                  .tenant_id = TENANT,
+                                  .after_deadline_ms = 0,
+                                  .max = 5};
+    struct counter_extend extend = {.call = fixture_call(&f, COUNTER_EXTEND),
+                                    .now_ms = NOW,
+                                    .tenant_id = TENANT,
+                                    .job_id = SLICE("job"),
+                                    .deadline_ms = DEADLINE + 1,
+                                    .lifetime_ms = 1000000};
+    struct counter_reap reap = {.call = fixture_call(&f, COUNTER_REAP),
+                                .now_ms = LEASE_END,
+                                .tenant_id = TENANT,
+                                .reaped_to_ms = LEASE_END,
+                                .jobs_count = 1,
+                                .jobs = &job,
+                                .totals_count = 1,
+                                .totals = &totals};
+    struct counter_recall recall = {
+        .call = fixture_call(&f, COUNTER_RECALL), .totals_count = 1, .totals = &totals};
+
+    cr_assert_str_eq(
+        fixture_cli(&f, "acl setuser default resetkeys '~q:{*' resetchannels -@all +del +eval "
+                        "+evalsha +exists +expire +hdel +hget +hincrby +hmget +hrandfield +hset "
+                        "+info +sadd +smismember +zadd +zcard +zcount +zrange +zrangebyscore +zrem"),
+        "OK");
+    fixture_fill(&f, &totals, 1);
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_ADMITTED);
+    fixture_run(&f, &extend.call);
+    cr_assert_eq(extend.answer, EXTENDED_DONE);
+    fixture_run(&f, &holds.call);
+    cr_assert_eq(holds.holds_count, 1);
+    fixture_run(&f, &reap.call);
+    cr_assert_eq(reap.removed_count, 1);
+    item = item_over(&f, "next", 1, 1000);
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_SHORT);
+    item = fixture_admit(&f, "next", 1);
+    fixture_reserve(&f, &item, 1);
+    fixture_settle(&f, "next", NULL, &totals, 1);
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_FINAL);
+    fixture_run(&f, &due.call);
+    fixture_run(&f, &recall.call);
+    later.lease_deadline_ms = LEASE_END + 10000000;
+    fixture_fill(&f, &later, 1);
+    cr_assert(!fixture_quota(&f, 1).exists, "forgotten");
+    cr_assert_eq(fixture_entry(&f, "next").len, 0);
 }
 
 /* --- the connection ------------------------------------------------------------------------------ */
