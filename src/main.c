@@ -84,7 +84,7 @@ static const struct config_option option_table[] = {
     {.name = "workers", .type = CONFIG_INTEGER, .fallback = "1", .min = 1, .max = WORKERS_MAX,
      .offset = offsetof(struct settings, workers), .letter = 'w', .arg = "N",
      .doc = "threads that serve calls, each with a Redis connection; 1 is best up to 4 cores"},
-    {.name = "worker-timeout-ms", .type = CONFIG_INTEGER, .fallback = "50", .min = 1,
+    {.name = "worker-timeout-ms", .type = CONFIG_INTEGER, .fallback = "500", .min = 1,
      .max = 10000, .offset = offsetof(struct settings, worker_timeout_ms), .arg = "MS",
      .doc = "how long a worker waits for Redis before it answers UNAVAILABLE"},
     {.name = "events-keep-hours", .type = CONFIG_INTEGER, .fallback = "168", .min = 1,

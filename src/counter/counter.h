@@ -52,7 +52,7 @@ struct counter_options {
     /* "unix:/path" or "host:port"; a name instead of a number is resolved at each connect, waiting */
     const char *address;
     int connect_timeout_ms;
-    int timeout_ms;      /* from sending to the last answer: 50 for workers, more for the others */
+    int timeout_ms;      /* from sending to the last answer */
 };
 
 /* Connects with the first call. Aborts on an address that is neither of the two forms. */

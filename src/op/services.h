@@ -31,7 +31,7 @@ struct service_options {
     int64_t events_keep_ms;     /* 7 days */
     int64_t lease_min_ms;       /* a lease lasts at least this from its last push: 60 s */
     int64_t lease_max_ms;       /* 30 min */
-    int worker_timeout_ms;      /* Redis, on a worker: 50 */
+    int worker_timeout_ms;      /* Redis, on a worker; other calls are served meanwhile */
     int redis_timeout_ms;       /* Redis, elsewhere */
 };
 
