@@ -95,6 +95,8 @@ static bool finish_work(struct lane *lane, const struct stub_status *status, boo
     if (good) {
         bench->results[bench->work].answers++;
         histogram_add(&bench->results[bench->work].latency_us, now_us() - lane->sent_us);
+    } else if (bench->work == WORK_RELEASE) {
+        bench->results[bench->work].errors++; /* these expire instead */
     } else {
         bench->results[bench->work].errors++;
         snprintf(bench->last_error, sizeof(bench->last_error), "%s: %s",

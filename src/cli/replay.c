@@ -29,6 +29,7 @@
 #define SERVERS_MAX 16
 #define TENANTS_MAX 100000
 #define HELD_ZERO_US INT64_C(5000000)
+#define REAP_US INT64_C(3000000)
 
 enum {
     KEY_SPEED_UP = 0x400,
@@ -391,7 +392,18 @@ static void enter_totals(struct replay *replay)
                 totals->failed, totals->last_error);
 }
 
-/* Reads every book until nothing of this run is held, at most 5 s. */
+/*
+ * How long something may still be held: a moment. But where a server died between a commit and telling
+ * Redis of it, the hold goes when it expires and is reaped.
+ */
+static int64_t held_zero_us(const struct replay *replay)
+{
+    if (replay->sheet.retried == 0 || replay->ttl_us + REAP_US < HELD_ZERO_US)
+        return HELD_ZERO_US;
+    return replay->ttl_us + REAP_US;
+}
+
+/* Reads every book until nothing of this run is held. */
 static bool close_books(struct replay *replay)
 {
     int64_t start_us = clock_mono_us(clock_real()), held;
@@ -406,7 +418,7 @@ static bool close_books(struct replay *replay)
             held += book->after.held - book->before.held;
             note_over_admission(replay, book->after.over_units);
         }
-        if (held == 0 || clock_mono_us(clock_real()) - start_us > HELD_ZERO_US)
+        if (held == 0 || clock_mono_us(clock_real()) - start_us > held_zero_us(replay))
             break;
         usleep(50000);
     }

@@ -46,7 +46,7 @@
     X(reserve_p99_ms, "Reserve, 99th percentile")                                                  \
     X(commit_p50_ms, "Commit, median")                                                             \
     X(commit_p99_ms, "Commit, 99th percentile")                                                    \
-    X(held_zero_ms, "from the end until nothing was held; -1: not within 5 s")
+    X(held_zero_ms, "from the end until nothing was held; -1: something still is")
 
 struct sheet {
     bool verified; /* ledger_rows and ledger_sum were read job by job */
