@@ -237,13 +237,29 @@ class Edge(Case):
             # The whole limit is held: at the soft stop, so WARN, or ALLOW below it.
             self.assertIn(initial["holdfast-decision"], (decision, "WARN"))
 
-    def test_deadline(self):
+    def test_deadline_while_redis_hangs(self):
         self.limit()
-        call = server.channel.unary_unary("/holdfast.v1.QuotaService/Reserve")
-        with self.assertRaises(grpc.RpcError) as caught:
-            call(b"", timeout=0.000001)
-        self.assertEqual(caught.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
-        self.assertEqual(self.reserve("j", 1).decision, quota.DECISION_ALLOW)
+        self.reserve("before", 1)
+        redis = int((DIR / "redis.pid").read_text())
+        os.kill(redis, signal.SIGSTOP)
+        try:
+            begun = time.monotonic()
+            with self.assertRaises(grpc.RpcError) as caught:
+                server.quota.Reserve(service.ReserveRequest(
+                    tenant=self.tenant, job_id="during",
+                    amounts=[quota.Amount(meter="tokens", units=1)]), timeout=0.5)
+            self.assertIn(caught.exception.code(), (grpc.StatusCode.DEADLINE_EXCEEDED,
+                                                    grpc.StatusCode.UNAVAILABLE))
+            self.assertLess(time.monotonic() - begun, 1.5)
+        finally:
+            os.kill(redis, signal.SIGCONT)
+        self.until(lambda: self.admitted("after"), 5)
+
+    def admitted(self, job):
+        try:
+            return self.reserve(job, 1).decision == quota.DECISION_ALLOW
+        except grpc.RpcError:
+            return False
 
 
 class Life(Case):
