@@ -11,10 +11,12 @@
 /* A period closes when no hold of it can be live or committed on time any more (protocol.md 3.8). */
 #define PERIOD_GRACE "interval '24 hours 10 minutes'"
 
+/* In no order: rows that cannot be served now must not keep others out. */
 static const struct statement find_recalls = {
     "giveback_recalls",
     "SELECT " ROWS_QUOTA_COLUMNS ", t.shard FROM " ROWS_QUOTA_TABLES
-    " JOIN tenant t ON t.tenant_id = q.tenant_id WHERE q.recall LIMIT $1::bigint"};
+    " JOIN tenant t ON t.tenant_id = q.tenant_id WHERE q.recall ORDER BY random()"
+    " LIMIT $1::bigint"};
 
 static const struct statement find_old = {
     "giveback_old",

@@ -24,7 +24,9 @@ static const struct statement insert_quotas = {
     " cap_amount, soft_amount, unlimited) SELECT * FROM unnest($1::bigint[], $2::bigint[],"
     " $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::boolean[])"
     " ON CONFLICT (tenant_id, limit_id, period_start_ms) DO NOTHING"
-    " RETURNING tenant_id, limit_id, period_start_ms"};
+    " RETURNING tenant_id, limit_id, period_start_ms, EXISTS (SELECT FROM quota e"
+    " WHERE e.tenant_id = quota.tenant_id AND e.limit_id = quota.limit_id"
+    " AND e.period_start_ms < quota.period_start_ms)"};
 
 struct making {
     struct arena *arena;
@@ -145,7 +147,8 @@ static enum status insert(struct database *db, struct settle_book *book)
 
         ref.period_start_ms = sql_i64(&row);
         quota = settle_find_quota(book, tenant_id, ref);
-        if (quota && quota->period != PERIOD_NEVER)
+        /* The first period of all does not start anew. */
+        if (sql_bool(&row) && quota)
             period_started(book, quota);
     }
     return sql_done(&row);

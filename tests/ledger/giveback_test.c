@@ -1,0 +1,149 @@
+/* Capacity on its way home: recalls, old leases, periods that are over. */
+#include "tests/ledger/support.h"
+
+#include "ledger/ledger.h"
+#include "tests/support/fixture.h"
+
+#include <criterion/criterion.h>
+#include <inttypes.h>
+
+static struct arena arena;
+static struct database *db;
+
+static void begin(void)
+{
+    arena_init(&arena, 4096, 1 << 24);
+    db = support_open();
+}
+
+static void end(void)
+{
+    database_destroy(db);
+    arena_done(&arena);
+}
+
+TestSuite(giveback, .init = begin, .fini = end);
+
+static struct ledger_return give(const struct support_tenant *tenant, int64_t lease_id,
+                                 int64_t returned)
+{
+    struct ledger_return one = {
+        .tenant_id = tenant->tenant_id,
+        .ref = {tenant->limit_id, 0},
+        .lease_id = lease_id,
+        .returned = returned,
+    };
+
+    cr_assert_eq(ledger_return_run(db, &arena, &one, 1), STATUS_OK, "%s", database_error(db));
+    return one;
+}
+
+static int64_t of_quota(const struct support_tenant *tenant, const char *what)
+{
+    return fixture_sql("SELECT %s FROM quota WHERE tenant_id = %" PRId64, what, tenant->tenant_id);
+}
+
+static void close_all(void)
+{
+    bool more = true;
+
+    while (more)
+        cr_assert_eq(ledger_close_due(db, 10, &more), STATUS_OK, "%s", database_error(db));
+}
+
+Test(giveback, returned_is_cumulative_so_repeats_and_stragglers_are_harmless)
+{
+    struct support_tenant tenant = support_tenant_make("b-cumulative", 1000, 1000, 300);
+
+    cr_assert_eq(give(&tenant, tenant.lease_id, 100).quota.returned, 100);
+    cr_assert_eq(give(&tenant, tenant.lease_id, 100).quota.returned, 100);
+    cr_assert_eq(give(&tenant, tenant.lease_id, 40).quota.returned, 100);
+    cr_assert_eq(of_quota(&tenant, "leased"), 200);
+    cr_assert_eq(give(&tenant, tenant.lease_id, 900).quota.returned, 300, "never more than lent");
+    cr_assert_eq(of_quota(&tenant, "leased"), 0);
+    support_check_quotas(&tenant);
+}
+
+Test(giveback, what_another_lease_gave_back_does_not_count)
+{
+    struct support_tenant tenant = support_tenant_make("b-other", 1000, 1000, 300);
+
+    cr_assert_eq(give(&tenant, tenant.lease_id - 1, 100).quota.leased, 300);
+    cr_assert_eq(give(&tenant, tenant.lease_id + 1, 100).quota.leased, 300);
+    support_check_quotas(&tenant);
+}
+
+Test(giveback, a_recall_is_over_once_there_is_room_again)
+{
+    struct support_tenant tenant = support_tenant_make("b-recall", 1000, 1000, 300);
+    struct settle_quota *recalls;
+    size_t count, mine = 0;
+
+    fixture_sql_do("UPDATE quota SET recall = true, cap_amount = 200, limit_amount = 200"
+                   " WHERE tenant_id = %" PRId64, tenant.tenant_id);
+    cr_assert_eq(ledger_recalls(db, &arena, 1000, &recalls, &count), STATUS_OK);
+    for (size_t i = 0; i < count; i++) {
+        if (recalls[i].tenant_id != tenant.tenant_id)
+            continue;
+        mine++;
+        cr_assert_eq(recalls[i].granted, 300);
+        cr_assert_eq(recalls[i].lease_id, tenant.lease_id);
+        cr_assert_eq(recalls[i].shard, plan_shard(SLICE("b-recall")));
+    }
+    cr_assert_eq(mine, 1);
+    cr_assert(give(&tenant, tenant.lease_id, 50).quota.recall, "still over the cap");
+    cr_assert_not(give(&tenant, tenant.lease_id, 100).quota.recall);
+    cr_assert_eq(ledger_recalls(db, &arena, 1000, &recalls, &count), STATUS_OK);
+    for (size_t i = 0; i < count; i++)
+        cr_assert_neq(recalls[i].tenant_id, tenant.tenant_id);
+}
+
+Test(giveback, old_leases_close_after_their_deadline_and_not_before)
+{
+    struct support_tenant tenant = support_tenant_make("b-close", 1000, 1000, 100);
+    int64_t before_ms = support_now_ms();
+
+    fixture_sql_do("INSERT INTO old_lease SELECT %" PRId64 ", %" PRId64 ", 0, n, 50, 10, 20,"
+                   " CASE n WHEN 1 THEN 1 ELSE %" PRId64 " END FROM generate_series(1, 2) n",
+                   tenant.tenant_id, tenant.limit_id, before_ms + 600000);
+    fixture_sql_do("UPDATE quota SET leased = 140 WHERE tenant_id = %" PRId64, tenant.tenant_id);
+    close_all();
+    cr_assert_eq(of_quota(&tenant, "leased"), 120);
+    cr_assert(of_quota(&tenant, "reaped_to_ms") >= before_ms);
+    cr_assert_eq(fixture_sql("SELECT lease_id FROM old_lease WHERE tenant_id = %" PRId64,
+                             tenant.tenant_id), 2);
+    cr_assert_eq(of_quota(&tenant, "granted"), 100, "the current lease never closes by age");
+}
+
+Test(giveback, a_period_closes_when_nobody_can_commit_to_it_on_time_any_more)
+{
+    struct support_tenant tenant = support_tenant_make("b-period", 1000, 1000, 100);
+    int64_t now_ms = support_now_ms();
+    const int64_t day_ms = 86400000;
+
+    fixture_sql_do("UPDATE quota SET period_start_ms = 60000, period_end_ms = %" PRId64
+                   " WHERE tenant_id = %" PRId64, now_ms - day_ms, tenant.tenant_id);
+    close_all();
+    cr_assert_eq(of_quota(&tenant, "(state = 'O')::integer"), 1);
+    fixture_sql_do("UPDATE quota SET period_end_ms = %" PRId64 ", recall = true, spent = 30,"
+                   " committed = 30, leased = 110 WHERE tenant_id = %" PRId64,
+                   now_ms - 2 * day_ms, tenant.tenant_id);
+    fixture_sql_do("INSERT INTO old_lease VALUES (%" PRId64 ", %" PRId64 ", 60000, 1, 40, 0, 0, %"
+                   PRId64 ")", tenant.tenant_id, tenant.limit_id, now_ms + day_ms);
+    close_all();
+    cr_assert_eq(fixture_sql("SELECT committed FROM quota WHERE tenant_id = %" PRId64
+                             " AND state = 'X' AND leased = 0 AND granted = spent + returned"
+                             " AND NOT recall AND reaped_to_ms >= %" PRId64,
+                             tenant.tenant_id, now_ms), 30);
+    cr_assert_eq(fixture_sql("SELECT count(*) FROM old_lease WHERE tenant_id = %" PRId64,
+                             tenant.tenant_id), 0);
+}
+
+Test(giveback, nothing_to_close_is_not_more)
+{
+    bool more = true;
+
+    close_all();
+    cr_assert_eq(ledger_close_due(db, 10, &more), STATUS_OK);
+    cr_assert_not(more);
+}
