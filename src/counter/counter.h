@@ -72,6 +72,7 @@ struct counter_observed {
     char replid[REPLID_CHARS + 1];
     int64_t epoch; /* 0: the shard's key is missing */
     char nonce[NONCE_CHARS + 1];
+    bool evicts; /* observe: its maxmemory-policy deletes holds when memory is short; do not use it */
 };
 
 enum counter_kind {

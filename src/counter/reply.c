@@ -144,10 +144,11 @@ static bool copy_text(struct reply *reply, char *out, size_t room)
     return true;
 }
 
-/* role, replid, epoch, nonce */
+/* role, replid, epoch, nonce, and from observe the maxmemory-policy */
 static bool read_observed(struct reply *reply, struct counter_observed *observed)
 {
     char role[16];
+    char policy[32];
 
     *observed = (struct counter_observed){0};
     if (!copy_text(reply, role, sizeof(role)) ||
@@ -155,7 +156,14 @@ static bool read_observed(struct reply *reply, struct counter_observed *observed
         return false;
     observed->master = strcmp(role, "master") == 0;
     observed->epoch = reply_int(reply);
-    return copy_text(reply, observed->nonce, sizeof(observed->nonce)) && !reply->bad;
+    if (!copy_text(reply, observed->nonce, sizeof(observed->nonce)))
+        return false;
+    if (reply_left(reply) > 0) {
+        if (!copy_text(reply, policy, sizeof(policy)))
+            return false;
+        observed->evicts = strcmp(policy, "noeviction") != 0;
+    }
+    return !reply->bad && reply_left(reply) == 0;
 }
 
 /* init and observe: does Redis agree with the view now? */

@@ -30,7 +30,10 @@ static bool observe(struct counter *counter, int shard, struct arena *arena,
     counter_add(counter, &call.call);
     counter_run(counter);
     *ret = call.call.observed;
-    return call.call.status == STATUS_OK && ret->master;
+    if (ret->evicts)
+        log_error("authority", "redis.evicts shard=%d: its maxmemory-policy must be noeviction",
+                  shard);
+    return call.call.status == STATUS_OK && ret->master && !ret->evicts;
 }
 
 static bool agrees(const struct shard_view *view, const struct counter_observed *observed)

@@ -206,6 +206,21 @@ Test(redis, a_replica_admits_nothing_and_tells_nothing)
     cr_assert_str_eq(fixture_cli(&f, "exists q:{s17}:h:7"), "0");
 }
 
+Test(redis, a_redis_that_evicts_is_told)
+{
+    struct counter_observe observe = observe_of();
+
+    counter_add(f.counter, &observe.call);
+    counter_run(f.counter);
+    cr_assert_eq(observe.call.guard, GUARD_PASSED);
+    cr_assert(!observe.call.observed.evicts);
+    fixture_cli(&f, "config set maxmemory-policy allkeys-lru");
+    counter_add(f.counter, &observe.call);
+    counter_run(f.counter);
+    cr_assert_eq(observe.call.status, STATUS_OK);
+    cr_assert(observe.call.observed.evicts);
+}
+
 /* --- init ---------------------------------------------------------------------------------------- */
 
 static struct counter_call init_with(int64_t epoch, char nonce)
