@@ -170,6 +170,22 @@ enum status batch_begin(struct batch *batch, struct commit_item *const *items, s
     return status;
 }
 
+bool batch_has_tenant(const struct batch *batch, int64_t tenant_id)
+{
+    size_t low = 0;
+    size_t high = batch->jobs_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (batch->jobs[middle].tenant_id < tenant_id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < batch->jobs_count && batch->jobs[low].tenant_id == tenant_id;
+}
+
 /* --- the first round --------------------------------------------------------------------------------- */
 
 void batch_ask(struct batch *batch, struct lane *lane)

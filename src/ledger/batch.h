@@ -74,6 +74,9 @@ extern const size_t batch_statements_count;
 MUST_CHECK enum status batch_begin(struct batch *batch, struct commit_item *const *items,
                                    size_t count, struct database *aside, int64_t now_ms);
 
+/* Between batch_begin and batch_answer. */
+bool batch_has_tenant(const struct batch *batch, int64_t tenant_id);
+
 void batch_ask(struct batch *batch, struct lane *lane);
 
 /* Reads the first round's results and decides. */

@@ -10,10 +10,7 @@
  * Items of one tenant are only ever in one of the two batches, so that they stay in order of arrival
  * and never wait for a lock that the other batch holds until this thread comes round to it.
  *
- * One caller must not spoil it for the others (`cautious`, `stuck`): a batch that the database refuses
- * for its data is run again in halves until the item that it cannot take is alone, and fails alone; one
- * that a lock held up for too long is run again item by item, and the tenant whose row is locked by
- * somebody is left out for a while.
+ * How one caller is kept from spoiling it for the others is in queue.h.
  */
 #include "ledger/committer.h"
 
@@ -22,6 +19,7 @@
 #include "ledger/batch.h"
 #include "ledger/database_internal.h"
 #include "ledger/lane.h"
+#include "ledger/queue.h"
 #include "ledger/session.h"
 
 #include <inttypes.h>
@@ -38,7 +36,6 @@ enum {
     STATEMENT_TIMEOUT_MS = 4000,
     LOCK_TIMEOUT_MS = 400, /* others wait in the same batch */
     STUCK_MS = 1000,
-    STUCK_MAX = 8,
     RETRY_MS = 100,   /* after a failure that another try at once would meet again */
     IDLE_POLL_MS = 500,
     BUSY_POLL_MS = 20,
@@ -63,51 +60,28 @@ struct committer {
     _Atomic bool up;
     struct database *aside;
     struct work works[WORKS];
-    struct mailbox_item *first, **last; /* the queue, oldest first */
-    size_t cautious_items; /* in front of the queue, suspected */
-    size_t cautious_max;   /* so many of them at a time */
-    struct {
-        int64_t tenant_id;
-        int64_t until_us;
-    } stuck[STUCK_MAX];    /* tenants with a row that somebody else keeps locked */
+    struct queue queue;
     int64_t expire_at_us;
     struct log_limit log_connect, log_batch;
 };
 
 static const struct statement rollback = {"committer_rollback", "ROLLBACK"};
 
-static struct commit_item *item_of(struct mailbox_item *link)
-{
-    return container_of(link, struct commit_item, mailbox);
-}
-
 static int64_t now_us(const struct committer *committer)
 {
     return clock_mono_us(committer->options.clock);
 }
 
-/* --- the queue --------------------------------------------------------------------------------------- */
+/* --- items --------------------------------------------------------------------------------------------- */
 
-static void take_mail(struct committer *committer)
-{
-    struct mailbox_item *link = mailbox_take_all(committer->mailbox);
-
-    *committer->last = link;
-    while (*committer->last)
-        committer->last = &(*committer->last)->next;
-}
-
-/* Back to the front, in the order they had. */
+/* Back to the front of the queue, in the order they had. */
 static void put_back(struct committer *committer, struct batch *batch)
 {
-    for (size_t i = batch->count; i-- > 0;) {
-        struct mailbox_item *link = &batch->items[i].item->mailbox;
+    struct commit_item *items[BATCH_ITEMS_MAX];
 
-        if (!committer->first)
-            committer->last = &link->next;
-        link->next = committer->first;
-        committer->first = link;
-    }
+    for (size_t i = 0; i < batch->count; i++)
+        items[i] = batch->items[i].item;
+    queue_put_back(&committer->queue, items, batch->count);
     batch->count = 0;
 }
 
@@ -128,95 +102,29 @@ static enum status given_up(const struct committer *committer, const struct comm
 
 static void expire_queue(struct committer *committer)
 {
-    struct mailbox_item **at = &committer->first;
     int64_t now = now_us(committer);
+    struct commit_item *item;
 
     if (now < committer->expire_at_us)
         return;
     committer->expire_at_us = now + BUSY_POLL_MS * 1000;
-    while (*at) {
-        struct commit_item *item = item_of(*at);
-
-        if (item->give_up_us > now) {
-            at = &(*at)->next;
-            continue;
-        }
-        *at = item->mailbox.next;
-        if (!*at)
-            committer->last = at;
+    while ((item = queue_take_expired(&committer->queue, now)))
         finish(committer, item, given_up(committer, item));
-    }
 }
 
-static bool in_flight(struct committer *committer, const struct work *except, int64_t tenant_id)
+/* For queue_take: is a batch with items of this tenant under way? */
+static bool in_flight(void *user, int64_t tenant_id)
 {
+    const struct committer *committer = user;
+
     for (size_t i = 0; i < WORKS; i++) {
         const struct work *work = &committer->works[i];
-        size_t low = 0;
-        size_t high = work->batch.jobs_count;
 
-        if (work == except || work->phase == PHASE_FREE || work->batch.count == 0)
-            continue;
-        while (low < high) {
-            size_t middle = low + (high - low) / 2;
-
-            if (work->batch.jobs[middle].tenant_id < tenant_id)
-                low = middle + 1;
-            else
-                high = middle;
-        }
-        if (low < work->batch.jobs_count && work->batch.jobs[low].tenant_id == tenant_id)
+        if (work->phase != PHASE_FREE && work->batch.count > 0 &&
+            batch_has_tenant(&work->batch, tenant_id))
             return true;
     }
     return false;
-}
-
-static bool is_stuck(const struct committer *committer, int64_t tenant_id, int64_t now)
-{
-    for (size_t i = 0; i < STUCK_MAX; i++)
-        if (committer->stuck[i].until_us > now && committer->stuck[i].tenant_id == tenant_id)
-            return true;
-    return false;
-}
-
-/* In the place of the one that will be over first. */
-static void note_stuck(struct committer *committer, int64_t tenant_id)
-{
-    size_t first = 0;
-
-    for (size_t i = 1; i < STUCK_MAX; i++)
-        if (committer->stuck[i].until_us < committer->stuck[first].until_us)
-            first = i;
-    committer->stuck[first].tenant_id = tenant_id;
-    committer->stuck[first].until_us = now_us(committer) + STUCK_MS * 1000;
-}
-
-/* Takes the oldest items whose tenants are not in the other batch, nor stuck. */
-static size_t take_items(struct committer *committer, const struct work *work,
-                         struct commit_item *items[BATCH_ITEMS_MAX])
-{
-    size_t max = committer->options.batch_max;
-    struct mailbox_item **at = &committer->first;
-    int64_t now = now_us(committer);
-    size_t count = 0;
-
-    if (committer->cautious_items > 0)
-        max = committer->cautious_max;
-    while (*at && count < max) {
-        struct commit_item *item = item_of(*at);
-
-        if (in_flight(committer, work, item->settle.tenant_id) ||
-            is_stuck(committer, item->settle.tenant_id, now)) {
-            at = &(*at)->next;
-            continue;
-        }
-        *at = item->mailbox.next;
-        if (!*at)
-            committer->last = at;
-        items[count++] = item;
-    }
-    committer->cautious_items -= count < committer->cautious_items ? count : committer->cautious_items;
-    return count;
 }
 
 /* --- failures ------------------------------------------------------------------------------------------ */
@@ -260,8 +168,7 @@ static void fail_batch(struct committer *committer, struct work *work, enum stat
         return;
     }
     if (data) {
-        committer->cautious_items += batch->count;
-        committer->cautious_max = (batch->count + 1) / 2;
+        queue_suspect(&committer->queue, batch->count, (batch->count + 1) / 2);
         /* Alone, an item gets its own number of tries. */
         for (size_t i = 0; i < batch->count; i++)
             batch->items[i].item->tries = 0;
@@ -278,10 +185,10 @@ static void fail_locked(struct committer *committer, struct work *work)
               "commit.row_locked items=%zu tenant_id=%" PRId64, batch->count,
               batch->items[0].item->settle.tenant_id);
     if (batch->jobs[0].tenant_id == batch->jobs[batch->jobs_count - 1].tenant_id) {
-        note_stuck(committer, batch->jobs[0].tenant_id);
+        queue_leave_out(&committer->queue, batch->jobs[0].tenant_id,
+                        now_us(committer) + STUCK_MS * 1000);
     } else {
-        committer->cautious_items += batch->count;
-        committer->cautious_max = 1;
+        queue_suspect(&committer->queue, batch->count, 1);
     }
     put_back(committer, batch);
 }
@@ -345,7 +252,8 @@ static enum status database_now(struct committer *committer, int64_t *ret_now_ms
 static void start(struct committer *committer, struct work *work)
 {
     struct commit_item *items[BATCH_ITEMS_MAX];
-    size_t count = take_items(committer, work, items);
+    size_t count = queue_take(&committer->queue, committer->options.batch_max, now_us(committer),
+                              in_flight, committer, items);
     int64_t now_ms = 0;
     enum status status;
 
@@ -397,22 +305,18 @@ static void decide(struct committer *committer, struct work *work)
 /* Items that were decided on too early: their hold was another one by then. */
 static void put_back_again(struct committer *committer, struct batch *batch)
 {
+    struct commit_item *again[BATCH_ITEMS_MAX];
+    size_t again_count = 0;
     size_t kept = 0;
 
-    for (size_t i = batch->count; i-- > 0;) {
-        struct mailbox_item *link = &batch->items[i].item->mailbox;
-
-        if (!batch->items[i].again)
-            continue;
-        if (!committer->first)
-            committer->last = &link->next;
-        link->next = committer->first;
-        committer->first = link;
-    }
-    for (size_t i = 0; i < batch->count; i++)
-        if (!batch->items[i].again)
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->items[i].again)
+            again[again_count++] = batch->items[i].item;
+        else
             batch->items[kept++] = batch->items[i];
+    }
     batch->count = kept;
+    queue_put_back(&committer->queue, again, again_count);
 }
 
 static void committed(struct committer *committer, struct work *work)
@@ -422,8 +326,7 @@ static void committed(struct committer *committer, struct work *work)
     struct commit_item *items[BATCH_ITEMS_MAX];
     size_t count;
 
-    if (committer->cautious_items > 0 && committer->cautious_max < BATCH_ITEMS_MAX)
-        committer->cautious_max *= 2;
+    queue_trust(&committer->queue);
     put_back_again(committer, batch);
     count = batch->count;
     for (size_t i = 0; i < count; i++) {
@@ -533,7 +436,7 @@ static void run_works(struct committer *committer)
             continue;
         if (work->lane.state == LANE_DOWN)
             connect_work(committer, work);
-        if (work->lane.state == LANE_IDLE && committer->first)
+        if (work->lane.state == LANE_IDLE && !queue_is_empty(&committer->queue))
             start(committer, work);
     }
     note_up(committer);
@@ -541,7 +444,7 @@ static void run_works(struct committer *committer)
 
 static bool is_finished(struct committer *committer)
 {
-    if (committer->first || !mailbox_is_closed(committer->mailbox) ||
+    if (!queue_is_empty(&committer->queue) || !mailbox_is_closed(committer->mailbox) ||
         mailbox_count(committer->mailbox) > 0)
         return false;
     for (size_t i = 0; i < WORKS; i++)
@@ -552,7 +455,7 @@ static bool is_finished(struct committer *committer)
 
 static int sleep_ms(const struct committer *committer)
 {
-    if (committer->first)
+    if (!queue_is_empty(&committer->queue))
         return BUSY_POLL_MS;
     for (size_t i = 0; i < WORKS; i++)
         if (committer->works[i].phase != PHASE_FREE || committer->works[i].lane.state == LANE_DOWN)
@@ -594,7 +497,7 @@ static void *run(void *user)
     struct committer *committer = user;
 
     for (;;) {
-        take_mail(committer);
+        queue_append(&committer->queue, mailbox_take_all(committer->mailbox));
         expire_queue(committer);
         run_works(committer);
         if (is_finished(committer))
@@ -647,7 +550,7 @@ struct committer *committer_create(const struct committer_options *options, char
     committer->options = *options;
     if (committer->options.batch_max == 0 || committer->options.batch_max > BATCH_ITEMS_MAX)
         committer->options.batch_max = BATCH_ITEMS_MAX;
-    committer->last = &committer->first;
+    queue_init(&committer->queue);
     committer->conninfo = strdup(options->conninfo);
     CHECK(committer->conninfo);
     committer->mailbox = mailbox_create(options->items_max);
