@@ -208,6 +208,62 @@ Test(committer, a_repeat_is_answered_from_the_record_and_other_amounts_are_a_mis
     plan_unref(plan);
 }
 
+/* A second limit, of the meter "requests", and a hold of both meters. */
+static struct hold *hold_of_two(const struct support_tenant *tenant)
+{
+    struct hold *hold = live_hold(tenant, 1, 10);
+    int64_t limit_id = fixture_sql(
+        "INSERT INTO limit_ (tenant_id, name, scope, meter, period_kind, unlimited, amount,"
+        " soft_percent, overage_kind, overage, cap, soft) SELECT tenant_id, 'second', 'team',"
+        " 'requests', 1, false, amount, 90, 0, 0, cap, soft FROM limit_ WHERE tenant_id = %" PRId64
+        " RETURNING limit_id",
+        tenant->tenant_id);
+
+    fixture_sql_do("INSERT INTO quota SELECT tenant_id, %" PRId64 ", 0, period_end_ms, 1000, 1000, 900,"
+                   " false, 0, 0, 0, leased, lease_id, granted, 0, 0, lease_deadline_ms FROM quota"
+                   " WHERE tenant_id = %" PRId64,
+                   limit_id, tenant->tenant_id);
+    hold->meters = arena_array(&arena, 2, sizeof(*hold->meters));
+    hold->quotas = arena_array(&arena, 2, sizeof(*hold->quotas));
+    cr_assert(hold->meters && hold->quotas);
+    hold->meters_count = hold->quotas_count = 2;
+    hold->meters[0] = (struct hold_meter){SLICE("tokens"), 10};
+    hold->meters[1] = (struct hold_meter){SLICE("requests"), 1};
+    hold->quotas[0] =
+        (struct hold_quota){0, {tenant->limit_id, 0}, tenant->lease_id, 10};
+    hold->quotas[1] = (struct hold_quota){1, {limit_id, 0}, tenant->lease_id, 1};
+    return hold;
+}
+
+Test(committer, a_job_of_two_meters_has_two_entries)
+{
+    struct support_tenant tenant = support_tenant_make("two-meters", 1000, 1000, 100);
+    struct plan *plan = support_plan(&tenant);
+    const struct settle_record *record;
+    struct committing c;
+
+    committing_init(&c, &tenant, plan, SETTLE_COMMIT, "job", hold_of_two(&tenant));
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert_eq(c.item.quotas_count, 2);
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert(c.item.settle.replayed);
+    record = c.item.settle.record;
+    cr_assert_eq(record->entries_count, 2);
+    cr_assert(slice_equal(record->entries[0].meter, SLICE("tokens")));
+    cr_assert(slice_equal(record->entries[1].meter, SLICE("requests")));
+    cr_assert_eq(record->entries[1].amount, 1);
+    cr_assert_not(record->entries[1].asked_given);
+    cr_assert_eq(c.item.quotas_count, 2);
+    cr_assert(slice_equal(c.item.quotas[1].limit_name, SLICE("second")), "not in the plan: copied");
+    cr_assert(slice_equal(c.item.quotas[1].scope, SLICE("team")));
+    cr_assert_eq(fixture_sql("SELECT sum(committed)::bigint FROM quota WHERE tenant_id = %" PRId64,
+                             tenant.tenant_id),
+                 11);
+    support_check_quotas(&tenant);
+    committing_done(&c);
+    plan_unref(plan);
+}
+
 Test(committer, a_release_is_kept_and_a_later_attempt_commits)
 {
     struct support_tenant tenant = support_tenant_make("released", 1000, 1000, 100);
