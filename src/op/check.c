@@ -76,16 +76,13 @@ static int64_t earliest_deadline_ms(struct op *op, struct desk *desk)
 
 static void admit(struct op_check *op, const struct hold_quota *wanted)
 {
-    struct op *base = &op->op;
-    struct op_quota *after = arena_array(base->arena, op->quotas_count, sizeof(*after));
+    int64_t projected_units[HOLD_QUOTAS_MAX];
 
-    CHECK(after);
-    for (size_t i = 0; i < op->quotas_count; i++) {
-        after[i] = op->quotas[i];
-        after[i].held += wanted[i].units;
-    }
-    op->decision = verdict_admitted(base->arena, after, op->quotas_count, &op->reasons,
-                                    &op->reasons_count);
+    for (size_t i = 0; i < op->quotas_count; i++)
+        projected_units[i] = op->quotas[i].committed + op->quotas[i].debt + op->quotas[i].held +
+                             wanted[i].units;
+    op->decision = verdict_admitted(op->op.arena, op->quotas, projected_units, op->quotas_count,
+                                    &op->reasons, &op->reasons_count);
 }
 
 static void suspend(struct op_check *op)

@@ -121,6 +121,7 @@ void reserve_admitted(struct op_reserve *op)
 {
     struct op_reserve_work *work = op->work;
     struct hold *hold = allocate(op, 1, sizeof(*hold));
+    int64_t projected_units[HOLD_QUOTAS_MAX];
 
     for (size_t i = 0; i < work->quotas_count; i++)
         work->quotas[i].lease_id = work->item.states[i].lease_id;
@@ -138,8 +139,9 @@ void reserve_admitted(struct op_reserve *op)
     memcpy(hold->meters, op->meters, op->meters_count * sizeof(*hold->meters));
     op->hold = hold;
     quotas_from_states(op);
-    op->decision = verdict_admitted(op->op.arena, op->quotas, op->quotas_count, &op->reasons,
-                                    &op->reasons_count);
+    hold_projected(work->item.entry, projected_units, work->quotas_count);
+    op->decision = verdict_admitted(op->op.arena, op->quotas, projected_units, op->quotas_count,
+                                    &op->reasons, &op->reasons_count);
     op->retry_after_ms = -1;
 }
 
@@ -159,9 +161,13 @@ static void mismatch(struct op_reserve *op, const struct hold *hold)
                       "the job was reserved before with other amounts; use a new job_id");
 }
 
-/* The replayed hold's quotas, with the live states where the script gave them. */
+/*
+ * The replayed hold's quotas, with the live states where the script gave them; the decision is that
+ * of the time when the hold was made.
+ */
 static void replay_quotas(struct op_reserve *op, const struct hold *hold)
 {
+    int64_t projected_units[HOLD_QUOTAS_MAX];
     size_t count = 0;
 
     op->quotas = allocate(op, hold->quotas_count, sizeof(*op->quotas));
@@ -175,9 +181,12 @@ static void replay_quotas(struct op_reserve *op, const struct hold *hold)
         for (size_t k = 0; op->work->item.states && k < op->work->quotas_count; k++)
             if (quota_ref_equal(op->work->quotas[k].quota, hold->quotas[i].quota))
                 state = &op->work->item.states[k];
+        projected_units[count] = hold->projected ? hold->projected[i] : 0;
         quota_from_counter(&op->quotas[count++], limit, hold->quotas[i].quota, state);
     }
     op->quotas_count = count;
+    op->decision = verdict_admitted(op->op.arena, op->quotas, projected_units, count,
+                                    &op->reasons, &op->reasons_count);
 }
 
 void reserve_replay(struct op_reserve *op, struct slice entry)
@@ -198,8 +207,6 @@ void reserve_replay(struct op_reserve *op, struct slice entry)
     op->hold = hold;
     op->replayed = true;
     replay_quotas(op, hold);
-    op->decision = verdict_admitted(op->op.arena, op->quotas, op->quotas_count, &op->reasons,
-                                    &op->reasons_count);
     op->retry_after_ms = -1;
 }
 

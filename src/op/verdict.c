@@ -44,23 +44,24 @@ static const char *duration_text(struct arena *arena, int64_t ms)
     return text_or(text, "some time");
 }
 
-static struct op_reason warning(struct arena *arena, const struct op_quota *quota)
+static struct op_reason warning(struct arena *arena, const struct op_quota *quota,
+                                int64_t projected_units)
 {
     const struct stops *stops = &quota->stops;
-    bool over = projected(quota, 0) > stops->amount;
+    bool over = projected_units > stops->amount;
     const char *message;
 
     if (over)
         message = arena_printf(arena,
-                               "%.*s: %" PRId64 " used + %" PRId64 " held > %" PRId64
+                               "%.*s: %" PRId64 " used and held > %" PRId64
                                "; inside the overage, up to %" PRId64,
-                               SLICE_ARGS(quota->limit_name), used(quota), quota->held,
-                               stops->amount, stops->cap);
+                               SLICE_ARGS(quota->limit_name), projected_units, stops->amount,
+                               stops->cap);
     else
         message = arena_printf(arena,
-                               "%.*s: %" PRId64 " used + %" PRId64 " held >= %" PRId64
+                               "%.*s: %" PRId64 " used and held >= %" PRId64
                                ", the soft stop; the limit is %" PRId64,
-                               SLICE_ARGS(quota->limit_name), used(quota), quota->held, stops->soft,
+                               SLICE_ARGS(quota->limit_name), projected_units, stops->soft,
                                stops->amount);
     return (struct op_reason){
         .code = over ? REASON_OVERAGE : REASON_SOFT_STOP,
@@ -70,19 +71,20 @@ static struct op_reason warning(struct arena *arena, const struct op_quota *quot
     };
 }
 
-enum decision verdict_admitted(struct arena *arena, const struct op_quota *quotas, size_t count,
+enum decision verdict_admitted(struct arena *arena, const struct op_quota *quotas,
+                               const int64_t *projected_units, size_t count,
                                struct op_reason **ret_reasons, size_t *ret_reasons_count)
 {
     size_t warned = 0;
 
     *ret_reasons = NULL;
     for (size_t i = 0; i < count; i++) {
-        if (quotas[i].stops.unlimited || projected(&quotas[i], 0) < quotas[i].stops.soft)
+        if (quotas[i].stops.unlimited || projected_units[i] < quotas[i].stops.soft)
             continue;
         if (!*ret_reasons)
             *ret_reasons = arena_array(arena, count, sizeof(**ret_reasons));
         CHECK(*ret_reasons);
-        (*ret_reasons)[warned++] = warning(arena, &quotas[i]);
+        (*ret_reasons)[warned++] = warning(arena, &quotas[i], projected_units[i]);
     }
     *ret_reasons_count = warned;
     return warned ? DECISION_WARN : DECISION_ALLOW;

@@ -25,8 +25,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ALLOW or WARN of what is admitted; `held` of each quota includes it. Reasons are in the arena. */
-enum decision verdict_admitted(struct arena *arena, const struct op_quota *quotas, size_t count,
+/*
+ * ALLOW or WARN of what is admitted. projected_units[i] is use + held of quotas[i] with it, as it was when
+ * it was made: a repeat computes the same. Reasons are in the arena.
+ */
+enum decision verdict_admitted(struct arena *arena, const struct op_quota *quotas,
+                               const int64_t *projected_units, size_t count,
                                struct op_reason **ret_reasons, size_t *ret_reasons_count);
 
 /*

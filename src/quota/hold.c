@@ -69,6 +69,8 @@ char *hold_text(struct arena *arena, const struct hold *hold)
         put(&text, "%s%" PRIu32 ":%" PRId64 ":%" PRId64 ":%" PRId64 ":%" PRId64, i ? ";" : "",
             quota->meter, quota->quota.limit_id, quota->quota.period_start_ms, quota->lease_id,
             quota->units);
+        if (hold->projected)
+            put(&text, ":%" PRId64, hold->projected[i]);
     }
     return text_copy(arena, &text);
 }
@@ -140,6 +142,13 @@ static bool parse_meters(struct arena *arena, struct slice list, struct hold *ho
     return true;
 }
 
+static bool parse_projected(struct arena *arena, struct slice *rest, struct hold *hold, size_t i)
+{
+    if (!hold->projected)
+        hold->projected = arena_array(arena, hold->quotas_count, sizeof(*hold->projected));
+    return hold->projected && cut_number(rest, ':', &hold->projected[i]);
+}
+
 static bool parse_quotas(struct arena *arena, struct slice list, struct hold *hold)
 {
     size_t count = count_fields(list, ';');
@@ -159,7 +168,8 @@ static bool parse_quotas(struct arena *arena, struct slice list, struct hold *ho
             !cut_number(&field, ':', &quota->quota.limit_id) ||
             !cut_number(&field, ':', &quota->quota.period_start_ms) ||
             !cut_number(&field, ':', &quota->lease_id) ||
-            !cut_number(&field, ':', &quota->units) || field.data ||
+            !cut_number(&field, ':', &quota->units) ||
+            (field.data && !parse_projected(arena, &field, hold, i)) || field.data ||
             (uint64_t)meter >= hold->meters_count || !amount_valid(quota->units))
             return false;
         quota->meter = (uint32_t)meter;
@@ -190,6 +200,27 @@ bool hold_parse(struct arena *arena, struct slice text, struct hold **ret_hold)
         return false;
     *ret_hold = hold;
     return true;
+}
+
+void hold_projected(struct slice text, int64_t *projected, size_t quotas_count)
+{
+    enum { COLONS_BEFORE = 5 };
+    struct slice list = slice_of(NULL, 0), field, number;
+
+    for (size_t i = text.len; i > 0 && !list.data; i--)
+        if (text.data[i - 1] == '|')
+            list = slice_skip(text, i);
+    for (size_t i = 0; i < quotas_count; i++) {
+        int colons = 0;
+
+        projected[i] = 0;
+        if (!slice_cut(&list, ';', &field))
+            continue;
+        while (colons < COLONS_BEFORE && slice_cut(&field, ':', &number))
+            colons++;
+        if (!field.data || !slice_to_i64(field, &projected[i]))
+            projected[i] = 0;
+    }
 }
 
 bool quota_ref_equal(struct quota_ref a, struct quota_ref b)

@@ -45,7 +45,7 @@ Test(call_holds, extend_moves_the_deadline_and_nothing_else)
 
     cr_assert_eq(call.answer, EXTENDED_DONE);
     cr_assert(slice_equal_cstr(
-        call.entry, "3:1:1764072065000:1764072000000|team/x|1|tokens=30|0:1:0:3145729:30"));
+        call.entry, "3:1:1764072065000:1764072000000|team/x|1|tokens=30|0:1:0:3145729:30:30"));
     cr_assert(slice_equal(fixture_entry(&f, "job"), call.entry));
     cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x:7 job"), "1764072065000");
     cr_assert_eq(fixture_quota(&f, 1).held, 30);

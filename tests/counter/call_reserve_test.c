@@ -38,7 +38,7 @@ Test(call_reserve, an_admitted_hold_is_written_as_hold_h_says)
 
     fill(1, 100);
     item = fixture_admit(&f, "job-1", 30);
-    expect_text(item.entry, "3:1:1764072060000:1764072000000|team/x|1|tokens=30|0:1:0:3145729:30");
+    expect_text(item.entry, "3:1:1764072060000:1764072000000|team/x|1|tokens=30|0:1:0:3145729:30:30");
     cr_assert_eq(item.attempt.epoch, EPOCH);
     cr_assert_eq(item.attempt.seq, 1);
     cr_assert_eq(item.states[0].held, 30);
@@ -72,7 +72,7 @@ Test(call_reserve, all_quotas_or_none)
     fixture_reserve(&f, &item, 1);
     cr_assert_eq(item.answer, RESERVED_ADMITTED);
     expect_text(item.entry, "3:1:1764072060000:1764072000000|team/x|1|tokens=5|"
-                            "0:1:0:3145729:5;0:2:0:3145729:5;0:3:0:3145729:5");
+                            "0:1:0:3145729:5:5;0:2:0:3145729:5:5;0:3:0:3145729:5:5");
     for (int64_t limit = 1; limit <= 3; limit++)
         cr_assert_eq(fixture_quota(&f, limit).held, 5);
 }
@@ -102,7 +102,7 @@ Test(call_reserve, the_largest_amount_is_exact)
     cr_assert_eq(counter_available(&item.states[0]), 1);
     cr_assert_eq(fixture_quota(&f, 1).held, INT64_C(9007199254740990));
     expect_text(item.entry, "3:1:1764072060000:1764072000000|team/x|1|tokens=9007199254740990|"
-                            "0:1:0:3145729:9007199254740990");
+                            "0:1:0:3145729:9007199254740990:9007199254740990");
 }
 
 Test(call_reserve, a_deadline_past_the_lease_falls_short)

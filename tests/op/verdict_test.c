@@ -71,7 +71,8 @@ Test(verdict, warns_from_the_soft_stop_on_and_names_overage_above_the_limit)
         struct op_reason *reasons;
         size_t count;
 
-        cr_assert_eq(verdict_admitted(&arena, quotas, 1, &reasons, &count), cases[i].decision);
+        cr_assert_eq(verdict_admitted(&arena, quotas, &cases[i].held, 1, &reasons, &count),
+                     cases[i].decision);
         cr_assert_eq(count, cases[i].decision == DECISION_WARN);
         if (count) {
             cr_assert_eq(reasons[0].code, cases[i].code);
@@ -89,7 +90,8 @@ Test(verdict, allows_everything_under_an_unlimited_quota)
     size_t count;
 
     quotas[0].stops = (struct stops){.unlimited = true, .amount = AMOUNT_MAX, .cap = AMOUNT_MAX};
-    cr_assert_eq(verdict_admitted(&arena, quotas, 1, &reasons, &count), DECISION_ALLOW);
+    cr_assert_eq(verdict_admitted(&arena, quotas, &quotas[0].held, 1, &reasons, &count),
+                 DECISION_ALLOW);
     cr_assert_eq(count, 0);
     cr_assert(verdict_fits(quotas, &wanted, 1, true));
 }

@@ -75,7 +75,7 @@ Test(hold, malformed_text_is_refused)
     cr_assert_not(parses("1:2:3:4|a|1|m=1|0:1:0:0:1;"));
     cr_assert_not(parses("1:2:3:4|a|1|m=1|0:1:0:0:1|"));
     cr_assert_not(parses("1:2:3:4|a|1|m=1|0:1:0:0"));
-    cr_assert_not(parses("1:2:3:4|a|1|m=1|0:1:0:0:1:1"));
+    cr_assert_not(parses("1:2:3:4|a|1|m=1|0:1:0:0:1:1:1"));
     cr_assert_not(parses("1:2:3:4|a|1|m=1|1:1:0:0:1"));
     cr_assert_not(parses("1:2:3:4|a|1|m=1|0:1:0:0:-1"));
     cr_assert_not(parses("1:2:3:4|a|1|m=9007199254740992|0:1:0:0:1"));
@@ -114,6 +114,26 @@ Test(hold, text_past_the_bound_is_not_made)
     cr_assert_not_null(hold_text(&arena, &hold), "every lawful hold fits");
     hold.scope = slice_of(scope, HOLD_TEXT_MAX);
     cr_assert_null(hold_text(&arena, &hold));
+}
+
+Test(hold, projected_use_is_part_of_the_text_where_it_is_known)
+{
+    const char *with = "3:1:60:0|a|1|tokens=5|0:1:0:31:5:905;0:2:0:31:5:5;0:3:9:31:5:0";
+    int64_t projected[4] = {-1, -1, -1, -1};
+    struct hold *hold = NULL;
+
+    cr_assert(hold_parse(&arena, slice_from_cstr(with), &hold));
+    cr_assert_eq(hold->projected[0], 905);
+    cr_assert_eq(hold->projected[1], 5);
+    cr_assert_eq(hold->projected[2], 0);
+    cr_assert_str_eq(hold_text(&arena, hold), with);
+    hold_projected(slice_from_cstr(with), projected, 4);
+    cr_assert(projected[0] == 905 && projected[1] == 5 && projected[2] == 0 && projected[3] == 0);
+    hold_projected(SLICE("3:1:60:0|a|1|tokens=5|0:1:0:31:5"), projected, 1);
+    cr_assert_eq(projected[0], 0);
+    cr_assert_not(parses("3:1:60:0|a|1|tokens=5|0:1:0:31:5:905:1"));
+    cr_assert_not(parses("3:1:60:0|a|1|tokens=5|0:1:0:31:5:x"));
+    cr_assert_not(parses("3:1:60:0|a|1|tokens=5|0:1:0:31:5:"));
 }
 
 Test(hold, identity_is_scope_mode_and_amounts)

@@ -1,6 +1,6 @@
 -- Holds of jobs: the entry's text (quota/hold.h) and what goes when it goes.
 --
---   epoch:seq:deadline:created|scope|mode|meters|meter:limit:period:lease:units;...
+--   epoch:seq:deadline:created|scope|mode|meters|meter:limit:period:lease:units:projected;...
 --
 -- An entry may name quotas that the caller did not know of, so their t keys are built from it: same
 -- hash tag, same slot, the one exception to "every key is in KEYS".

@@ -150,7 +150,9 @@ for _ = 1, ARGV[5] do
                         local key, units = number[ARGV[at]], ARGV[at + 2]
                         room[key] = room[key] - number[units]
                         held[key] = held[key] + number[units]
-                        parts[q] = ARGV[at + 1] .. text[key] .. units
+                        local projected = used[key] + held[key]
+                        parts[q] = ARGV[at + 1] .. text[key] .. units .. ':'
+                            .. (projected < 1e14 and projected or string.format('%.0f', projected))
                         at = at + width
                     end
                     seq = seq + 1
