@@ -39,7 +39,7 @@ void batch_done(struct batch *batch)
     arena_done(&batch->arena);
 }
 
-/* --- before the transaction ------------------------------------------------------------------------ */
+/* --- before the transaction ------------------------------------------------------------------- */
 
 static int job_order(const void *a, const void *b)
 {
@@ -186,7 +186,7 @@ bool batch_has_tenant(const struct batch *batch, int64_t tenant_id)
     return low < batch->jobs_count && batch->jobs[low].tenant_id == tenant_id;
 }
 
-/* --- the first round --------------------------------------------------------------------------------- */
+/* --- the first round -------------------------------------------------------------------------- */
 
 void batch_ask(struct batch *batch, struct lane *lane)
 {
@@ -307,7 +307,7 @@ enum status batch_decide(struct batch *batch, struct lane *lane)
     return STATUS_OK;
 }
 
-/* --- the second round ---------------------------------------------------------------------------------- */
+/* --- the second round ------------------------------------------------------------------------- */
 
 static void write_events(struct batch *batch, struct lane *lane)
 {
@@ -373,7 +373,7 @@ void batch_may_have_landed(struct batch *batch)
             batch->items[i].item->maybe_landed = true;
 }
 
-/* --- answers --------------------------------------------------------------------------------------------- */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 static struct slice copy_slice(struct arena *arena, struct slice text)
 {

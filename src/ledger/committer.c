@@ -72,7 +72,7 @@ static int64_t now_us(const struct committer *committer)
     return clock_mono_us(committer->options.clock);
 }
 
-/* --- items --------------------------------------------------------------------------------------------- */
+/* --- items ------------------------------------------------------------------------------------ */
 
 /* Back to the front of the queue, in the order they had. */
 static void put_back(struct committer *committer, struct batch *batch)
@@ -127,7 +127,7 @@ static bool in_flight(void *user, int64_t tenant_id)
     return false;
 }
 
-/* --- failures ------------------------------------------------------------------------------------------ */
+/* --- failures --------------------------------------------------------------------------------- */
 
 static void pause_work(struct committer *committer, struct work *work)
 {
@@ -213,7 +213,7 @@ static void cut(struct committer *committer, struct work *work)
     lane_lost(committer, work);
 }
 
-/* --- rounds ---------------------------------------------------------------------------------------------- */
+/* --- rounds ----------------------------------------------------------------------------------- */
 
 static void send(struct committer *committer, struct work *work, enum phase phase)
 {
@@ -395,7 +395,7 @@ static void advance(struct committer *committer, struct work *work)
     }
 }
 
-/* --- the loop -------------------------------------------------------------------------------------------- */
+/* --- the loop --------------------------------------------------------------------------------- */
 
 static void note_up(struct committer *committer)
 {
@@ -508,7 +508,7 @@ static void *run(void *user)
     }
 }
 
-/* --- from outside ------------------------------------------------------------------------------------------ */
+/* --- from outside ----------------------------------------------------------------------------- */
 
 static void open_works(struct committer *committer)
 {

@@ -35,7 +35,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* --- statements and parameters ------------------------------------------------------------------ */
+/* --- statements and parameters ---------------------------------------------------------------- */
 
 /* Lives for ever; two statements never share a name. */
 struct statement {
@@ -88,7 +88,7 @@ void sql_array_bool(struct sql_array *array, bool value);
 void sql_array_text(struct sql_array *array, struct slice text);
 void sql_array_null(struct sql_array *array);
 
-/* --- results ------------------------------------------------------------------------------------- */
+/* --- results ---------------------------------------------------------------------------------- */
 
 struct sql_row {
     PGresult *result;
@@ -119,7 +119,7 @@ int64_t sql_time_ms(struct sql_row *row);    /* timestamptz, rounded down */
 /* bigint[] of one dimension; *ret NULL when it is empty. */
 size_t sql_i64s(struct sql_row *row, int64_t **ret);
 
-/* --- the blocking connection ---------------------------------------------------------------------- */
+/* --- the blocking connection ------------------------------------------------------------------ */
 
 /* Outside a transaction: connects if need be. Inside one that failed: UNAVAILABLE. */
 MUST_CHECK enum status database_begin(struct database *db);

@@ -25,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* --- authority (shard_authority) ---------------------------------------------------------------- */
+/* --- authority (shard_authority) -------------------------------------------------------------- */
 
 /* Current views of the shards given; a row that is missing is made (epoch 1, state I, no replid). */
 MUST_CHECK enum status ledger_authority_read(struct database *db, const int *shards, size_t count,
@@ -49,7 +49,7 @@ MUST_CHECK enum status ledger_authority_bump(struct database *db, const struct s
 MUST_CHECK enum status ledger_authority_activate(struct database *db, const struct shard_view *mine,
                                                  bool *ret_won, struct shard_view *ret_view);
 
-/* --- plans ------------------------------------------------------------------------------------- */
+/* --- plans ------------------------------------------------------------------------------------ */
 
 /* *ret_plan NULL with STATUS_OK: no such tenant. One reference for the caller. */
 MUST_CHECK enum status ledger_plan_load(struct database *db, struct slice tenant,
@@ -73,7 +73,7 @@ MUST_CHECK enum status ledger_versions_since(struct database *db, struct arena *
 MUST_CHECK enum status ledger_limit_implicit(struct database *db, int64_t tenant_id,
                                              struct slice meter);
 
-/* --- grants -------------------------------------------------------------------------------------- */
+/* --- grants ----------------------------------------------------------------------------------- */
 
 struct ledger_grant {
     /* in */
@@ -121,7 +121,7 @@ MUST_CHECK enum status ledger_recalls(struct database *db, struct arena *arena, 
 /* Closes due old leases and periods that are over; returns what there is left to do (bool). */
 MUST_CHECK enum status ledger_close_due(struct database *db, size_t max, bool *ret_more);
 
-/* --- facts and reap ------------------------------------------------------------------------------ */
+/* --- facts and reap --------------------------------------------------------------------------- */
 
 struct ledger_job {
     int64_t tenant_id;
@@ -150,7 +150,7 @@ MUST_CHECK enum status ledger_reap_run(struct database *db, struct arena *arena,
                                        int64_t *ret_reaped_to_ms, struct settle_quota **ret_quotas,
                                        size_t *ret_quotas_count);
 
-/* --- reads ----------------------------------------------------------------------------------------- */
+/* --- reads ------------------------------------------------------------------------------------ */
 
 struct ledger_usage {
     struct settle_quota quota;  /* a row, or zeroes where the period has no row yet */
@@ -197,7 +197,7 @@ MUST_CHECK enum status ledger_events_span(struct database *db, int64_t tenant_id
 /* Deletes what is past its time: events, job_fence, expired_hold, closed short periods. */
 MUST_CHECK enum status ledger_retention(struct database *db, int64_t events_keep_ms, size_t max);
 
-/* --- admin ------------------------------------------------------------------------------------------ */
+/* --- admin ------------------------------------------------------------------------------------ */
 
 struct ledger_note {
     struct slice actor, reason, request_id;

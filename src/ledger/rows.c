@@ -51,7 +51,7 @@ static void *room(struct arena *arena, struct sql_row *row, size_t size)
     return memory;
 }
 
-/* --- quota rows ------------------------------------------------------------------------------------ */
+/* --- quota rows ------------------------------------------------------------------------------- */
 
 #define REFS_JOIN(table)                                                                           \
     " FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n(tenant, lim, start)"              \
@@ -196,7 +196,7 @@ enum status rows_epochs_read(PGresult *result, struct settle_book *book)
     return sql_done(&row);
 }
 
-/* --- facts of jobs ----------------------------------------------------------------------------------- */
+/* --- facts of jobs ---------------------------------------------------------------------------- */
 
 #define JOBS "unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS n(tenant, job, at)"
 
@@ -353,7 +353,7 @@ enum status rows_expired_find_read(PGresult *result, struct arena *arena, struct
     return sql_done(&row);
 }
 
-/* --- blocking ------------------------------------------------------------------------------------------ */
+/* --- blocking --------------------------------------------------------------------------------- */
 
 enum status rows_lock(struct database *db, struct settle_book *book, const struct rows_ref *refs,
                       size_t count)

@@ -41,7 +41,7 @@ struct rows_job {
 
 int rows_job_compare(const struct rows_job *a, const struct rows_job *b);
 
-/* --- blocking, inside a transaction of the caller ------------------------------------------------- */
+/* --- blocking, inside a transaction of the caller --------------------------------------------- */
 
 /*
  * Makes quota rows that are missing; *ret_missing (may be NULL): how many refs still have none, since
@@ -73,7 +73,7 @@ MUST_CHECK enum status rows_leases_insert(struct database *db, struct arena *are
 MUST_CHECK enum status rows_leases_delete(struct database *db, struct arena *arena,
                                           const struct settle_lease *leases, size_t count);
 
-/* --- halves ------------------------------------------------------------------------------------------ */
+/* --- halves ----------------------------------------------------------------------------------- */
 
 /*
  * The columns of struct settle_quota, in the order in which rows_quota_read takes them, for SELECTs of

@@ -16,7 +16,7 @@
             sql_array_i64(&array_, (expression));                                                  \
     } while (0)
 
-/* --- quota rows ------------------------------------------------------------------------------------ */
+/* --- quota rows ------------------------------------------------------------------------------- */
 
 const struct statement rows_quota_update = {
     "rows_quota_update",
@@ -159,7 +159,7 @@ enum status rows_leases_delete(struct database *db, struct arena *arena,
     return database_run(db, &lease_delete, &params, NULL);
 }
 
-/* --- events -------------------------------------------------------------------------------------------- */
+/* --- events ----------------------------------------------------------------------------------- */
 
 const struct statement rows_event_lock = {
     "rows_event_lock", "SELECT t.tenant_id FROM unnest($1::bigint[]) AS n(tenant)"
@@ -349,7 +349,7 @@ enum status rows_write(struct database *db, struct settle_book *book)
  * with it the COMMIT. Otherwise quotas would count a job that another transaction has recorded.
  */
 
-/* --- records and fences -------------------------------------------------------------------------------- */
+/* --- records and fences ----------------------------------------------------------------------- */
 
 const struct statement rows_ledger_insert = {
     "rows_ledger_insert",

@@ -36,7 +36,7 @@ static struct hold *live_hold(const struct support_tenant *tenant, int64_t seq, 
     return support_hold(&arena, tenant, seq, units, support_now_ms() + 60000);
 }
 
-/* --- many at once ------------------------------------------------------------------------------------- */
+/* --- many at once ----------------------------------------------------------------------------- */
 
 Test(committer, records_a_thousand_holds_from_eight_threads)
 {
@@ -56,7 +56,7 @@ Test(committer, records_a_thousand_holds_from_eight_threads)
     plan_unref(plan);
 }
 
-/* --- one job ------------------------------------------------------------------------------------------- */
+/* --- one job ---------------------------------------------------------------------------------- */
 
 Test(committer, duplicates_at_once_make_one_record)
 {
@@ -286,7 +286,7 @@ Test(committer, a_release_is_kept_and_a_later_attempt_commits)
     plan_unref(plan);
 }
 
-/* --- late, and by job ------------------------------------------------------------------------------------ */
+/* --- late, and by job ------------------------------------------------------------------------- */
 
 Test(committer, a_late_commit_is_booked_at_the_root_and_told)
 {
@@ -369,7 +369,7 @@ Test(committer, a_late_commit_makes_the_row_of_the_current_period)
     plan_unref(plan);
 }
 
-/* --- quotas ---------------------------------------------------------------------------------------------- */
+/* --- quotas ----------------------------------------------------------------------------------- */
 
 Test(committer, crossings_become_events_numbered_without_a_gap)
 {
@@ -479,7 +479,7 @@ static void lock_quota(const struct support_tenant *tenant)
     cr_assert_eq(database_run(db, &lock, &params, NULL), STATUS_OK);
 }
 
-/* --- failures --------------------------------------------------------------------------------------------- */
+/* --- failures --------------------------------------------------------------------------------- */
 
 Test(committer, an_item_that_the_database_refuses_fails_alone)
 {

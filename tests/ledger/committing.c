@@ -116,7 +116,7 @@ enum settle_outcome committing_run(struct committing *c, struct committer *commi
     return c->item.settle.outcome;
 }
 
-/* --- many at once ---------------------------------------------------------------------------------------- */
+/* --- many at once ----------------------------------------------------------------------------- */
 
 enum { THREADS = 8 };
 

@@ -49,7 +49,7 @@ Test(rows, sorting_refs_removes_duplicates)
     cr_assert_eq(refs[3].tenant_id, 2);
 }
 
-/* --- making ------------------------------------------------------------------------------------------- */
+/* --- making ----------------------------------------------------------------------------------- */
 
 static void *make_row(void *user)
 {
@@ -130,7 +130,7 @@ Test(rows, a_row_that_is_made_beside_a_change_has_the_new_limit)
     cr_assert_eq(support_of_quota(&tenant, "cap_amount"), 500);
 }
 
-/* --- reading and writing -------------------------------------------------------------------------------- */
+/* --- reading and writing ---------------------------------------------------------------------- */
 
 Test(rows, locking_reads_rows_in_order_with_names_epoch_and_clock)
 {
@@ -271,7 +271,7 @@ Test(rows, facts_tell_what_is_known_of_each_job)
     cr_assert(!jobs[2].facts.record && !jobs[2].facts.expired && jobs[2].facts.fences_count == 0);
 }
 
-/* --- the schema's own constraints ------------------------------------------------------------------------- */
+/* --- the schema's own constraints ------------------------------------------------------------- */
 
 static bool refused(const char *change, int64_t tenant_id)
 {
