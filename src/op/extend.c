@@ -7,6 +7,7 @@
 #include "op/plans.h"
 #include "op/quotas.h"
 #include "op/recover.h"
+#include "op/reserve.h"
 #include "op/settle.h"
 #include "quota/token.h"
 
@@ -126,13 +127,69 @@ static void show(struct op_extend *op, const struct hold *hold)
     op->lifetime_end_ms = hold->created_ms + op->op.services->options.lifetime_max_ms;
 }
 
-static void fail_absent(struct op_extend *op, const struct settle_facts *facts)
+/* --- a new attempt for a hold whose leases are gone ------------------------------------------- */
+
+/* A Reserve inside an Extend; both live in the arena of the Extend's call. */
+struct retake {
+    struct op_reserve reserve;
+    struct op_extend *extend;
+};
+
+static void retaken(struct op *base)
 {
-    if (op->token && op->token->hold.deadline_ms > op->op.now_ms) {
-        show(op, &op->token->hold); /* Redis lost it; the token is good until its own deadline */
-        return;
-    }
-    if (op->token || facts->expired)
+    struct op_reserve *reserve = container_of(base, struct op_reserve, op);
+    struct retake *retake = container_of(reserve, struct retake, reserve);
+    struct op_extend *op = retake->extend;
+
+    if (base->error.failure != FAILURE_NONE || !reserve->hold)
+        return; /* the old expiry stands */
+    show(op, reserve->hold);
+    op->op.now_ms = base->now_ms;
+    op->quotas = reserve->quotas;
+    op->quotas_count = reserve->quotas_count;
+}
+
+static void retake_over(struct op *base)
+{
+    struct op_reserve *reserve = container_of(base, struct op_reserve, op);
+
+    op_finish(&container_of(reserve, struct retake, reserve)->extend->op);
+}
+
+/* Shows the old hold until the new one is there, and queues the Reserve. */
+static void retake(struct op_extend *op, const struct hold *old)
+{
+    struct retake *retake = arena_zalloc(op->op.arena, sizeof(*retake));
+    int64_t left_ms = old->deadline_ms - op->op.now_ms;
+
+    CHECK(retake);
+    show(op, old);
+    retake->extend = op;
+    retake->reserve = (struct op_reserve){
+        .op = {.services = op->op.services,
+               .arena = op->op.arena,
+               .plan = plan_ref(op->op.plan),
+               .tenant = op->op.tenant,
+               .give_up_us = op->op.give_up_us,
+               .done = retaken,
+               .release = retake_over},
+        .scope = old->scope,
+        .job_id = op->job_id,
+        .meters_count = old->meters_count,
+        .meters = old->meters,
+        .ttl_ms = op->ttl_ms > left_ms ? op->ttl_ms : left_ms,
+        .mode = old->mode,
+    };
+    reserve_begin(&retake->reserve);
+    retake->reserve.work->superseded = old->attempt;
+    op->retake = &retake->reserve;
+}
+
+static void judge_absent(struct op_extend *op, const struct settle_facts *facts)
+{
+    if (op->token && op->token->hold.deadline_ms > op->op.now_ms)
+        retake(op, &op->token->hold);
+    else if (op->token || facts->expired)
         op_fail(&op->op, FAILURE_EXPIRED, false,
                 "the hold has expired: commit it late, or reserve again");
     else if (facts->fences_count > 0)
@@ -147,7 +204,7 @@ static void judge_script(struct op_extend *op, const struct counter_extend *scri
     struct hold *hold = NULL;
 
     if (script->answer == EXTENDED_ABSENT) {
-        fail_absent(op, facts);
+        judge_absent(op, facts);
         return;
     }
     if (!hold_parse(op->op.arena, script->entry, &hold))
@@ -157,6 +214,8 @@ static void judge_script(struct op_extend *op, const struct counter_extend *scri
     else if (script->answer == EXTENDED_DUE)
         op_fail(&op->op, FAILURE_EXPIRED, false,
                 "the hold has expired: commit it late, or reserve again");
+    else if (script->answer == EXTENDED_OLD_LEASE)
+        retake(op, hold);
     else
         show(op, hold);
 }
@@ -238,18 +297,27 @@ static void load_plan(struct grant_context *context, struct op_extend *op)
 void extend_ops(struct grant_context *context, struct op_extend **ops, size_t count)
 {
     struct ledger_job *jobs = scratch(context, count, sizeof(*jobs));
+    struct op_reserve *retakes[GRANT_OPS_MAX];
+    size_t retakes_count = 0;
 
     if (count == 0)
         return;
+    CHECK(count <= GRANT_OPS_MAX);
     for (size_t i = 0; i < count; i++)
         load_plan(context, ops[i]);
     read_facts(context, ops, jobs, count);
     for (size_t i = 0; i < count; i++) {
         extend_one(context, ops[i], &jobs[i].facts);
+        if (ops[i]->retake) {
+            retakes[retakes_count++] = ops[i]->retake;
+            continue;
+        }
         if (!failed(ops[i]))
             show_quotas(context, ops[i]);
         op_finish(&ops[i]->op);
     }
+    if (retakes_count > 0)
+        grant_reserves(context, retakes, retakes_count);
 }
 
 void op_extend_start(struct op_extend *op, struct worker *worker)

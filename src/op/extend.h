@@ -1,7 +1,9 @@
 /*
  * Extend, on the granter: ledger and fence first, then the script; a lease that ends too early is
- * pushed once. A hold whose leases are not the current ones any more (Redis lost them) keeps its
- * expiry, and the answer says so; its commit is honoured all the same.
+ * pushed once. A hold that Redis lost, or that stands under leases of an earlier epoch, cannot be
+ * extended, because those leases end; a new attempt is taken under current ones, by the same steps as
+ * any Reserve. If that falls short the old expiry stands, and the answer says so. Either way the old
+ * reservation id commits until its own deadline, from what was set aside for it.
  */
 #ifndef HOLDFAST_OP_EXTEND_H
 #define HOLDFAST_OP_EXTEND_H

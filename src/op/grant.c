@@ -204,6 +204,11 @@ static bool is_fenced(const struct settle_facts *facts, struct attempt attempt)
     return false;
 }
 
+static bool is_superseded(const struct op_reserve *op, struct attempt attempt)
+{
+    return attempt.epoch == op->work->superseded.epoch && attempt.seq == op->work->superseded.seq;
+}
+
 static void judge_known(struct pass *pass, struct op_reserve *op, const struct settle_facts *facts)
 {
     struct hold *hold;
@@ -220,7 +225,7 @@ static void judge_known(struct pass *pass, struct op_reserve *op, const struct s
         return;
     }
     if (hold_parse(&pass->context->scratch, op->work->item.entry, &hold) &&
-        is_fenced(facts, hold->attempt)) {
+        (is_fenced(facts, hold->attempt) || is_superseded(op, hold->attempt))) {
         pass->removals[pass->removals_count++] = (struct removal){
             .shard = op->op.plan->shard,
             .job = {.tenant_id = op->op.plan->tenant_id,

@@ -184,6 +184,7 @@ struct op_extend {
     int64_t ttl_ms;
     /* out */
     const struct hold *hold;    /* with its new deadline */
+    struct op_reserve *retake;  /* private: a new attempt is being taken */
     struct slice held_job_id;
     int64_t lifetime_end_ms;
     size_t quotas_count;

@@ -273,13 +273,18 @@ void reserve_to_granter(struct op_reserve *op)
     reserve_finish(op);
 }
 
-void op_reserve_start(struct op_reserve *op, struct worker *worker)
+void reserve_begin(struct op_reserve *op)
 {
     op->work = allocate(op, 1, sizeof(*op->work));
     op->retry_after_ms = -1;
     op->work->identity = hold_identity(op->op.arena, op->scope, op->mode, op->meters,
                                        op->meters_count);
     CHECK(op->work->identity);
+}
+
+void op_reserve_start(struct op_reserve *op, struct worker *worker)
+{
+    reserve_begin(op);
     op->op.plan = plans_get(op->op.services->plans, op->op.tenant);
     if (!op->op.plan)
         reserve_to_granter(op);

@@ -36,7 +36,15 @@ struct op_reserve_work {
     bool wants_reap;
     bool never;                  /* an amount is above its hard cap */
     bool answered;
+    /*
+     * An attempt whose hold stands under leases that are gone: this Reserve takes its place instead of
+     * replaying it (op/extend.c). {0, 0}: none.
+     */
+    struct attempt superseded;
 };
+
+/* Makes the work, before anything else. */
+void reserve_begin(struct op_reserve *op);
 
 /* Fills the work from the plan at now_ms. False: the op has failed (NO_LIMIT ...). */
 bool reserve_plan(struct op_reserve *op, int64_t now_ms);
