@@ -157,11 +157,15 @@ struct ledger_usage {
     int64_t old_leases_units;
 };
 
-/* Current periods of the limits selected (empty meter or scope NULL: all), after limit_id, at most max. */
+/*
+ * The current periods of these limits of the plan, the seq of the newest event and the config version
+ * in one state of the database. With another version than the plan's, limits have changed since.
+ */
 MUST_CHECK enum status ledger_usage_read(struct database *db, struct arena *arena,
                                          const struct plan *plan, const int64_t *limit_ids,
                                          size_t limits_count, int64_t now_ms,
-                                         struct ledger_usage **ret, int64_t *ret_event_seq);
+                                         struct ledger_usage **ret, int64_t *ret_event_seq,
+                                         int64_t *ret_config_version);
 
 struct ledger_event {
     int64_t tenant_id;

@@ -15,7 +15,7 @@ static const struct statement find_rows = {
     " AND q.limit_id = n.lim AND q.period_start_ms = n.start"};
 
 static const struct statement find_seq = {
-    "usage_seq", "SELECT event_seq FROM tenant WHERE tenant_id = $1::bigint"};
+    "usage_seq", "SELECT event_seq, config_version FROM tenant WHERE tenant_id = $1::bigint"};
 
 /* The first statement of the transaction: everything after it sees one state of the database. */
 static const struct statement one_snapshot = {
@@ -28,7 +28,7 @@ struct reading {
     size_t count;
     struct ledger_usage *usages;
     int64_t *starts;
-    int64_t event_seq;
+    int64_t event_seq, config_version;
 };
 
 /* What a period looks like that nobody has touched yet. */
@@ -68,8 +68,10 @@ static enum status read_seq(struct database *db, struct reading *reading)
     if (status != STATUS_OK)
         return status;
     row = sql_rows(result, reading->arena);
-    while (sql_next(&row))
+    while (sql_next(&row)) {
         reading->event_seq = sql_i64(&row);
+        reading->config_version = sql_i64(&row);
+    }
     return sql_done(&row);
 }
 
@@ -115,7 +117,8 @@ static enum status read_body(struct database *db, void *user)
 
 enum status ledger_usage_read(struct database *db, struct arena *arena, const struct plan *plan,
                               const int64_t *limit_ids, size_t limits_count, int64_t now_ms,
-                              struct ledger_usage **ret, int64_t *ret_event_seq)
+                              struct ledger_usage **ret, int64_t *ret_event_seq,
+                              int64_t *ret_config_version)
 {
     struct reading reading = {
         .arena = arena, .plan = plan, .limit_ids = limit_ids, .count = limits_count};
@@ -132,5 +135,6 @@ enum status ledger_usage_read(struct database *db, struct arena *arena, const st
         return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
     *ret = reading.usages;
     *ret_event_seq = reading.event_seq;
+    *ret_config_version = reading.config_version;
     return STATUS_OK;
 }

@@ -2,13 +2,16 @@
  * The hub's turn:
  *
  *     1. start who is new: a snapshot exact at its seq, or the check that its position still exists
- *     2. read what lies after the lowest position of each watched tenant, one page in one statement
+ *     2. read what lies after the lowest position of each watched tenant, one page in one statement:
+ *        once for those that are up to date (live), then for those that are catching up, so that
+ *        nobody waits for another one's history
  *     3. offer each event to the tenant's subscribers; each takes the one after its own position
  *     4. progress frames; forget who has ended
  *
  * A full page means that more is there: the turn begins again at once. A subscriber that is still
- * catching up takes part only while its queue is less than half full, so that history never ends a
- * stream that reads; one that has caught up once (live) is ended when its queue is full.
+ * catching up takes part only while its queue is less than half full, and a page fills the other half
+ * at most, so that history never ends a stream that reads; one that has caught up once (live) is ended
+ * when its queue is full. Queues drain meanwhile: who takes part is decided once per page.
  */
 #include "notice/hub.h"
 
@@ -24,6 +27,7 @@
 
 enum {
     PAGE_EVENTS = 512,
+    SNAPSHOT_TRIES = 5,
     SNAPSHOT_QUOTAS = 256, /* in one frame, so that it stays below every message limit */
     RETRY_MS = 100,
     CONNECT_TIMEOUT_MS = 1000,
@@ -99,31 +103,47 @@ static void send_snapshot(struct hub *hub, struct hub_subscriber *reader,
     reader->started = true;
 }
 
+/* The plan and the quotas of one state of the database; a change between the two reads is tried again. */
+static enum status read_snapshot(struct hub *hub, struct hub_subscriber *reader,
+                                 struct ledger_usage **usages, int64_t *ret_seq)
+{
+    for (int try = 0; try < SNAPSHOT_TRIES; try++) {
+        struct plan *plan;
+        int64_t *limit_ids, config_version;
+        enum status status = ledger_plan_load(hub->db, reader->plan->tenant, &plan);
+
+        if (status != STATUS_OK)
+            return status;
+        if (plan) {
+            plan_unref(reader->plan);
+            reader->plan = plan;
+        }
+        plan = reader->plan;
+        limit_ids = arena_array(&hub->arena, plan->limits_count + 1, sizeof(*limit_ids));
+        CHECK(limit_ids);
+        for (size_t i = 0; i < plan->limits_count; i++)
+            limit_ids[i] = plan->limits[i].limit_id;
+        status = ledger_usage_read(hub->db, &hub->arena, plan, limit_ids, plan->limits_count,
+                                   estimate_now_ms(hub->options.estimate, mono_us(hub)), usages,
+                                   ret_seq, &config_version);
+        if (status != STATUS_OK || config_version == plan->config_version)
+            return status;
+    }
+    return STATUS_CONFLICT;
+}
+
 static bool start_with_snapshot(struct hub *hub, struct hub_subscriber *reader)
 {
-    struct plan *plan;
     struct ledger_usage *usages;
-    int64_t *limit_ids, seq;
-    enum status status = ledger_plan_load(hub->db, reader->plan->tenant, &plan);
+    int64_t seq;
+    enum status status = read_snapshot(hub, reader, &usages, &seq);
 
-    if (status == STATUS_OK && plan) {
-        plan_unref(reader->plan);
-        reader->plan = plan;
-    }
-    plan = reader->plan;
-    limit_ids = arena_array(&hub->arena, plan->limits_count + 1, sizeof(*limit_ids));
-    CHECK(limit_ids);
-    for (size_t i = 0; i < plan->limits_count; i++)
-        limit_ids[i] = plan->limits[i].limit_id;
-    if (status == STATUS_OK)
-        status = ledger_usage_read(hub->db, &hub->arena, plan, limit_ids, plan->limits_count,
-                                   estimate_now_ms(hub->options.estimate, mono_us(hub)), &usages,
-                                   &seq);
     if (status != STATUS_OK) {
         failed(hub, "snapshot", status);
         return false;
     }
-    send_snapshot(hub, reader, usages, keep_wanted(reader, usages, plan->limits_count), seq);
+    send_snapshot(hub, reader, usages, keep_wanted(reader, usages, reader->plan->limits_count),
+                  seq);
     return true;
 }
 
@@ -175,15 +195,16 @@ static bool takes_part(const struct hub *hub, const struct hub_subscriber *reade
             reader->sink.queued(reader->user) < hub->options.queue_max / 2);
 }
 
-/* The lowest position per tenant among those that take part. */
-static size_t list_cursors(struct hub *hub, struct ledger_cursor *cursors)
+/* Chooses who takes part in this page; the lowest position per tenant among them. */
+static size_t list_cursors(struct hub *hub, bool live, struct ledger_cursor *cursors)
 {
     size_t count = 0;
 
     for (struct hub_subscriber *reader = hub->readers; reader; reader = reader->next) {
         size_t i = 0;
 
-        if (!takes_part(hub, reader))
+        reader->reading = reader->live == live && takes_part(hub, reader);
+        if (!reader->reading)
             continue;
         while (i < count && cursors[i].tenant_id != reader->plan->tenant_id)
             i++;
@@ -200,37 +221,44 @@ static void offer_events(struct hub *hub, const struct ledger_event *events, siz
     int64_t now_us = mono_us(hub);
 
     for (struct hub_subscriber *reader = hub->readers; reader; reader = reader->next) {
-        if (!takes_part(hub, reader))
+        if (!reader->reading)
             continue;
         for (size_t i = 0; i < count && !reader->ended; i++)
             if (events[i].tenant_id == reader->plan->tenant_id)
                 subscriber_offer(reader, &events[i], hub->options.queue_max, now_us);
-        if (count < PAGE_EVENTS)
-            reader->live = true;
     }
 }
 
-static bool read_page(struct hub *hub)
+static void now_live(struct hub *hub)
+{
+    for (struct hub_subscriber *reader = hub->readers; reader; reader = reader->next)
+        reader->live |= reader->reading;
+}
+
+static bool read_page(struct hub *hub, bool live)
 {
     struct ledger_cursor *cursors =
         arena_array(&hub->arena, hub->count + 1, sizeof(*cursors));
     struct ledger_event *events;
-    size_t cursors_count, count;
+    size_t cursors_count, count, max = PAGE_EVENTS;
     enum status status;
 
     CHECK(cursors);
-    hub->full_page = false;
-    cursors_count = list_cursors(hub, cursors);
+    cursors_count = list_cursors(hub, live, cursors);
     if (cursors_count == 0)
         return true;
-    status = ledger_events_read(hub->db, &hub->arena, cursors, cursors_count, PAGE_EVENTS, &events,
-                                &count);
+    if (!live && max > hub->options.queue_max / 2)
+        max = hub->options.queue_max / 2;
+    status = ledger_events_read(hub->db, &hub->arena, cursors, cursors_count, max, &events, &count);
     if (status != STATUS_OK) {
         failed(hub, "events", status);
         return false;
     }
     offer_events(hub, events, count);
-    hub->full_page = count == PAGE_EVENTS;
+    if (count == max)
+        hub->full_page = true;
+    else
+        now_live(hub);
     return true;
 }
 
@@ -263,7 +291,8 @@ static int turn(struct hub *hub)
     bool fine;
 
     arena_reset(&hub->arena);
-    fine = start_new(hub) && read_page(hub);
+    hub->full_page = false;
+    fine = start_new(hub) && read_page(hub, true) && read_page(hub, false);
     now_us = mono_us(hub);
     now_ms = estimate_now_ms(hub->options.estimate, now_us);
     for (struct hub_subscriber *reader = hub->readers; reader; reader = reader->next)

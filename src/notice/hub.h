@@ -33,7 +33,7 @@ struct hub_options {
     struct estimate *estimate;
     int poll_ms;       /* 10 */
     int progress_ms;   /* keep-alive frames: 15,000; at once (1 s) when filtered-out events passed */
-    size_t queue_max;  /* events waiting per subscriber: 1,024 */
+    size_t queue_max;  /* events waiting per subscriber: 1,024; at least 2 */
 };
 
 enum hub_took { HUB_TOOK, HUB_FULL, HUB_GONE };
@@ -46,7 +46,11 @@ struct hub_sink {
     enum hub_took (*event)(void *user, int64_t prev_seq, const struct ledger_event *event);
     enum hub_took (*progress)(void *user, int64_t seq, int64_t prev_seq, int64_t now_ms);
     size_t (*queued)(void *user);   /* frames that still wait in the stream */
-    /* Exactly once, last: the subscriber is forgotten. oldest_seq only for TOO_OLD. */
+    /*
+     * Exactly once, last: the subscriber is forgotten. seq: every event up to here was looked at;
+     * -1 if even the snapshot was not sent. oldest_seq only for TOO_OLD, which also ends a stream
+     * that reads so slowly that the events before it were deleted meanwhile.
+     */
     void (*end)(void *user, enum hub_end end, int64_t seq, int64_t prev_seq, int64_t oldest_seq);
 };
 

@@ -110,7 +110,10 @@ void subscriber_offer(struct hub_subscriber *subscriber, const struct ledger_eve
 {
     if (subscriber->ended || event->seq <= subscriber->position)
         return;
-    CHECK(event->seq == subscriber->position + 1);
+    if (event->seq != subscriber->position + 1) {
+        subscriber_end(subscriber, HUB_END_TOO_OLD, event->seq);
+        return;
+    }
     if (wants(subscriber, event)) {
         if (subscriber->sink.queued(subscriber->user) >= queue_max) {
             subscriber_end(subscriber, HUB_END_SLOW, 0);

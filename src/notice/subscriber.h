@@ -22,6 +22,7 @@ struct hub_subscriber {
     int *kinds;
     bool started;         /* snapshot or resume has been done */
     bool live;            /* has caught up once: from here a full queue ends it */
+    bool reading;         /* takes part in the page that is read now */
     bool ended;
     int64_t position;
     int64_t last_seq;
@@ -38,7 +39,7 @@ void subscriber_destroy(struct hub_subscriber *subscriber);
 bool subscriber_wants_quota(const struct hub_subscriber *subscriber, struct slice scope,
                             struct slice meter);
 
-/* Sends the event if it matches, and moves on. */
+/* Sends the event if it matches, and moves on. A gap before it (deleted by age) ends the stream. */
 void subscriber_offer(struct hub_subscriber *subscriber, const struct ledger_event *event,
                       size_t queue_max, int64_t mono_us);
 

@@ -51,6 +51,7 @@ bool usage_read(struct op *op, struct desk *desk, const struct limit *const *lim
     int64_t *limit_ids = arena_array(op->arena, count, sizeof(*limit_ids));
     const struct counter_quota *states = NULL;
     struct ledger_usage *rows = NULL;
+    int64_t config_version;
 
     *ret_usage = (struct usage){.quotas = arena_array(op->arena, count, sizeof(struct op_quota))};
     CHECK(refs && limit_ids && ret_usage->quotas);
@@ -63,7 +64,7 @@ bool usage_read(struct op *op, struct desk *desk, const struct limit *const *lim
         states = read_counter(op, desk, refs, count, &ret_usage->recovering);
     ret_usage->redis_away = count > 0 && !states;
     if (ledger_usage_read(desk->db, op->arena, op->plan, limit_ids, count, op->now_ms, &rows,
-                          &ret_usage->event_seq) != STATUS_OK) {
+                          &ret_usage->event_seq, &config_version) != STATUS_OK) {
         op_fail(op, FAILURE_POSTGRES_UNAVAILABLE, false,
                 "the database cannot be reached: try again in a moment");
         return false;

@@ -266,7 +266,7 @@ static void fail(struct stream *stream, enum failure failure, const char *key, i
     struct failure_fact fact = {key, text};
 
     snprintf(text, sizeof(text), "%" PRId64, value);
-    failure_answer(stream->call, &error, &fact, 1);
+    failure_answer(stream->call, &error, &fact, key ? 1 : 0);
 }
 
 static void end(void *user, enum hub_end why, int64_t seq, int64_t prev_seq, int64_t oldest_seq)
@@ -282,7 +282,10 @@ static void end(void *user, enum hub_end why, int64_t seq, int64_t prev_seq, int
         send_end(stream, HOLDFAST__V1__END_CAUSE__END_CAUSE_SLOW_READER, seq, prev_seq);
         break;
     case HUB_END_DRAINING:
-        send_end(stream, HOLDFAST__V1__END_CAUSE__END_CAUSE_DRAINING, seq, prev_seq);
+        if (seq < 0) /* nothing to resume from: the same request again, elsewhere */
+            fail(stream, FAILURE_DRAINING, NULL, 0);
+        else
+            send_end(stream, HOLDFAST__V1__END_CAUSE__END_CAUSE_DRAINING, seq, prev_seq);
         break;
     case HUB_END_TOO_OLD:
         fail(stream, FAILURE_SEQ_TOO_OLD, "oldest_seq", oldest_seq);
