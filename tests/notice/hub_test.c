@@ -142,7 +142,7 @@ static void *write_both(void *user)
 {
     const struct support_tenant *tenant = user;
 
-    for (int i = 0; i < 300; i++)
+    for (int i = 0; i < 120; i++)
         fixture_sql_do("WITH t AS (UPDATE tenant SET event_seq = event_seq + 1 WHERE tenant_id ="
                        " %" PRId64 " RETURNING event_seq), q AS (UPDATE quota SET committed ="
                        " committed + 1 WHERE tenant_id = %" PRId64
@@ -158,7 +158,7 @@ Test(hub, a_snapshot_is_exact_at_its_seq_while_others_commit)
     pthread_t writer;
 
     cr_assert(pthread_create(&writer, NULL, write_both, &tenant) == 0);
-    for (int i = 0; i < 30; i++) {
+    for (int i = 0; i < 20; i++) {
         struct reader *reader = reader_create();
         struct hub_subscriber *subscriber = subscribe(&tenant, reader, -1);
 
