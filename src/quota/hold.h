@@ -9,7 +9,8 @@
  *         |meter:limit:period:lease:units:projected;...
  *
  * where the last list has one entry per quota: meter is an index into the list before it, period the
- * start of the period in ms; projected is what a replay decides by again, left out if not known. Pure; any thread. Everything parsed points into the arena given.
+ * start of the period in ms; projected is what a replay decides by again, left out if not known.
+ * Pure; any thread. Everything parsed points into the arena given.
  */
 #ifndef HOLDFAST_QUOTA_HOLD_H
 #define HOLDFAST_QUOTA_HOLD_H

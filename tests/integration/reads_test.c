@@ -304,7 +304,7 @@ Test(reads, reservation_is_told_in_every_state)
     cr_assert(fixture_until(5000, is_expired, gone));
 }
 
-/* --- Check ------------------------------------------------------------------------------------------------ */
+/* --- Check ------------------------------------------------------------------------------------ */
 
 static int check(int64_t units, int priority)
 {
