@@ -2,154 +2,19 @@
 
 Nothing here knows the server's code. Run by ctest through foreign_test, beside real stores.
 """
-import contextlib
-import itertools
 import os
-import pathlib
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
-import unittest
 
 import grpc
-from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase)
-from grpc_status import rpc_status
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-DIR = pathlib.Path(os.environ["HOLDFAST_TEST_DIR"])
-STUBS = DIR / "python"
-
-
-def generate():
-    STUBS.mkdir()
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT}/proto",
-                    f"--python_out={STUBS}", f"--grpc_python_out={STUBS}",
-                    *(f"holdfast/v1/{name}.proto"
-                      for name in ("quota", "quota_service", "admin_service"))], check=True)
-    sys.path.insert(0, str(STUBS))
-
-
-generate()
-from holdfast.v1 import admin_service_pb2 as admin  # noqa: E402
-from holdfast.v1 import admin_service_pb2_grpc as admin_grpc  # noqa: E402
-from holdfast.v1 import quota_pb2 as quota  # noqa: E402
-from holdfast.v1 import quota_service_pb2 as service  # noqa: E402
-from holdfast.v1 import quota_service_pb2_grpc as service_grpc  # noqa: E402
-
-ids = itertools.count(1)
-
-
-class Server:
-    """One holdfastd on the stores of this test."""
-
-    def __init__(self, *args):
-        with contextlib.closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = "127.0.0.1:%d" % probe.getsockname()[1]
-        keys = DIR / "token.keys"
-        if not keys.exists():
-            keys.touch(mode=0o600)
-            keys.write_text("1:" + "5a" * 32 + "\n")
-        self.log = open(DIR / f"server-{self.address.split(':')[1]}.log", "wb")
-        self.process = subprocess.Popen(
-            [os.environ["HOLDFAST_TEST_SERVER"], "--listen", self.address,
-             "--redis", os.environ["HOLDFAST_TEST_REDIS"],
-             "--postgres", os.environ["HOLDFAST_TEST_POSTGRES"],
-             "--token-keys", str(keys), *args],
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        self.channel = grpc.insecure_channel(self.address)
-        grpc.channel_ready_future(self.channel).result(timeout=60)
-        self.quota = service_grpc.QuotaServiceStub(self.channel)
-        self.admin = admin_grpc.AdminServiceStub(self.channel)
-
-    def stop(self):
-        """SIGTERM; how long the drain took."""
-        begun = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=30)
-        self.channel.close()
-        self.log.close()
-        if status != 0:
-            raise AssertionError(f"holdfastd ended with {status}")
-        return time.monotonic() - begun
-
-
-server = None
-
-
-def setUpModule():
-    global server
-    server = Server()
-
-
-def tearDownModule():
-    server.stop()
-
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        self.tenant = f"tenant-{next(ids)}"
-        server.admin.CreateTenant(admin.CreateTenantRequest(
-            tenant=admin.Tenant(tenant=self.tenant)))
-
-    def limit(self, meter="tokens", units=1000, limit_id=None, **more):
-        return server.admin.PutLimit(admin.PutLimitRequest(limit=admin.Limit(
-            limit_id=limit_id or meter, tenant=self.tenant, meter=meter,
-            period=quota.PERIOD_NEVER, units=units, **more)))
-
-    def reserve(self, job, units, meter="tokens", on=None, **more):
-        return (on or server).quota.Reserve(service.ReserveRequest(
-            tenant=self.tenant, job_id=job,
-            amounts=[quota.Amount(meter=meter, units=units)], **more), timeout=10)
-
-    def commit(self, job, units, meter="tokens", **more):
-        return server.quota.Commit(service.CommitRequest(
-            tenant=self.tenant, job_id=job,
-            actual=[service.ActualAmount(meter=meter, units=units)], **more), timeout=10)
-
-    def usage(self, meter="tokens"):
-        reply = server.quota.GetUsage(service.GetUsageRequest(tenant=self.tenant, meter=meter))
-        return reply.quotas[0]
-
-    def until(self, condition, seconds):
-        end = time.monotonic() + seconds
-        while not condition():
-            self.assertLess(time.monotonic(), end, "not in time")
-            time.sleep(0.02)
-
-    def error(self, call, code, reason=None, fields=None, effect="definite"):
-        """The call fails so; returns the ErrorInfo, or None for an error of the transport."""
-        with self.assertRaises(grpc.RpcError) as caught:
-            call()
-        error = caught.exception
-        self.assertEqual(error.code(), code, error.details())
-        if reason is None:
-            return None
-        status = rpc_status.from_call(error)
-        self.assertIsNotNone(status, "no google.rpc.Status")
-        self.assertEqual(status.code, code.value[0])
-        details = {}
-        for packed in status.details:
-            for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest,
-                         error_details_pb2.RetryInfo):
-                if packed.Is(kind.DESCRIPTOR):
-                    self.assertNotIn(kind, details, "each kind of detail once at most")
-                    details[kind] = kind.FromString(packed.value)
-        info = details[error_details_pb2.ErrorInfo]
-        self.assertEqual((info.reason, info.domain), (reason, "holdfast"))
-        self.assertEqual(info.metadata["effect"], effect)
-        if fields is not None:
-            named = details[error_details_pb2.BadRequest].field_violations
-            self.assertEqual(sorted(each.field for each in named), sorted(fields))
-            for each in named:
-                self.assertTrue(each.description)
-        return info
+import harness
+from harness import DIR, ROOT, Case, Server, admin, ids, quota, server, service
 
 
 class Edge(Case):
@@ -518,14 +383,5 @@ class Watching(Case):
         self.assertLess(self.took, 10)
 
 
-def main():
-    result = unittest.main(exit=False, verbosity=2).result
-    bad = len(result.failures) + len(result.errors)
-    # tests/run adds these up with Criterion's.
-    print(f"[====] Synthesis: Tested: {result.testsRun} | Passing: {result.testsRun - bad} | "
-          f"Failing: {bad} | Crashing: 0", file=sys.stderr)
-    sys.exit(bad > 0)
-
-
 if __name__ == "__main__":
-    main()
+    harness.main()
