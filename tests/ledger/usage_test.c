@@ -30,9 +30,10 @@ static struct ledger_usage read_one(const struct support_tenant *tenant, int64_t
 {
     struct plan *plan = support_plan(tenant);
     struct ledger_usage *usage, one;
+    int64_t config_version;
 
     cr_assert_eq(ledger_usage_read(db, &arena, plan, &tenant->limit_id, 1, support_now_ms(), &usage,
-                                   ret_event_seq),
+                                   ret_event_seq, &config_version),
                  STATUS_OK, "%s", database_error(db));
     one = usage[0];
     plan_unref(plan);
