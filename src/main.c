@@ -133,11 +133,16 @@ static bool is_local(const char *address)
 
 static void split_listen(struct server *server)
 {
-    char *rest, *one, *save = NULL;
+    char *one, *comma;
 
     server->listen_text = strdup(server->settings.listen);
     CHECK(server->listen_text);
-    for (rest = server->listen_text; (one = strtok_r(rest, ",", &save)); rest = NULL) {
+    for (one = server->listen_text; one; one = comma ? comma + 1 : NULL) {
+        comma = strchr(one, ',');
+        if (comma)
+            *comma = '\0';
+        if (!one[0])
+            continue;
         if (server->listen_count == LISTENS_MAX)
             die(EX_USAGE, "--listen names more than %d addresses", LISTENS_MAX);
         if (!is_local(one))

@@ -42,7 +42,7 @@ struct op_limit { /* PutLimit, DeleteLimit */
     struct ledger_note note;
     struct slice etag;
     bool validate_only;
-    struct ledger_limit limit; /* in: as it shall be (Delete: tenant and name); out: as it is, or was */
+    struct ledger_limit limit; /* in: as it shall be (Delete: its name); out: as it is, or was */
     /* out, PutLimit */
     bool created;
     bool pending;              /* some server or Redis has not been told yet */
@@ -66,7 +66,7 @@ struct op_limits { /* ListLimits; implicit limits are left out */
 
 void op_limits_start(struct op_limits *op);
 
-/* --- shared by the changes ------------------------------------------------------------------------ */
+/* --- shared by the changes -------------------------------------------------------------------- */
 
 /* What the ledger answered becomes the op's error. True: it was done, or repeated. */
 bool admin_done(struct op *op, enum status status, enum ledger_admin answer);

@@ -103,7 +103,7 @@ void op_usage_start(struct op_usage *op);
 /* Only finds the tenant: op->plan, as the database has it now. */
 void op_plan_start(struct op *op);
 
-/* --- shared by the reads -------------------------------------------------------------------------- */
+/* --- shared by the reads ---------------------------------------------------------------------- */
 
 /* op->plan as the database has it now, not from the cache. False: the op has failed. */
 MUST_CHECK bool query_plan(struct op *op, struct desk *desk);

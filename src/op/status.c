@@ -66,7 +66,7 @@ struct status_store_state status_read(struct status_board *board, enum status_st
     return state;
 }
 
-/* --- GetStatus --------------------------------------------------------------------------------------- */
+/* --- GetStatus -------------------------------------------------------------------------------- */
 
 static void ask_postgres(struct op *op, struct desk *desk)
 {

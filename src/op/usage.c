@@ -74,7 +74,7 @@ bool usage_read(struct op *op, struct desk *desk, const struct limit *const *lim
     return true;
 }
 
-/* --- GetUsage --------------------------------------------------------------------------------------- */
+/* --- GetUsage --------------------------------------------------------------------------------- */
 
 static bool selects(const struct op_usage *op, const struct limit *limit)
 {

@@ -108,8 +108,8 @@ bool verdict_fits(const struct op_quota *quotas, const struct hold_quota *wanted
 }
 
 /*
- * When the holds may have made room under `bound`, or -1: the earliest deadline frees something, but
- * if all of what is held stands in the way only the latest will do.
+ * When the holds may have made room under `bound`, or -1: the earliest deadline frees something,
+ * but if all of what is held stands in the way only the latest will do.
  */
 static int64_t free_after_ms(const struct question *question, const struct op_quota *quota,
                              int64_t units, int64_t bound)

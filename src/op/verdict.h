@@ -26,8 +26,8 @@
 #include <stdint.h>
 
 /*
- * ALLOW or WARN of what is admitted. projected_units[i] is use + held of quotas[i] with it, as it was when
- * it was made: a repeat computes the same. Reasons are in the arena.
+ * ALLOW or WARN of what is admitted. projected_units[i] is use + held of quotas[i] with it, at the
+ * moment when it was made: a repeat computes the same. Reasons are in the arena.
  */
 enum decision verdict_admitted(struct arena *arena, const struct op_quota *quotas,
                                const int64_t *projected_units, size_t count,
@@ -35,8 +35,8 @@ enum decision verdict_admitted(struct arena *arena, const struct op_quota *quota
 
 /*
  * The reasons of a REJECT: at least one, unless count is 0. quotas[i] is what wanted[i] asks of;
- * `held` does not include it. earliest_free_ms and latest_free_ms: first and last deadline among the
- * tenant's live holds, -1 if unknown or none. *ret_retry_after_ms: when the last of the limits that
+ * `held` does not include it. earliest_free_ms and latest_free_ms: first and last deadline among
+ * the tenant's live holds, -1 if unknown or none. *ret_retry_after_ms: when the last of the limits that
  * fall short may admit; -1 if that cannot be told, or never.
  */
 void verdict_rejected(struct arena *arena, const struct op_quota *quotas,

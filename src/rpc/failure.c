@@ -23,7 +23,7 @@ static const struct failure_row rows[FAILURE_COUNT] = {
     [FAILURE_UNKNOWN_TENANT] = {STUB_NOT_FOUND, "UNKNOWN_TENANT",
                                 "no such tenant; create it with AdminService.CreateTenant", 0},
     [FAILURE_UNKNOWN_JOB] = {STUB_NOT_FOUND, "UNKNOWN_JOB",
-                             "nothing is known of this job; if you have its reservation_id, pass it",
+                             "nothing is known of this job; pass its reservation_id if there is one",
                              0},
     [FAILURE_UNKNOWN_LIMIT] = {STUB_NOT_FOUND, "UNKNOWN_LIMIT", "no such limit in this tenant", 0},
     [FAILURE_NO_LIMIT] = {STUB_FAILED_PRECONDITION, "NO_LIMIT", "a meter has no limit", 0},

@@ -1,6 +1,6 @@
 /*
- * The handlers of both services, one file each; user is the struct rpc. Each answers its call exactly
- * once, at once or from the op's done.
+ * The handlers of both services, one file each; user is the struct rpc. Each answers its call
+ * exactly once, at once or from the op's done.
  */
 #ifndef HOLDFAST_RPC_HANDLERS_H
 #define HOLDFAST_RPC_HANDLERS_H

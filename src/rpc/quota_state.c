@@ -45,7 +45,7 @@ const char *decision_name(enum decision decision)
     UNREACHABLE();
 }
 
-/* The limit that stands in for none, for tenants that admit unlimited meters: callers see no name. */
+/* The limit that stands in for none, in tenants that admit unlimited meters: it shows no name. */
 static bool is_implicit(const struct op_quota *quota)
 {
     struct slice prefix = SLICE("unlimited.");

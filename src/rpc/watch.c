@@ -36,7 +36,7 @@ struct stream {
     bool closed, ended;
 };
 
-/* --- frames, on the hub's thread ------------------------------------------------------------------ */
+/* --- frames, on the hub's thread -------------------------------------------------------------- */
 
 static enum hub_took took(enum stub_send sent)
 {
@@ -235,7 +235,7 @@ static size_t queued(void *user)
     return stub_call_queued(((struct stream *)user)->call);
 }
 
-/* --- the end -------------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static void stream_unref(struct stream *stream)
 {
@@ -318,7 +318,7 @@ static void closed(void *user)
     stream_unref(stream);
 }
 
-/* --- the beginning -------------------------------------------------------------------------------- */
+/* --- the beginning ---------------------------------------------------------------------------- */
 
 static void subscribe(struct stream *stream)
 {

@@ -105,7 +105,7 @@ static void stop(void)
 
 TestSuite(reads, .init = start, .fini = stop, .timeout = 60);
 
-/* --- GetUsage --------------------------------------------------------------------------------------- */
+/* --- GetUsage --------------------------------------------------------------------------------- */
 
 static Holdfast__V1__GetUsageResponse *usage(char *scope, bool below, int32_t page_size,
                                              char *page_token)
@@ -205,7 +205,7 @@ Test(reads, usage_counts_meters_that_have_no_limit)
     FREE(reply);
 }
 
-/* --- ListReservations --------------------------------------------------------------------------------- */
+/* --- ListReservations ------------------------------------------------------------------------- */
 
 static size_t list(char *scope, int32_t page_size, char *token, size_t token_bytes)
 {
@@ -252,7 +252,7 @@ Test(reads, live_holds_come_in_pages_and_by_scope)
     cr_assert_eq(list(none, 0, token, sizeof(token)), 6);
 }
 
-/* --- GetReservation ------------------------------------------------------------------------------------ */
+/* --- GetReservation --------------------------------------------------------------------------- */
 
 static int state_of(char *job)
 {
@@ -355,7 +355,7 @@ Test(reads, check_says_what_reserve_would_say_and_holds_nothing)
     FREE(reply);
 }
 
-/* --- while Redis is away ------------------------------------------------------------------------------- */
+/* --- while Redis is away ---------------------------------------------------------------------- */
 
 static Holdfast__V1__GetStatusResponse *status(void)
 {

@@ -1,6 +1,6 @@
 /*
- * Both services on a loopback port in this process, without any store behind them: for what the edge
- * decides by itself.
+ * Both services on a loopback port in this process, without any store behind them: for what the
+ * edge decides by itself.
  */
 #ifndef HOLDFAST_TESTS_RPC_EDGE_H
 #define HOLDFAST_TESTS_RPC_EDGE_H

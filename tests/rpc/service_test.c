@@ -105,7 +105,7 @@ Test(service, draining_server_refuses_and_says_when_to_try_again)
     protobuf_c_message_free_unpacked(retry, NULL);
 }
 
-/* --- which job ------------------------------------------------------------------------------------ */
+/* --- which job -------------------------------------------------------------------------------- */
 
 static int commit(char *by_tenant, char *by_job, char *by_token)
 {
@@ -209,7 +209,7 @@ Test(service, release_and_extend_check_their_own_fields)
     cr_assert(edge_names(&st, "ttl") && edge_names(&st, "raise_to"));
 }
 
-/* --- reads ---------------------------------------------------------------------------------------- */
+/* --- reads ------------------------------------------------------------------------------------ */
 
 Test(service, reads_check_their_fields)
 {
@@ -266,7 +266,7 @@ Test(service, watch_checks_filter_and_position)
     cr_assert(edge_names(&st, "meters[1]"));
 }
 
-/* --- admin ---------------------------------------------------------------------------------------- */
+/* --- admin ------------------------------------------------------------------------------------ */
 
 static int put(Holdfast__V1__Limit *limit)
 {
@@ -326,7 +326,8 @@ Test(service, put_limit_names_each_wrong_field)
     BAD("limit.soft_percent", limit.soft_percent = 101);
     BAD("limit.soft_percent", limit.soft_percent = -1);
     BAD("limit.overage_units",
-        (limit.overage_case = HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_UNITS, limit.overage_units = -1));
+        (limit.overage_case = HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_UNITS,
+         limit.overage_units = -1));
     BAD("limit.overage_units", (limit.overage_case = HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_UNITS,
                                 limit.overage_units = AMOUNT_MAX));
     BAD("limit.overage_percent", (limit.overage_case = HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_PERCENT,
