@@ -11,22 +11,33 @@
 /* A period closes when no hold of it can be live or committed on time any more (protocol.md 3.8). */
 #define PERIOD_GRACE "interval '24 hours 10 minutes'"
 
-/* In no order: rows that cannot be served now must not keep others out. */
+/*
+ * Under current leases of active shards only: an earlier lease comes home by its deadline. In no order:
+ * rows that cannot be served now must not keep others out.
+ */
+#define LEASE_IDS_TEXT "1048576"
+_Static_assert(LEASE_IDS_PER_EPOCH == 1048576, "LEASE_IDS_TEXT says so");
+
 static const struct statement find_recalls = {
     "giveback_recalls",
-    "SELECT " ROWS_QUOTA_COLUMNS ", t.shard FROM " ROWS_QUOTA_TABLES
-    " JOIN tenant t ON t.tenant_id = q.tenant_id WHERE q.recall ORDER BY random()"
-    " LIMIT $1::bigint"};
+    "SELECT " ROWS_QUOTA_COLUMNS ", t.shard, a.epoch FROM " ROWS_QUOTA_TABLES
+    " JOIN tenant t ON t.tenant_id = q.tenant_id JOIN shard_authority a ON a.shard = t.shard"
+    " WHERE q.recall AND a.state = 'A' AND q.lease_id / " LEASE_IDS_TEXT " = a.epoch"
+    " ORDER BY random() LIMIT $1::bigint"};
+
+/* A subquery is run once, and gives a bigint: only so the comparison can use an index. */
+#define MS_OF(time) "(SELECT floor(extract(epoch FROM " time ") * 1000)::bigint)"
 
 static const struct statement find_old = {
     "giveback_old",
     "SELECT tenant_id, limit_id, period_start_ms FROM old_lease"
-    " WHERE deadline_ms < extract(epoch FROM clock_timestamp()) * 1000 LIMIT $1::bigint"};
+    " WHERE deadline_ms < " MS_OF("clock_timestamp()") " ORDER BY deadline_ms LIMIT $1::bigint"};
 
 static const struct statement find_over = {
     "giveback_over",
-    "SELECT tenant_id, limit_id, period_start_ms FROM quota WHERE state <> 'X' AND period_end_ms <"
-    " extract(epoch FROM clock_timestamp() - " PERIOD_GRACE ") * 1000 LIMIT $1::bigint"};
+    "SELECT tenant_id, limit_id, period_start_ms FROM quota WHERE state <> 'X'"
+    " AND period_end_ms < " MS_OF("clock_timestamp() - " PERIOD_GRACE)
+    " ORDER BY period_end_ms LIMIT $1::bigint"};
 
 struct returning {
     struct arena *arena;
@@ -102,6 +113,7 @@ enum status ledger_recalls(struct database *db, struct arena *arena, size_t max,
     while (sql_next(&row)) {
         rows_quota_read(&row, &(*ret)[count]);
         (*ret)[count].shard = (int)sql_i64(&row);
+        (*ret)[count].epoch = sql_i64(&row);
         count++;
     }
     *ret_count = count;

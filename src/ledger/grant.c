@@ -44,6 +44,7 @@ static void set_aside(struct granting *granting, struct settle_quota *quota)
     struct settle_lease old;
 
     lease_begin(quota, &old);
+    granting->spares[quota - granting->book.quotas] = 0; /* it was of the lease set aside */
     if (old.lease_id != 0)
         granting->begun[granting->begun_count++] = old;
 }

@@ -61,7 +61,10 @@ struct ledger_version {
     int64_t config_version;
 };
 
-/* Tenants whose config changed after the position; *position moves on. Start with 0. */
+/*
+ * Tenants whose config changed after the position; *position moves on. Start with 0: that call lists
+ * nothing, and moves to what is the newest then.
+ */
 MUST_CHECK enum status ledger_versions_since(struct database *db, struct arena *arena,
                                              int64_t *position, struct ledger_version **ret,
                                              size_t *ret_count);
@@ -114,7 +117,10 @@ struct ledger_return {
 MUST_CHECK enum status ledger_return_run(struct database *db, struct arena *arena,
                                          struct ledger_return *returns, size_t count);
 
-/* Rows whose recall flag is set, at most max: what a recall script needs. */
+/*
+ * Rows whose recall flag is set, under a lease of the current epoch of an active shard, at most max:
+ * what a recall script needs, shard and epoch among it.
+ */
 MUST_CHECK enum status ledger_recalls(struct database *db, struct arena *arena, size_t max,
                                       struct settle_quota **ret, size_t *ret_count);
 

@@ -23,7 +23,7 @@ static const struct statement changed = {
     " WHERE config_position > $1::bigint ORDER BY config_position"};
 
 static const struct statement newest = {
-    "plan_newest", "SELECT coalesce(max(config_position), 0) FROM tenant"};
+    "plan_newest", "SELECT coalesce(max(config_position), -1) FROM tenant"};
 
 static void read_limit(struct sql_row *row, struct limit *limit)
 {
@@ -90,7 +90,10 @@ enum status ledger_plan_load(struct database *db, struct slice tenant, struct pl
     return status;
 }
 
-/* At position 0 nothing is listed: the caller has no plans yet, and only learns where to begin. */
+/*
+ * At position 0 nothing is listed: the caller has no plans yet, and only learns where to begin. Not at
+ * 0 again where there are no tenants: what comes after them must be listed.
+ */
 static enum status begin_here(struct database *db, struct arena *arena, int64_t *position)
 {
     struct sql_row row;

@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
+#include <pthread.h>
 
 static struct arena arena;
 static struct database *db;
@@ -146,4 +147,120 @@ Test(giveback, nothing_to_close_is_not_more)
     close_all();
     cr_assert_eq(ledger_close_due(db, 10, &more), STATUS_OK);
     cr_assert_not(more);
+}
+
+/* Whether the tenant's row is among those to be recalled. */
+static bool is_recalled(const struct support_tenant *tenant)
+{
+    struct settle_quota *rows;
+    bool found = false;
+    size_t count;
+
+    cr_assert_eq(ledger_recalls(db, &arena, 1000, &rows, &count), STATUS_OK);
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].tenant_id != tenant->tenant_id)
+            continue;
+        found = true;
+        cr_assert_eq(rows[i].epoch, tenant->epoch);
+    }
+    return found;
+}
+
+Test(giveback, a_recall_waits_for_a_current_lease_and_an_active_shard)
+{
+    struct support_tenant tenant = support_tenant_make("b-waits", 1000, 1000, 100);
+    int shard = plan_shard(SLICE("b-waits"));
+
+    cr_assert_not(is_recalled(&tenant));
+    fixture_sql_do("UPDATE quota SET recall = true WHERE tenant_id = %" PRId64, tenant.tenant_id);
+    fixture_sql_do("UPDATE shard_authority SET state = 'I' WHERE shard = %d", shard);
+    cr_assert_not(is_recalled(&tenant));
+    fixture_sql_do("UPDATE shard_authority SET state = 'A' WHERE shard = %d", shard);
+    cr_assert(is_recalled(&tenant));
+    fixture_sql_do("UPDATE shard_authority SET epoch = epoch + 1 WHERE shard = %d", shard);
+    cr_assert_not(is_recalled(&tenant), "an earlier lease comes home by its deadline");
+}
+
+Test(giveback, a_lowered_limit_is_recalled_until_what_is_out_fits)
+{
+    struct support_tenant tenant = support_tenant_make("b-lowered", 1000, 1000, 500);
+    struct ledger_note note = {.actor = SLICE("test")};
+    struct ledger_limit limit = {.tenant = SLICE("b-lowered"), .limit_name = SLICE("main"),
+                                 .meter = SLICE("tokens"), .period = PERIOD_NEVER, .amount = 200};
+    struct settle_quota *rows;
+    enum ledger_admin outcome;
+    size_t count;
+    bool created;
+
+    cr_assert_eq(ledger_limit_put(db, &arena, &note, slice_of(NULL, 0), false, &limit, &created,
+                                  &rows, &count, &outcome),
+                 STATUS_OK);
+    cr_assert_eq(outcome, ADMIN_DONE);
+    cr_assert(is_recalled(&tenant));
+    cr_assert(give(&tenant, tenant.lease_id, 250).quota.recall, "250 are still out");
+    cr_assert(is_recalled(&tenant));
+    cr_assert_not(give(&tenant, tenant.lease_id, 300).quota.recall);
+    cr_assert_not(is_recalled(&tenant));
+    support_check_quotas(&tenant);
+}
+
+static void *close_few(void *user)
+{
+    struct database *own = support_connect(fixture_env("HOLDFAST_TEST_POSTGRES"));
+    enum status *status = user;
+    bool more = true;
+
+    *status = STATUS_OK;
+    while (more && *status == STATUS_OK)
+        *status = ledger_close_due(own, 3, &more);
+    database_destroy(own);
+    return NULL;
+}
+
+Test(giveback, what_four_close_at_once_comes_home_once)
+{
+    enum { CLOSERS = 4, LEASES = 20 };
+    struct support_tenant tenant = support_tenant_make("b-once", 10000, 10000, 100);
+    enum status statuses[CLOSERS];
+    pthread_t threads[CLOSERS];
+
+    fixture_sql_do("INSERT INTO old_lease SELECT %" PRId64 ", %" PRId64 ", 0, n, 10, 0, 0, n"
+                   " FROM generate_series(1, %d) n", tenant.tenant_id, tenant.limit_id, LEASES);
+    fixture_sql_do("UPDATE quota SET leased = 100 + 10 * %d WHERE tenant_id = %" PRId64, LEASES,
+                   tenant.tenant_id);
+    for (int i = 0; i < CLOSERS; i++)
+        cr_assert(pthread_create(&threads[i], NULL, close_few, &statuses[i]) == 0);
+    for (int i = 0; i < CLOSERS; i++) {
+        pthread_join(threads[i], NULL);
+        cr_assert_eq(statuses[i], STATUS_OK);
+    }
+    close_all();
+    cr_assert_eq(fixture_sql("SELECT count(*) FROM old_lease WHERE tenant_id = %" PRId64,
+                             tenant.tenant_id), 0);
+    cr_assert_eq(of_quota(&tenant, "leased"), 100);
+    support_check_quotas(&tenant);
+}
+
+static bool has_counted(void *user)
+{
+    (void)user;
+    return fixture_sql("SELECT seq_scan + idx_scan FROM pg_stat_user_tables"
+                       " WHERE relname = 'quota'") >= 3;
+}
+
+/* Every janitor asks each second: a scan of the whole table is what it must not be. */
+Test(giveback, due_rows_are_found_by_their_index)
+{
+    fixture_sql_do("INSERT INTO quota (tenant_id, limit_id, period_start_ms, period_end_ms,"
+                   " limit_amount, cap_amount, soft_amount, unlimited) SELECT 1000000 + i, 1, 0,"
+                   " 9223372036854775807, 1, 1, 1, false FROM generate_series(1, 5000) i");
+    fixture_sql_do("ANALYZE quota");
+    fixture_sql_do("SELECT pg_stat_reset_single_table_counters('quota'::regclass)");
+    for (int i = 0; i < 3; i++)
+        close_all();
+    database_destroy(db); /* the numbers of a connection are complete when it has ended */
+    db = support_open();
+    cr_assert(fixture_until(10000, has_counted, NULL));
+    cr_assert_eq(fixture_sql("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'quota'"), 0);
+    fixture_sql_do("DELETE FROM quota WHERE tenant_id > 1000000");
 }

@@ -347,3 +347,18 @@ Test(grant, batches_in_opposite_order_do_not_deadlock)
         fixture_sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"),
         deadlocks);
 }
+
+Test(grant, nothing_is_left_over_of_a_lease_that_was_set_aside)
+{
+    struct support_tenant tenant = support_tenant_make("g-aside", 1000, 1000, 0);
+    struct ledger_grant two[2] = {ask(&tenant, 10), ask(&tenant, 10)};
+
+    two[0].outstanding = 50;
+    two[1].vanished_lease_id = tenant.lease_id;
+    grant(two, 2);
+    cr_assert_eq(two[1].quota.lease_id, tenant.lease_id + 1);
+    cr_assert_eq(two[1].old_leases_units, 100);
+    cr_assert_geq(two[1].granted_units, 10);
+    cr_assert_geq(two[1].quota.granted, 10, "what was left over is not in this lease");
+    support_check_quotas(&tenant);
+}

@@ -225,3 +225,15 @@ Test(plans, a_poll_beside_many_writers_sees_the_last_version_of_each)
     }
     cr_assert(complete, "a version was missed");
 }
+
+Test(plans, the_first_tenant_of_all_is_not_missed)
+{
+    struct support_tenant tenant;
+    int64_t position = 0;
+
+    fixture_sql_do("TRUNCATE tenant CASCADE");
+    cr_assert_eq(changes_of(&position, &(struct support_tenant){0}), 0);
+    tenant = support_tenant_make("p-first", 1000, 1000, 0);
+    cr_assert_eq(changes_of(&position, &tenant), 1);
+    cr_assert_eq(changes_of(&position, &tenant), 0);
+}
