@@ -6,25 +6,30 @@
 
 enum { RETENTION_ARENA_BYTES = 1024, RETENTION_ARENA_MAX = 1 << 16 };
 
+/*
+ * The times stand in subqueries, which are run once: a function that may change from row to row could
+ * not be looked up in an index.
+ */
+
 /* Whole prefixes: what is left of a tenant's events has no gap, whatever the order of the times. */
 static const struct statement drop_events = {
     "retention_events",
     "WITH due AS MATERIALIZED (SELECT tenant_id, seq FROM event"
-    " WHERE at < clock_timestamp() - $1::bigint * interval '1 millisecond' ORDER BY at"
+    " WHERE at < (SELECT clock_timestamp() - $1::bigint * interval '1 millisecond') ORDER BY at"
     " LIMIT $2::bigint), cut AS (SELECT tenant_id, max(seq) AS seq FROM due GROUP BY tenant_id)"
     " DELETE FROM event e USING cut WHERE e.tenant_id = cut.tenant_id AND e.seq <= cut.seq"};
 
 static const struct statement drop_fences = {
     "retention_fences",
     "DELETE FROM job_fence f USING (SELECT tenant_id, job_id, epoch, hold_seq FROM job_fence"
-    " WHERE purge_after < clock_timestamp() LIMIT $1::bigint) due"
+    " WHERE purge_after < (SELECT clock_timestamp()) LIMIT $1::bigint) due"
     " WHERE f.tenant_id = due.tenant_id AND f.job_id = due.job_id AND f.epoch = due.epoch"
     " AND f.hold_seq = due.hold_seq"};
 
 static const struct statement drop_expired = {
     "retention_expired",
     "DELETE FROM expired_hold e USING (SELECT tenant_id, job_id, epoch, hold_seq FROM expired_hold"
-    " WHERE purge_after < clock_timestamp() LIMIT $1::bigint) due"
+    " WHERE purge_after < (SELECT clock_timestamp()) LIMIT $1::bigint) due"
     " WHERE e.tenant_id = due.tenant_id AND e.job_id = due.job_id AND e.epoch = due.epoch"
     " AND e.hold_seq = due.hold_seq"};
 
@@ -33,7 +38,8 @@ static const struct statement drop_periods = {
     "retention_periods",
     "DELETE FROM quota q USING (SELECT tenant_id, limit_id, period_start_ms FROM quota"
     " WHERE state = 'X' AND period_end_ms - period_start_ms <= 3600000 AND period_end_ms <"
-    " extract(epoch FROM clock_timestamp() - interval '7 days') * 1000 LIMIT $1::bigint) due"
+    " (SELECT floor(extract(epoch FROM clock_timestamp() - interval '7 days') * 1000)::bigint)"
+    " LIMIT $1::bigint) due"
     " WHERE q.tenant_id = due.tenant_id AND q.limit_id = due.limit_id"
     " AND q.period_start_ms = due.period_start_ms"};
 

@@ -350,7 +350,7 @@ Test(grant, batches_in_opposite_order_do_not_deadlock)
 
 Test(grant, nothing_is_left_over_of_a_lease_that_was_set_aside)
 {
-    struct support_tenant tenant = support_tenant_make("g-aside", 1000, 1000, 0);
+    struct support_tenant tenant = support_tenant_make("g-left-over", 1000, 1000, 0);
     struct ledger_grant two[2] = {ask(&tenant, 10), ask(&tenant, 10)};
 
     two[0].outstanding = 50;
