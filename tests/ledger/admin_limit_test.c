@@ -484,3 +484,126 @@ Test(admin_limit, many_writers_of_one_tenant_do_not_stand_in_each_others_way)
     cr_assert_eq(fixture_sql("SELECT deadlocks FROM pg_stat_database"
                              " WHERE datname = current_database()"), deadlocks);
 }
+
+/* --- a row that is made while its limit changes ------------------------------------------------------- */
+
+static const struct statement lower = {
+    "test_lower", "UPDATE limit_ SET amount = 50, cap = 50, soft = 45 WHERE tenant_id = $1::bigint"};
+static const struct statement share = {
+    "test_share", "SELECT limit_id FROM limit_ WHERE tenant_id = $1::bigint FOR SHARE"};
+static const struct statement make = {
+    "test_make", "INSERT INTO quota (tenant_id, limit_id, period_start_ms, period_end_ms,"
+                 " limit_amount, cap_amount, soft_amount, unlimited) SELECT tenant_id, limit_id, 0,"
+                 " 9223372036854775807, amount, cap, soft, false FROM limit_"
+                 " WHERE tenant_id = $1::bigint"};
+
+struct other_side {
+    pthread_t thread;
+    const struct support_tenant *tenant;
+    enum status status;
+    int64_t cap;
+    size_t rows;
+};
+
+static enum status run_on(struct database *on, const struct statement *statement,
+                          int64_t tenant_id)
+{
+    struct sql_params params;
+
+    sql_params_begin(&params, &arena);
+    sql_add_i64(&params, tenant_id);
+    return database_run(on, statement, &params, NULL);
+}
+
+static bool somebody_waits(void *user)
+{
+    (void)user;
+    return fixture_sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                       " AND application_name = 'holdfast'") > 0;
+}
+
+static void *first_touch(void *user)
+{
+    struct other_side *side = user;
+    struct database *own = support_connect(fixture_env("HOLDFAST_TEST_POSTGRES"));
+    struct ledger_grant grant = {
+        .tenant_id = side->tenant->tenant_id,
+        .epoch = side->tenant->epoch,
+        .ref = {side->tenant->limit_id, 0},
+        .needed = 100,
+        .deadline_ms = INT64_C(1) << 42,
+    };
+    struct arena memory;
+    int64_t now_ms;
+
+    arena_init(&memory, 4096, 1 << 20);
+    side->status = ledger_grant_run(own, &memory, &grant, 1, &now_ms);
+    side->cap = grant.quota.stops.cap;
+    arena_done(&memory);
+    database_destroy(own);
+    return NULL;
+}
+
+static void *lower_it(void *user)
+{
+    struct other_side *side = user;
+    struct database *own = support_connect(fixture_env("HOLDFAST_TEST_POSTGRES"));
+    struct ledger_limit limit = main_limit(side->tenant, 50);
+    struct ledger_note note = note_of("");
+    struct settle_quota *open = NULL;
+    enum ledger_admin answer;
+    struct arena memory;
+    bool is_new;
+
+    arena_init(&memory, 4096, 1 << 20);
+    side->status = ledger_limit_put(own, &memory, &note, SLICE(""), false, &limit, &is_new, &open,
+                                    &side->rows, &answer);
+    side->cap = side->rows > 0 ? open[0].stops.cap : -1;
+    arena_done(&memory);
+    database_destroy(own);
+    return NULL;
+}
+
+/* Holds the first statements' locks open while the other side runs into them. */
+static void run_into(const struct support_tenant *tenant, const struct statement *first,
+                     const struct statement *second, void *(*other)(void *user),
+                     struct other_side *side)
+{
+    struct database *open = support_connect(fixture_env("HOLDFAST_TEST_POSTGRES"));
+
+    fixture_sql_do("DELETE FROM quota WHERE tenant_id = %" PRId64, tenant->tenant_id);
+    side->tenant = tenant;
+    cr_assert_eq(database_begin(open), STATUS_OK);
+    cr_assert_eq(run_on(open, first, tenant->tenant_id), STATUS_OK);
+    if (second)
+        cr_assert_eq(run_on(open, second, tenant->tenant_id), STATUS_OK);
+    cr_assert_eq(pthread_create(&side->thread, NULL, other, side), 0);
+    cr_assert(fixture_until(1500, somebody_waits, NULL));
+    cr_assert_eq(database_commit(open), STATUS_OK);
+    pthread_join(side->thread, NULL);
+    cr_assert_eq(side->status, STATUS_OK);
+    database_destroy(open);
+}
+
+Test(admin_limit, a_row_that_is_made_while_the_limit_changes_has_the_new_one)
+{
+    struct support_tenant tenant = support_tenant_make("l-race-make", 1000, 1000, 0);
+    struct other_side side = {0};
+
+    run_into(&tenant, &lower, NULL, first_touch, &side);
+    cr_assert_eq(side.cap, 50);
+    cr_assert_eq(fixture_sql("SELECT leased FROM quota WHERE tenant_id = %" PRId64
+                             " AND cap_amount = 50", tenant.tenant_id), 50);
+}
+
+Test(admin_limit, a_change_reaches_a_row_that_is_being_made)
+{
+    struct support_tenant tenant = support_tenant_make("l-race-change", 1000, 1000, 0);
+    struct other_side side = {0};
+
+    run_into(&tenant, &share, &make, lower_it, &side);
+    cr_assert_eq(side.rows, 1);
+    cr_assert_eq(side.cap, 50);
+    cr_assert_eq(fixture_sql("SELECT cap_amount FROM quota WHERE tenant_id = %" PRId64,
+                             tenant.tenant_id), 50);
+}
