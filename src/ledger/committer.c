@@ -39,6 +39,7 @@ enum {
     RETRY_MS = 100,   /* after a failure that another try at once would meet again */
     IDLE_POLL_MS = 500,
     BUSY_POLL_MS = 20,
+    GATHER_MS = 1, /* how long mail may wait unread beside a batch that is under way */
     TRIES_MAX = 10,   /* conflicts of one item, alone */
 };
 
@@ -61,6 +62,7 @@ struct committer {
     struct database *aside;
     struct work works[WORKS];
     struct queue queue;
+    bool gathered; /* the last wait was for a batch alone, and in vain */
     int64_t expire_at_us;
     struct log_limit log_connect, log_batch;
 };
@@ -463,14 +465,10 @@ static int sleep_ms(const struct committer *committer)
     return IDLE_POLL_MS;
 }
 
-/* Waits for mail or for a connection. */
-static void wait(struct committer *committer)
+static nfds_t watch_lanes(const struct committer *committer, struct pollfd *fds)
 {
-    struct pollfd fds[1 + WORKS];
-    bool asleep = mailbox_will_sleep(committer->mailbox);
     nfds_t count = 0;
 
-    fds[count++] = (struct pollfd){.fd = mailbox_fd(committer->mailbox), .events = POLLIN};
     for (size_t i = 0; i < WORKS; i++) {
         const struct lane *lane = &committer->works[i].lane;
 
@@ -481,12 +479,40 @@ static void wait(struct committer *committer)
             .events = (short)(lane_wants_write(lane) ? POLLIN | POLLOUT : POLLIN),
         };
     }
+    return count;
+}
+
+static bool is_busy(const struct committer *committer)
+{
+    for (size_t i = 0; i < WORKS; i++)
+        if (committer->works[i].lane.state == LANE_BUSY)
+            return true;
+    return false;
+}
+
+/*
+ * Waits for mail or for a connection. Beside a batch, mail gathers for a moment first: one wake-up
+ * for each commit would cost its sender and this thread more than the batch itself.
+ */
+static void wait(struct committer *committer)
+{
+    struct pollfd fds[1 + WORKS];
+    nfds_t count = watch_lanes(committer, fds + 1);
+    bool asleep;
+
+    if (is_busy(committer) && !committer->gathered) {
+        committer->gathered = poll(fds + 1, count, GATHER_MS) == 0;
+        return;
+    }
+    committer->gathered = false;
+    asleep = mailbox_will_sleep(committer->mailbox);
+    fds[0] = (struct pollfd){.fd = mailbox_fd(committer->mailbox), .events = POLLIN};
     /* A closed mailbox does not sleep any more; its last items still take their time. */
     if (asleep || mailbox_is_closed(committer->mailbox)) {
         fds[0].fd = asleep ? fds[0].fd : -1;
-        (void)poll(fds, count, sleep_ms(committer));
+        (void)poll(fds, 1 + count, sleep_ms(committer));
     } else {
-        (void)poll(fds + 1, count - 1, 0);
+        (void)poll(fds + 1, count, 0);
     }
     if (asleep)
         mailbox_awake(committer->mailbox);
