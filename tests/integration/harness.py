@@ -77,10 +77,10 @@ class Server:
         self.quota = service_grpc.QuotaServiceStub(self.channel)
         self.admin = admin_grpc.AdminServiceStub(self.channel)
 
-    def connect(self, address=None):
+    def connect(self, address=None, options=()):
         """A connection of its own."""
-        channel = grpc.insecure_channel(address or self.address,
-                                        options=[("grpc.use_local_subchannel_pool", 1)])
+        channel = grpc.insecure_channel(
+            address or self.address, options=[("grpc.use_local_subchannel_pool", 1), *options])
         grpc.channel_ready_future(channel).result(timeout=60)
         return channel
 
