@@ -248,8 +248,8 @@ static bool has_counted(void *user)
                        " WHERE relname = 'quota'") >= 3;
 }
 
-/* Every janitor asks each second: a scan of the whole table is what it must not be. */
-Test(giveback, due_rows_are_found_by_their_index)
+/* Every janitor asks each second: to go through the whole table, or a whole index, is too much. */
+Test(giveback, only_due_rows_are_read)
 {
     fixture_sql_do("INSERT INTO quota (tenant_id, limit_id, period_start_ms, period_end_ms,"
                    " limit_amount, cap_amount, soft_amount, unlimited) SELECT 1000000 + i, 1, 0,"
@@ -261,6 +261,7 @@ Test(giveback, due_rows_are_found_by_their_index)
     database_destroy(db); /* the numbers of a connection are complete when it has ended */
     db = support_open();
     cr_assert(fixture_until(10000, has_counted, NULL));
-    cr_assert_eq(fixture_sql("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'quota'"), 0);
+    cr_assert_lt(fixture_sql("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables"
+                             " WHERE relname = 'quota'"), 1000, "rows that are not due were read");
     fixture_sql_do("DELETE FROM quota WHERE tenant_id > 1000000");
 }
