@@ -36,6 +36,7 @@ enum {
     STATEMENT_TIMEOUT_MS = 4000,
     LOCK_TIMEOUT_MS = 400, /* others wait in the same batch */
     STUCK_MS = 1000,
+    AWAY_MS = 500,    /* so long items wait for a database that is away, then their callers hear of it */
     RETRY_MS = 100,   /* after a failure that another try at once would meet again */
     IDLE_POLL_MS = 500,
     BUSY_POLL_MS = 20,
@@ -64,6 +65,7 @@ struct committer {
     struct queue queue;
     bool gathered; /* the last wait was for a batch alone, and in vain */
     int64_t expire_at_us;
+    int64_t down_since_us; /* clock_mono_us since when no connection is left; while up unused */
     struct log_limit log_connect, log_batch;
 };
 
@@ -102,15 +104,22 @@ static enum status given_up(const struct committer *committer, const struct comm
     return atomic_load(&committer->up) ? STATUS_TIMEOUT : STATUS_UNAVAILABLE;
 }
 
+/* Whoever waits for a database that is away had better hear so than run into his deadline. */
+static bool is_away(const struct committer *committer, int64_t now)
+{
+    return !atomic_load(&committer->up) && now - committer->down_since_us > AWAY_MS * INT64_C(1000);
+}
+
 static void expire_queue(struct committer *committer)
 {
     int64_t now = now_us(committer);
+    int64_t until = is_away(committer, now) ? INT64_MAX : now;
     struct commit_item *item;
 
     if (now < committer->expire_at_us)
         return;
     committer->expire_at_us = now + BUSY_POLL_MS * 1000;
-    while ((item = queue_take_expired(&committer->queue, now)))
+    while ((item = queue_take_expired(&committer->queue, until)))
         finish(committer, item, given_up(committer, item));
 }
 
@@ -405,6 +414,8 @@ static void note_up(struct committer *committer)
 
     for (size_t i = 0; i < WORKS; i++)
         up |= committer->works[i].lane.state != LANE_DOWN;
+    if (atomic_load(&committer->up) && !up)
+        committer->down_since_us = now_us(committer);
     atomic_store(&committer->up, up);
 }
 
@@ -587,6 +598,7 @@ struct committer *committer_create(const struct committer_options *options, char
         return NULL;
     }
     open_works(committer);
+    committer->down_since_us = now_us(committer);
     CHECK(pthread_create(&committer->thread, NULL, run, committer) == 0);
     return committer;
 }

@@ -72,11 +72,11 @@ struct committer_options {
      *
      *   OK           decided and, if anything was to be written, durable: see settle.outcome
      *   TIMEOUT      the caller's deadline passed first; it did not happen
-     *   UNAVAILABLE  likewise, and the database is away
+     *   UNAVAILABLE  the database is away, for half a second or more; it did not happen
      *   INVALID      the database refuses what this item would write; it did not happen
      *   EXHAUSTED    it needs more memory than there is; it did not happen
-     *   UNKNOWN      a COMMIT was sent and the deadline passed before the committer could find out
-     *                what became of it: the caller repeats the call
+     *   UNKNOWN      a COMMIT was sent and the deadline passed, or the database stays away, before
+     *                the committer could find out what became of it: the caller repeats the call
      */
     void (*done)(void *user, struct commit_item *item);
     /* After each transaction's last done: tenants that got events (a hint for the hub). */

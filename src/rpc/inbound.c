@@ -8,6 +8,8 @@
 
 #include <inttypes.h>
 
+enum { ANSWER_MARGIN_US_MAX = 50000 };
+
 static void log_call(struct stub_call *call)
 {
     const char *traceparent;
@@ -17,6 +19,12 @@ static void log_call(struct stub_call *call)
     traceparent = stub_call_metadata(call, "traceparent");
     log_debug("rpc", "call.begun method=%s peer=%s traceparent=%s", stub_call_method(call),
               LOG_VALUE(stub_call_peer(call)), LOG_VALUE(traceparent ? traceparent : "-"));
+}
+
+/* A little before the caller gives up, so that he still hears whether anything was done. */
+static int64_t answer_margin_us(int64_t left_us)
+{
+    return left_us / 8 < ANSWER_MARGIN_US_MAX ? left_us / 8 : ANSWER_MARGIN_US_MAX;
 }
 
 void inbound_fill(struct rpc *rpc, struct stub_call *call, struct op *op,
@@ -29,7 +37,7 @@ void inbound_fill(struct rpc *rpc, struct stub_call *call, struct op *op,
     op->services = rpc->services;
     op->arena = stub_call_arena(call);
     op->done = done;
-    op->give_up_us = clock_mono_us(rpc->services->clock) + left_us;
+    op->give_up_us = clock_mono_us(rpc->services->clock) + left_us - answer_margin_us(left_us);
     op->user = call;
     stub_call_set_user(call, rpc);
     stub_call_add_initial_static(call, "holdfast-server", rpc->services->server_name);

@@ -1,0 +1,303 @@
+/*
+ * Redis or Postgres dies under load, with its data or without: what was acknowledged stays, the limit
+ * holds all the time, callers are told what is going on, and service comes back by itself.
+ */
+#include "tests/integration/storm.h"
+#include "tests/support/fixture.h"
+
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { NEVER = HOLDFAST__V1__PERIOD__PERIOD_NEVER };
+enum { LIMIT = 3000, TTL_MS = 10000, GRACE_MS = 2000, BACK_MS = 2000 };
+
+/* One caller whose tenant has room: when is it admitted? */
+struct probe {
+    struct stub_channel *channel;
+    char tenant[32];
+    pthread_t thread;
+    atomic_bool stop;
+    atomic_llong sent_us; /* when the last admitted Reserve was sent, and when it was answered */
+    atomic_llong admitted_us;
+    atomic_int unstated; /* errors without a word about their effect, or that are not UNAVAILABLE */
+    char unstated_text[200];
+};
+
+static void probe_once(struct probe *probe, int number)
+{
+    char job[24];
+    struct ask ask = {.tenant = probe->tenant,
+                      .job = job,
+                      .meters_count = 1,
+                      .meters = {"calls"},
+                      .units = {1},
+                      .ttl_ms = 1000,
+                      .timeout_ms = 5000};
+    struct answer answer;
+    int64_t sent_us = fixture_now_us();
+
+    snprintf(job, sizeof(job), "probe-%d", number);
+    call_reserve(probe->channel, &ask, &answer);
+    if (admitted(&answer)) {
+        atomic_store(&probe->sent_us, sent_us);
+        atomic_store(&probe->admitted_us, fixture_now_us());
+    } else if ((answer.code != STUB_UNAVAILABLE || !answer.effect_stated) &&
+               atomic_fetch_add(&probe->unstated, 1) == 0) {
+        snprintf(probe->unstated_text, sizeof(probe->unstated_text), "%s %s %d: %.100s",
+                 stub_code_name(answer.code), answer.reason, answer.decision, answer.text);
+    }
+}
+
+static void *probe_run(void *user)
+{
+    struct probe *probe = user;
+
+    for (int i = 0; !atomic_load(&probe->stop); i++) {
+        probe_once(probe, i);
+        usleep(10000);
+    }
+    return NULL;
+}
+
+struct scene {
+    struct fixture_server server;
+    struct stub_channel *channel;
+    char tenant[32];
+    struct probe probe;
+    struct storm *storm;
+    uint64_t random;
+    int64_t back_max_ms;
+};
+
+static void scene_open(struct scene *scene, const char *name)
+{
+    static const struct stub_channel_options connection = {.connections = 4};
+    const char *wanted = getenv("HOLDFAST_TEST_SEED");
+    struct storm_options storm;
+
+    memset(scene, 0, sizeof(*scene));
+    snprintf(scene->tenant, sizeof(scene->tenant), "%s", name);
+    snprintf(scene->probe.tenant, sizeof(scene->probe.tenant), "%s-probe", name);
+    scene->random = wanted ? strtoull(wanted, NULL, 10) : (uint64_t)time(NULL);
+    cr_log_info("seed %" PRIu64, scene->random);
+    fixture_stores("start-redis", NULL); /* if an earlier test ended without */
+    fixture_stores("start-postgres", NULL);
+    fixture_server_start(&scene->server, NULL);
+    scene->channel = stub_channel_create(scene->server.listen, &connection);
+    scene->probe.channel = stub_channel_create(scene->server.listen, NULL);
+    plan_tenant(scene->channel, scene->tenant);
+    plan_limit(scene->channel, scene->tenant, "calls", "", "calls", NEVER, LIMIT);
+    plan_tenant(scene->channel, scene->probe.tenant);
+    plan_limit(scene->channel, scene->probe.tenant, "calls", "", "calls", NEVER, 1000000);
+    storm = (struct storm_options){
+        .channels = &scene->channel,
+        .channels_count = 1,
+        .tenant = scene->tenant,
+        .limit = LIMIT,
+        .threads = 32,
+        .units_max = 200,
+        .ttl_ms = TTL_MS,
+        .hold_ms_max = 100,
+        .commit_percent = 30,
+        .release_percent = 70,
+        .commit_little = true,
+        .seed = scene->random,
+    };
+    scene->storm = storm_start(&storm);
+    cr_assert(pthread_create(&scene->probe.thread, NULL, probe_run, &scene->probe) == 0);
+}
+
+static void run_on(struct scene *scene, int64_t least_ms, uint64_t more_ms)
+{
+    int64_t end_us;
+
+    scene->random = scene->random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    end_us = fixture_now_us() + (least_ms + (int64_t)((scene->random >> 33) % more_ms)) * 1000;
+    do {
+        storm_check(scene->storm);
+        usleep(10000);
+    } while (fixture_now_us() < end_us);
+}
+
+struct since {
+    struct probe *probe;
+    int64_t us;
+};
+
+static bool admitted_since(void *user)
+{
+    struct since *since = user;
+
+    return atomic_load(&since->probe->sent_us) >= since->us;
+}
+
+/* The store is there again, since this moment: so is the service, soon. */
+static void comes_back(struct scene *scene, int64_t store_us)
+{
+    struct since since = {&scene->probe, store_us};
+    int64_t back_ms;
+
+    cr_assert(fixture_until(10000, admitted_since, &since), "nobody is admitted any more");
+    back_ms = (atomic_load(&scene->probe.admitted_us) - store_us) / 1000;
+    if (back_ms > scene->back_max_ms)
+        scene->back_max_ms = back_ms;
+    cr_assert(back_ms <= BACK_MS, "admitted again only after %" PRId64 " ms", back_ms);
+}
+
+static void scene_close(struct scene *scene)
+{
+    run_on(scene, 500, 500);
+    storm_stop(scene->storm);
+    atomic_store(&scene->probe.stop, true);
+    pthread_join(scene->probe.thread, NULL);
+    cr_log_info("admitted again after at most %" PRId64 " ms", scene->back_max_ms);
+    cr_assert(books_free_within(scene->tenant, TTL_MS + GRACE_MS), "%" PRId64 " held",
+              books_held(scene->tenant));
+    cr_assert(books_free_within(scene->probe.tenant, TTL_MS + GRACE_MS));
+    storm_judge(scene->storm);
+    cr_assert(scene->probe.unstated == 0, "%d errors such as %s", (int)scene->probe.unstated,
+              scene->probe.unstated_text);
+    books_balance(scene->probe.tenant);
+    storm_destroy(scene->storm);
+    stub_channel_destroy(scene->channel);
+    stub_channel_destroy(scene->probe.channel);
+    fixture_server_stop(&scene->server);
+}
+
+static struct ask ask_of(struct scene *scene, const char *job)
+{
+    return (struct ask){.tenant = scene->probe.tenant,
+                        .job = job,
+                        .meters_count = 1,
+                        .meters = {"calls"},
+                        .units = {5},
+                        .ttl_ms = 60000};
+}
+
+/* Two holds that are to be finished while Redis is away. */
+static void hold_two(struct scene *scene, int number, char jobs[2][24], struct answer answers[2])
+{
+    for (int i = 0; i < 2; i++) {
+        struct ask ask;
+
+        snprintf(jobs[i], sizeof(jobs[i]), "two-%d-%d", number, i);
+        ask = ask_of(scene, jobs[i]);
+        call_reserve(scene->probe.channel, &ask, &answers[i]);
+        cr_assert(admitted(&answers[i]), "%s %s", answers[i].reason, answers[i].text);
+    }
+}
+
+static void told_redis_is_away(const struct answer *answer, bool definite)
+{
+    cr_assert(answer->code == STUB_UNAVAILABLE, "%s: %s", stub_code_name(answer->code),
+              answer->text);
+    cr_assert(strcmp(answer->reason, "REDIS_UNAVAILABLE") == 0, "%s", answer->reason);
+    cr_assert(answer->effect_stated);
+    cr_assert(!definite || !answer->effect_unknown);
+}
+
+/* By the reservation id a commit needs no Redis; everything else says what is missing. */
+static void finish_without_redis(struct scene *scene, char jobs[2][24], struct answer answers[2])
+{
+    struct answer answer;
+    struct ask ask;
+
+    ask = ask_of(scene, "new");
+    call_reserve(scene->probe.channel, &ask, &answer);
+    told_redis_is_away(&answer, false);
+    ask = ask_of(scene, jobs[0]);
+    call_commit(scene->probe.channel, &ask, &answer);
+    told_redis_is_away(&answer, true);
+    for (int i = 0; i < 2; i++) {
+        ask = ask_of(scene, jobs[i]);
+        ask.id = answers[i].id;
+        if (i == 0)
+            call_commit(scene->probe.channel, &ask, &answer);
+        else
+            call_release(scene->probe.channel, &ask, &answer);
+        cr_assert(answer.code == STUB_OK && !answer.late, "%s %s", answer.reason, answer.text);
+    }
+}
+
+/* With its data or without; a Redis that starts anew is never taken for what it was. */
+static void kill_redis(const char *name, const char *start_option)
+{
+    struct scene scene;
+    struct answer answers[2];
+    char jobs[2][24];
+
+    scene_open(&scene, name);
+    for (int i = 0; i < rounds(2, 10); i++) {
+        run_on(&scene, 300, 700);
+        hold_two(&scene, i, jobs, answers);
+        fixture_stores("kill-redis", NULL);
+        finish_without_redis(&scene, jobs, answers);
+        run_on(&scene, 100, 400);
+        fixture_stores("restart-redis", start_option);
+        comes_back(&scene, fixture_now_us());
+    }
+    scene_close(&scene);
+    cr_assert(books_rows(scene.probe.tenant) == rounds(2, 10));
+}
+
+Test(loss, redis_dies_and_returns_with_its_data)
+{
+    kill_redis("loss-kept", NULL);
+}
+
+Test(loss, redis_dies_and_returns_empty)
+{
+    kill_redis("loss-empty", "--lose-data");
+}
+
+Test(loss, redis_is_emptied_while_it_runs)
+{
+    struct scene scene;
+
+    scene_open(&scene, "loss-flush");
+    for (int i = 0; i < rounds(2, 10); i++) {
+        run_on(&scene, 300, 700);
+        fixture_redis("FLUSHALL");
+        comes_back(&scene, fixture_now_us());
+    }
+    scene_close(&scene);
+}
+
+Test(loss, postgres_dies_and_returns)
+{
+    struct scene scene;
+    struct answer answers[2], answer;
+    char jobs[2][24];
+
+    scene_open(&scene, "loss-postgres");
+    for (int i = 0; i < rounds(2, 10); i++) {
+        struct ask ask;
+
+        run_on(&scene, 300, 700);
+        hold_two(&scene, i, jobs, answers);
+        fixture_stores("kill-postgres", NULL);
+        ask = ask_of(&scene, jobs[0]);
+        ask.id = answers[0].id;
+        call_commit(scene.probe.channel, &ask, &answer);
+        cr_assert(answer.code == STUB_UNAVAILABLE && answer.effect_stated, "%s: %s",
+                  stub_code_name(answer.code), answer.text);
+        cr_assert_str_eq(answer.reason, "POSTGRES_UNAVAILABLE");
+        run_on(&scene, 100, 400);
+        fixture_stores("start-postgres", NULL);
+        comes_back(&scene, fixture_now_us());
+        call_commit(scene.probe.channel, &ask, &answer);
+        cr_assert(answer.code == STUB_OK, "%s %s", answer.reason, answer.text);
+        ask.id = answers[1].id;
+        ask.job = jobs[1];
+        call_release(scene.probe.channel, &ask, &answer);
+        cr_assert(answer.code == STUB_OK, "%s %s", answer.reason, answer.text);
+    }
+    scene_close(&scene);
+}
