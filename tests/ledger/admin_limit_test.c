@@ -607,3 +607,99 @@ Test(admin_limit, a_change_reaches_a_row_that_is_being_made)
     cr_assert_eq(fixture_sql("SELECT cap_amount FROM quota WHERE tenant_id = %" PRId64,
                              tenant.tenant_id), 50);
 }
+
+/* --- the same request from many ------------------------------------------------------------------------- */
+
+struct asker {
+    pthread_t thread;
+    struct ledger_limit limit;
+    struct arena memory; /* the answer's; the thread's until it has ended */
+    bool is_new;
+    enum ledger_admin answer;
+    enum status status;
+};
+
+static void *ask_for_it(void *user)
+{
+    struct asker *asker = user;
+    struct database *own = support_connect(fixture_env("HOLDFAST_TEST_POSTGRES"));
+    struct ledger_note note = note_of("same");
+    struct settle_quota *open;
+    size_t count;
+
+    asker->status = ledger_limit_put(own, &asker->memory, &note, SLICE(""), false, &asker->limit,
+                                     &asker->is_new, &open, &count, &asker->answer);
+    database_destroy(own);
+    return NULL;
+}
+
+/* All get the answer of the one that was first; its version is `version`. */
+static void ask_at_once(const struct ledger_limit *limit, bool is_new, int64_t version)
+{
+    struct asker askers[THREADS] = {0};
+    int done = 0;
+
+    for (int i = 0; i < THREADS; i++) {
+        askers[i].limit = *limit;
+        arena_init(&askers[i].memory, 4096, 1 << 20);
+        cr_assert_eq(pthread_create(&askers[i].thread, NULL, ask_for_it, &askers[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(askers[i].thread, NULL);
+        cr_assert_eq(askers[i].status, STATUS_OK, "%s", status_name(askers[i].status));
+        cr_assert(askers[i].answer == ADMIN_DONE || askers[i].answer == ADMIN_REPEATED);
+        cr_assert_eq(askers[i].limit.version, version);
+        cr_assert_eq(askers[i].is_new, is_new);
+        done += askers[i].answer == ADMIN_DONE;
+        arena_done(&askers[i].memory);
+    }
+    cr_assert_eq(done, 1);
+}
+
+Test(admin_limit, one_request_from_many_connections_is_done_once)
+{
+    struct support_tenant changed = support_tenant_make("l-same-change", 1000, 1000, 0);
+    struct support_tenant added = support_tenant_make("l-same-add", 1000, 1000, 0);
+    struct ledger_limit limit = main_limit(&changed, 500);
+
+    ask_at_once(&limit, false, 2);
+    cr_assert_eq(fixture_sql("SELECT count(*) FROM audit WHERE tenant_id = %" PRId64,
+                             changed.tenant_id), 1);
+    limit = main_limit(&added, 500);
+    limit.limit_name = SLICE("other");
+    ask_at_once(&limit, true, 1);
+    cr_assert_eq(fixture_sql("SELECT count(*) FROM audit WHERE tenant_id = %" PRId64,
+                             added.tenant_id), 1);
+    cr_assert_eq(fixture_sql("SELECT config_version FROM tenant WHERE tenant_id = %" PRId64,
+                             added.tenant_id), 2);
+}
+
+Test(admin_limit, one_that_the_service_made_becomes_a_limit_of_its_owner)
+{
+    struct support_tenant tenant = support_tenant_make("l-explicit", 1000, 1000, 0);
+    struct ledger_limit limit = main_limit(&tenant, 50);
+    struct ledger_limit *all;
+    size_t count;
+    bool exists;
+
+    cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("seconds")), STATUS_OK);
+    cr_assert_eq(ledger_limit_list(db, &arena, SLICE("l-explicit"), SLICE("main"), 10, &all, &count,
+                                   &exists),
+                 STATUS_OK);
+    cr_assert_eq(count, 1);
+    cr_assert(all[0].implicit && all[0].unlimited);
+    limit.limit_name = SLICE("unlimited.seconds");
+    limit.meter = SLICE("seconds");
+    cr_assert_eq(put(&limit), ADMIN_DONE);
+    cr_assert_not(created);
+    cr_assert_not(limit.implicit);
+    cr_assert_eq(limit.limit_id, all[0].limit_id);
+    cr_assert_eq(limit.version, 2);
+    cr_assert_eq(ledger_limit_list(db, &arena, SLICE("l-explicit"), SLICE("main"), 10, &all, &count,
+                                   &exists),
+                 STATUS_OK);
+    cr_assert(count == 1 && !all[0].implicit && !all[0].unlimited && all[0].amount == 50);
+    cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("seconds")), STATUS_OK);
+    cr_assert_eq(put(&limit), ADMIN_DONE);
+    cr_assert_eq(limit.version, 3, "nothing was made of it again");
+}
