@@ -488,10 +488,10 @@ Test(admin_limit, many_writers_of_one_tenant_do_not_stand_in_each_others_way)
         writers[i].number = i;
         cr_assert_eq(pthread_create(&writers[i].thread, NULL, write_limits, &writers[i]), 0);
     }
-    for (int i = 0; i < THREADS; i++) {
+    for (int i = 0; i < THREADS; i++)
         pthread_join(writers[i].thread, NULL);
+    for (int i = 0; i < THREADS; i++)
         cr_assert_eq(writers[i].failures, 0);
-    }
     cr_assert_eq(fixture_sql("SELECT config_version FROM tenant WHERE tenant_id = %" PRId64,
                              tenant.tenant_id), 1 + THREADS * ROUNDS);
     cr_assert_eq(deadlocks(), before);

@@ -196,8 +196,9 @@ Test(admin_tenant, one_request_from_many_connections_is_done_once)
 
     for (int i = 0; i < THREADS; i++)
         cr_assert_eq(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
-    for (int i = 0; i < THREADS; i++) {
+    for (int i = 0; i < THREADS; i++)
         pthread_join(racers[i].thread, NULL);
+    for (int i = 0; i < THREADS; i++) {
         cr_assert_eq(racers[i].status, STATUS_OK);
         cr_assert(racers[i].answer == ADMIN_DONE || racers[i].answer == ADMIN_REPEATED);
         cr_assert_eq(racers[i].version, 1);

@@ -157,8 +157,9 @@ Test(authority, of_many_who_raise_the_epoch_one_wins)
         racers[i].from = from;
         cr_assert_eq(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
     }
-    for (int i = 0; i < THREADS; i++) {
+    for (int i = 0; i < THREADS; i++)
         pthread_join(racers[i].thread, NULL);
+    for (int i = 0; i < THREADS; i++) {
         cr_assert_eq(racers[i].status, STATUS_OK);
         cr_assert_eq(racers[i].after.epoch, from.epoch + 1);
         wins += racers[i].won;

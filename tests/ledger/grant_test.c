@@ -313,10 +313,10 @@ static void take_all(const struct support_tenant *tenants, size_t count)
         takers[i].deadline_ms = deadline_ms;
         cr_assert_eq(pthread_create(&takers[i].thread, NULL, take, &takers[i]), 0);
     }
-    for (int i = 0; i < THREADS; i++) {
+    for (int i = 0; i < THREADS; i++)
         pthread_join(takers[i].thread, NULL);
+    for (int i = 0; i < THREADS; i++)
         cr_assert_eq(takers[i].failures, 0);
-    }
 }
 
 Test(grant, four_threads_on_a_limit_of_a_thousand_get_exactly_a_thousand)

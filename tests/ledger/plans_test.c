@@ -219,10 +219,10 @@ Test(plans, a_poll_beside_many_writers_sees_the_last_version_of_each)
         for (int i = 0; i < THREADS; i++)
             complete = complete && seen[i] == 1 + ROUNDS;
     }
-    for (int i = 0; i < THREADS; i++) {
+    for (int i = 0; i < THREADS; i++)
         pthread_join(changers[i].thread, NULL);
+    for (int i = 0; i < THREADS; i++)
         cr_assert_eq(changers[i].status, STATUS_OK);
-    }
     cr_assert(complete, "a version was missed");
 }
 
