@@ -209,6 +209,10 @@ MUST_CHECK enum status ledger_retention(struct database *db, int64_t events_keep
 
 /* --- admin ------------------------------------------------------------------------------------ */
 
+/*
+ * Content that a request_id stands for is what the object shall be, without etag, actor and reason.
+ * STATUS_UNKNOWN of a change: ask again with the same request_id.
+ */
 struct ledger_note {
     struct slice actor, reason, request_id;
 };
@@ -261,16 +265,24 @@ struct ledger_limit {
 };
 
 /*
- * Adds or replaces. In one transaction: limit_, then all its quota rows (limit, cap, soft, levels
- * and their crossings, a LIMIT_CHANGED event), the recall flag where room has become negative,
- * tenant.config_version + 1, audit. ret_rows: the open rows afterwards.
+ * Adds or replaces. In one transaction: limit_, then all its quota rows that are not closed (limit,
+ * cap, soft, levels), one LIMIT_CHANGED event of the current period and the crossings after it, the
+ * recall flag where the cap became smaller and capacity is lent, tenant.config_version + 1, audit.
+ *
+ * limit: as it shall be; afterwards as it is. STATUS_INVALID: it cannot be (amounts, percentages,
+ * period); the caller should have checked. validate_only: answers as if it were done, changes nothing
+ * and uses no request_id up. ret_rows: the rows afterwards, of periods that are not over or that are
+ * to be recalled; also for a repeat, as they are now; none for a trial.
  */
 MUST_CHECK enum status ledger_limit_put(struct database *db, struct arena *arena,
                                         const struct ledger_note *note, struct slice etag,
                                         bool validate_only, struct ledger_limit *limit,
                                         bool *ret_created, struct settle_quota **ret_rows,
                                         size_t *ret_rows_count, enum ledger_admin *ret);
-/* Holds under the limit are honoured; its rows stay until closed. */
+/*
+ * Holds under the limit are honoured; its rows stay until closed. A LIMIT_CHANGED event. limit: tenant
+ * and name; afterwards as it was.
+ */
 MUST_CHECK enum status ledger_limit_delete(struct database *db, struct arena *arena,
                                            const struct ledger_note *note, struct slice etag,
                                            struct ledger_limit *limit, enum ledger_admin *ret);
