@@ -10,6 +10,7 @@
 #include "base/config.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/slice.h"
 #include "ledger/committer.h"
 #include "ledger/database.h"
 #include "notice/hub.h"
@@ -124,11 +125,31 @@ __attribute__((format(printf, 2, 3), noreturn)) static void die(int code, const 
 
 /* --- configuration ---------------------------------------------------------------------------------- */
 
-/* Without TLS only this machine may talk to us. */
-static bool is_local(const char *address)
+/* Without TLS only this machine may talk to us. A name that begins like loopback may be anyone's. */
+static bool is_local(struct slice host)
 {
-    return strncmp(address, "unix:", 5) == 0 || strncmp(address, "127.", 4) == 0 ||
-           strncmp(address, "localhost:", 10) == 0 || strncmp(address, "[::1]:", 6) == 0;
+    return slice_equal_cstr(host, "localhost") || slice_equal_cstr(host, "[::1]") ||
+           (slice_starts_with(host, SLICE("127.")) &&
+            strspn(host.data, "0123456789.") >= host.len);
+}
+
+static void check_listen(const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    uint64_t port;
+
+    if (strncmp(address, "unix:", 5) == 0) {
+        if (!address[5])
+            die(EX_USAGE, "--listen unix: lacks the path");
+        return;
+    }
+    if (!colon || !is_local(slice_of(address, (size_t)(colon - address))))
+        die(EX_CONFIG,
+            "will not listen on %s: without TLS only loopback (127.0.0.1:PORT, [::1]:PORT) "
+            "and unix:/path are allowed",
+            address);
+    if (!slice_to_u64(slice_from_cstr(colon + 1), &port) || port > UINT16_MAX)
+        die(EX_USAGE, "--listen %s: the port is a number from 0 to 65535", address);
 }
 
 static void split_listen(struct server *server)
@@ -145,11 +166,7 @@ static void split_listen(struct server *server)
             continue;
         if (server->listen_count == LISTENS_MAX)
             die(EX_USAGE, "--listen names more than %d addresses", LISTENS_MAX);
-        if (!is_local(one))
-            die(EX_CONFIG,
-                "will not listen on %s: without TLS only loopback (127.0.0.1:PORT, [::1]:PORT) "
-                "and unix:/path are allowed",
-                one);
+        check_listen(one);
         server->listen[server->listen_count++] = one;
     }
     if (server->listen_count == 0)

@@ -84,15 +84,19 @@ class Server:
         grpc.channel_ready_future(channel).result(timeout=60)
         return channel
 
-    def stop(self):
-        """SIGTERM; how long the drain took."""
+    def terminate(self):
+        """SIGTERM; how long the drain took. What the server sent can still be read."""
         begun = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(timeout=30)
         took = time.monotonic() - begun
-        self.channel.close()
         if status != 0:
             raise AssertionError(f"holdfastd ended with {status}")
+        return took
+
+    def stop(self):
+        took = self.terminate()
+        self.channel.close()
         return took
 
     def kill(self):
@@ -123,6 +127,9 @@ def redis(*words):
                            *words], check=True, text=True, capture_output=True).stdout.splitlines()
 
 
+# Windows that do not grow: what a client does not read waits at the server.
+NARROW = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65535)]
+
 server = Server()
 
 
@@ -146,6 +153,14 @@ class Case(unittest.TestCase):
         return server.quota.Commit(service.CommitRequest(
             tenant=self.tenant, job_id=job,
             actual=[service.ActualAmount(meter=meter, units=units)], **more), timeout=10)
+
+    def write_events(self, count):
+        """Large events without their cause."""
+        sql(f"WITH t AS (UPDATE tenant SET event_seq = event_seq + {count} WHERE name ="
+            f" '{self.tenant}' RETURNING tenant_id, event_seq - {count} AS before)"
+            " INSERT INTO event (tenant_id, seq, kind, job_id, at)"
+            " SELECT tenant_id, before + n, 6, repeat('j', 200), now()"
+            f" FROM t, generate_series(1, {count}) n")
 
     def usage(self, meter="tokens"):
         reply = server.quota.GetUsage(service.GetUsageRequest(tenant=self.tenant, meter=meter))

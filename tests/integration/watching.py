@@ -76,15 +76,11 @@ class Watching(Case):
         return server.quota.GetUsage(service.GetUsageRequest(tenant=self.tenant)).event_seq
 
     def flood(self, count, readers):
-        """Events without their cause, 100 at a time; one that reads keeps up."""
+        """100 events at a time; one that reads keeps up."""
         for _ in range(count // 100):
             newest = self.newest()
             self.until(lambda: min(each.last_seq() for each in readers) >= newest - 100, 20)
-            sql("WITH t AS (UPDATE tenant SET event_seq = event_seq + 100 WHERE name = "
-                f"'{self.tenant}' RETURNING tenant_id, event_seq - 100 AS before)"
-                " INSERT INTO event (tenant_id, seq, kind, job_id, at)"
-                " SELECT tenant_id, before + n, 6, repeat('j', 200), now()"
-                " FROM t, generate_series(1, 100) n")
+            self.write_events(100)
 
     def kinds(self, reader):
         return [(KINDS[event.kind], event.direction == quota.DIRECTION_UP,
@@ -95,9 +91,7 @@ class Watching(Case):
 
     def test_a_hundred_readers_one_of_which_never_reads(self):
         self.scopes(60)
-        # Windows that do not grow, so that what waits waits at the server.
-        idle = server.connect(options=[("grpc.http2.bdp_probe", 0),
-                                       ("grpc.http2.lookahead_bytes", 65535)])
+        idle = server.connect(options=harness.NARROW)
         self.addCleanup(idle.close)
         position = self.newest()
         asleep = service_grpc.QuotaServiceStub(idle).Watch(

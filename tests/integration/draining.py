@@ -1,0 +1,244 @@
+"""How a holdfastd begins and ends: where it listens, what it promises those who are there at the end."""
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+import harness
+from harness import DIR, Case, Server, admin, admin_grpc, free_port, quota, server, service, sql
+
+EX_UNAVAILABLE, EX_CONFIG = 69, 78
+
+
+class Load:
+    """Pairs of Reserve and Commit from several threads until they fail; knows what was answered."""
+
+    def __init__(self, tenant, on, threads):
+        self.tenant, self.on = tenant, on
+        self.committed, self.unknown, self.errors = set(), set(), []
+        self.threads = [threading.Thread(target=self.run, args=(number,))
+                        for number in range(threads)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, number):
+        turn = 0
+        while True:
+            job = f"job-{number}-{turn}"
+            turn += 1
+            try:
+                held = self.on.quota.Reserve(service.ReserveRequest(
+                    tenant=self.tenant, job_id=job, brief=True,
+                    amounts=[quota.Amount(meter="tokens", units=2)]), timeout=10)
+                self.unknown.add(job)
+                self.on.quota.Commit(service.CommitRequest(
+                    tenant=self.tenant, job_id=job, reservation_id=held.reservation_id,
+                    actual=[service.ActualAmount(meter="tokens", units=2)]), timeout=10)
+                self.committed.add(job)
+            except grpc.RpcError as error:
+                self.errors.append(error)
+                return
+
+    def join(self):
+        for thread in self.threads:
+            thread.join()
+
+
+class Draining(Case):
+    def health(self, on, seen):
+        """Notes (time, status) of a health Watch until it ends."""
+        def run():
+            try:
+                for reply in stub.Watch(health_pb2.HealthCheckRequest(service="")):
+                    seen.append((time.monotonic(), reply.status))
+            except grpc.RpcError:
+                pass
+        stub = health_pb2_grpc.HealthStub(on.channel)
+        thread = threading.Thread(target=run)
+        thread.start()
+        self.addCleanup(thread.join)
+
+    def follow(self, stream, frames):
+        def run():
+            try:
+                for frame in stream:
+                    frames.append((time.monotonic(), frame))
+            except grpc.RpcError as error:
+                frames.append((time.monotonic(), error))
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    def test_a_drain_under_load_breaks_no_promise(self):
+        self.limit(units=2 ** 40)
+        other = Server()
+        seen, streams = [], []
+        self.health(other, seen)
+        for number in range(10):
+            frames = []
+            stream = other.quota.Watch(service.WatchRequest(
+                tenant=self.tenant, **({"after_seq": 0} if number % 2 else {})))
+            streams.append((self.follow(stream, frames), frames))
+        load = Load(self.tenant, other, 64)
+        self.until(lambda: len(load.committed) > 200, 20)
+        for number in range(3):
+            self.limit("other", 100 + number)
+        took = other.terminate()
+        self.addCleanup(other.channel.close)
+        load.join()
+        self.assertLess(took, 10)
+        rows = set(sql("SELECT job_id FROM ledger JOIN tenant USING (tenant_id) WHERE name ="
+                       f" '{self.tenant}'"))
+        self.assertLessEqual(load.committed, rows)
+        self.assertLessEqual(rows, load.unknown)
+        for error in load.errors:
+            self.assertIn(error.code(), (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED),
+                          error.details())
+        self.assertEqual(seen[0][1], health_pb2.HealthCheckResponse.SERVING)
+        self.assertEqual(seen[1][1], health_pb2.HealthCheckResponse.NOT_SERVING)
+        newest = server.quota.GetUsage(service.GetUsageRequest(tenant=self.tenant)).event_seq
+        for thread, frames in streams:
+            thread.join()
+            _, last = frames[-1]
+            self.assertEqual(last.end.cause, service.END_CAUSE_DRAINING)
+            self.assertLessEqual(last.end.resume_after_seq, newest)
+            told = [frame.seq for _, frame in frames if frame.HasField("event")]
+            resumed = server.quota.Watch(service.WatchRequest(
+                tenant=self.tenant, after_seq=last.end.resume_after_seq))
+            self.addCleanup(resumed.cancel)
+            for _ in range(newest - last.end.resume_after_seq):
+                told.append(next(resumed).event.seq)
+            first = 1 if frames[0][1].prev_seq == 0 and frames[0][1].HasField("event") else \
+                frames[0][1].seq + 1
+            self.assertEqual(told, list(range(first, newest + 1)))
+
+    def test_a_health_watch_says_not_serving_before_streams_end(self):
+        self.limit()
+        other = Server()
+        seen, frames = [], []
+        self.health(other, seen)
+        thread = self.follow(other.quota.Watch(service.WatchRequest(tenant=self.tenant)), frames)
+        self.until(lambda: frames and seen, 5)
+        other.terminate()
+        thread.join()
+        other.channel.close()
+        self.assertEqual(seen[-1][1], health_pb2.HealthCheckResponse.NOT_SERVING)
+        # Two streams of one connection, read by two threads: the order is that of the server.
+        self.assertLess(seen[-1][0], frames[-1][0] + 0.1)
+
+    def test_clients_that_never_read_do_not_hold_up_a_drain(self):
+        other = Server()
+        channel = other.connect(options=harness.NARROW)
+        stub = harness.service_grpc.QuotaServiceStub(channel)
+        self.write_events(900)
+        asleep = [stub.Watch(service.WatchRequest(tenant=self.tenant, after_seq=0))
+                  for _ in range(8)]
+        for stream in asleep:
+            self.assertEqual(next(stream).seq, 1)
+        took = other.stop()
+        print(f"drain beside clients that never read: {took:.1f} s")
+        self.assertLess(took, 10)
+        channel.close()
+
+    def test_a_second_signal_ends_it_at_once(self):
+        self.limit()
+        other = Server()
+        other.quota.GetUsage(service.GetUsageRequest(tenant=self.tenant))
+        redis_pid = int((DIR / "redis.pid").read_text())
+        os.kill(redis_pid, signal.SIGSTOP)
+        try:
+            # Something for the drain to wait for.
+            waiting = [other.quota.Reserve.future(service.ReserveRequest(
+                tenant=self.tenant, job_id=f"j{number}",
+                amounts=[quota.Amount(meter="tokens", units=1)])) for number in range(4)]
+            other.process.send_signal(signal.SIGTERM)
+            self.until(lambda: b"draining" in other.log_path.read_bytes(), 5)
+            other.process.send_signal(signal.SIGTERM)
+            begun = time.monotonic()
+            status = other.process.wait(timeout=10)
+            self.assertLess(time.monotonic() - begun, 1)
+            self.assertIn(status, (0, -signal.SIGTERM))
+            del waiting
+        finally:
+            os.kill(redis_pid, signal.SIGCONT)
+        other.channel.close()
+
+    def test_a_drain_while_a_store_hangs(self):
+        self.limit()
+        other = Server()
+        redis_pid = int((DIR / "redis.pid").read_text())
+        os.kill(redis_pid, signal.SIGSTOP)
+        try:
+            waiting = [other.quota.Reserve.future(service.ReserveRequest(
+                tenant=self.tenant, job_id=f"j{number}",
+                amounts=[quota.Amount(meter="tokens", units=1)])) for number in range(4)]
+            self.assertLess(other.terminate(), 10)
+            for call in waiting:
+                self.assertIn(call.code(), (grpc.StatusCode.UNAVAILABLE,
+                                            grpc.StatusCode.CANCELLED))
+        finally:
+            os.kill(redis_pid, signal.SIGCONT)
+        other.channel.close()
+
+
+class Listening(Case):
+    def start(self, address, *args):
+        """Where it is expected to fail: (status, what it said)."""
+        done = subprocess.run(harness.command(address, *args), capture_output=True, text=True,
+                              timeout=30)
+        return done.returncode, done.stderr
+
+    def test_a_port_in_use(self):
+        status, said = self.start(server.address)
+        self.assertEqual(status, EX_UNAVAILABLE)
+        self.assertIn(server.address, said)
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            address = "127.0.0.1:%d" % taken.getsockname()[1]
+            status, said = self.start(f"127.0.0.1:0,{address}")
+            self.assertEqual(status, EX_UNAVAILABLE)
+            self.assertIn(address, said)
+
+    def test_addresses_that_others_could_reach_are_refused(self):
+        for address in ("0.0.0.0:7071", ":7071", "[::]:7071", "*:7071", "192.0.2.1:7071",
+                        "example.com:7071", "127.example.com:7071", "localhost.example.com:7071",
+                        f"127.0.0.1:{free_port()},0.0.0.0:7071"):
+            status, said = self.start(address)
+            with self.subTest(address=address):
+                self.assertEqual(status, EX_CONFIG)
+                self.assertIn("loopback", said)
+
+    def test_addresses_that_are_none(self):
+        for address in ("127.0.0.1", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:x", "unix:", ","):
+            status, said = self.start(address)
+            with self.subTest(address=address):
+                self.assertNotEqual(status, 0)
+                self.assertTrue(said.startswith("holdfastd: "), said)
+
+    def test_several_addresses_one_of_them_a_socket(self):
+        path = DIR / "holdfast.sock"
+        addresses = [f"127.0.0.1:{free_port()}", f"unix:{path}", f"[::1]:{free_port()}"]
+        if not pathlib.Path("/proc/sys/net/ipv6/conf/lo/disable_ipv6").exists():
+            addresses.pop()
+        other = Server(listen=",".join(addresses))
+        for address in addresses:
+            channel = other.connect(address)
+            admin_grpc.AdminServiceStub(channel).GetStatus(admin.GetStatusRequest(), timeout=5)
+            channel.close()
+        self.assertIn(f"holdfastd listening on unix:{path}", other.log_path.read_text())
+        other.stop()
+        again = Server(listen=f"unix:{path}")  # the socket of one that is gone is no obstacle
+        again.kill()
+        again.start()
+        again.stop()
+
+
+if __name__ == "__main__":
+    harness.main()
