@@ -252,6 +252,7 @@ static void build_services(struct server *server)
         .late_window_ms = INT64_C(24) * 3600 * 1000,
         .items_max = COMMIT_ITEMS_MAX,
         .batch_max = COMMIT_BATCH_MAX,
+        .away_ms = 500, /* callers had better hear so than run into their deadline */
         .lease_ms = 60000,
         .done = commit_done,
         .events = hint_hub,

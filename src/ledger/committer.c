@@ -36,7 +36,6 @@ enum {
     STATEMENT_TIMEOUT_MS = 4000,
     LOCK_TIMEOUT_MS = 400, /* others wait in the same batch */
     STUCK_MS = 1000,
-    AWAY_MS = 500,    /* so long items wait for a database that is away, then their callers hear of it */
     RETRY_MS = 100,   /* after a failure that another try at once would meet again */
     IDLE_POLL_MS = 500,
     BUSY_POLL_MS = 20,
@@ -107,7 +106,8 @@ static enum status given_up(const struct committer *committer, const struct comm
 /* Whoever waits for a database that is away had better hear so than run into his deadline. */
 static bool is_away(const struct committer *committer, int64_t now)
 {
-    return !atomic_load(&committer->up) && now - committer->down_since_us > AWAY_MS * INT64_C(1000);
+    return committer->options.away_ms > 0 && !atomic_load(&committer->up) &&
+           now - committer->down_since_us > committer->options.away_ms * 1000;
 }
 
 static void expire_queue(struct committer *committer)

@@ -66,13 +66,15 @@ struct committer_options {
     int64_t late_window_ms;
     size_t items_max;    /* mailbox bound */
     size_t batch_max;    /* 256 */
+    int64_t away_ms;     /* items wait so long for a database that is away; 0: as their callers do */
     int64_t lease_ms;    /* a refill pushes the lease's deadline to now + this */
     /*
      * Called on the committer thread for each finished item; takes it back; may submit it again.
      *
      *   OK           decided and, if anything was to be written, durable: see settle.outcome
      *   TIMEOUT      the caller's deadline passed first; it did not happen
-     *   UNAVAILABLE  the database is away, for half a second or more; it did not happen
+     *   UNAVAILABLE  the database is away, for away_ms or as long as the caller waited; it did not
+     *                happen
      *   INVALID      the database refuses what this item would write; it did not happen
      *   EXHAUSTED    it needs more memory than there is; it did not happen
      *   UNKNOWN      a COMMIT was sent and the deadline passed, or the database stays away, before
