@@ -31,6 +31,7 @@ bool write_fill(struct request *request, struct counter_call *call)
     for (size_t i = 0; i < fill->totals_count; i++) {
         request_count(request, request_tenant(request, fill->totals[i].tenant_id));
         write_totals(request, &fill->totals[i]);
+        request_int(request, fill->totals[i].over);
     }
     for (size_t i = 0; i < fill->versions_count; i++) {
         request_count(request, request_tenant(request, fill->versions[i].tenant_id));
@@ -60,6 +61,7 @@ bool write_recall(struct request *request, struct counter_call *call)
     for (size_t i = 0; i < recall->totals_count; i++) {
         request_count(request, request_tenant(request, recall->totals[i].tenant_id));
         write_totals(request, &recall->totals[i]);
+        request_int(request, recall->totals[i].over);
     }
     return true;
 }

@@ -145,11 +145,12 @@ struct counter_quota {
     int64_t used;                      /* C = committed + debt, at ledger_seq used_seq (Cv) */
     int64_t debt;                      /* Cd: how much of C is debt */
     int64_t used_seq;
+    int64_t withheld;                  /* W: lent beyond the cap; admitted to nobody */
 };
 
 static inline int64_t counter_available(const struct counter_quota *q)
 {
-    return q->granted - q->returned - q->spent - q->held;
+    return q->granted - q->returned - q->spent - q->held - q->withheld;
 }
 
 /* A quota row's totals, as read or written under its lock: what fill and settle bring to Redis. */
@@ -158,6 +159,7 @@ struct counter_totals {
     struct quota_ref ref;
     int64_t lease_id, granted, returned, spent, lease_deadline_ms;
     int64_t used, debt, used_seq; /* used = committed + debt */
+    int64_t over;                 /* lent beyond the cap; only fill and recall bring it */
     /* out, per totals */
     enum counter_took { TOTALS_TAKEN, TOTALS_VANISHED, TOTALS_OLDER, TOTALS_ABSENT } took;
     struct counter_quota now; /* after the script */

@@ -87,6 +87,7 @@ void reply_quota(struct reply *reply, struct counter_quota *quota)
     quota->used = reply_int(reply);
     quota->used_seq = reply_int(reply);
     quota->debt = reply_int(reply);
+    quota->withheld = reply_int(reply);
 }
 
 size_t reply_left(const struct reply *reply)

@@ -50,7 +50,7 @@ struct slice reply_text(struct reply *reply);
 /* Takes the next element if it is nil. */
 bool reply_nil(struct reply *reply);
 
-/* L G B S H D C Cv Cd, or nil and the lease of the past. */
+/* L G B S H D C Cv Cd W, or nil and the lease of the past. */
 void reply_quota(struct reply *reply, struct counter_quota *quota);
 
 /* Elements that are left. */

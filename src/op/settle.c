@@ -1,5 +1,6 @@
 #include "op/settle.h"
 
+#include "base/amount.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "ledger/ledger.h"
@@ -22,6 +23,7 @@ struct counter_totals totals_from_row(const struct settle_quota *row)
         .used = row->committed + row->debt,
         .debt = row->debt,
         .used_seq = row->ledger_seq,
+        .over = amount_max(-settle_room(row), 0),
     };
 }
 

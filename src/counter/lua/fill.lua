@@ -2,9 +2,10 @@
 --
 -- KEYS  1 a, then per tenant c, then per totals its t key
 -- ARGV  1-3 guard   4 count of tenants   5 count of totals   6 count of versions
---       per totals: index of the tenant, then "limit:period" L G B S D C Cv Cd
+--       per totals: index of the tenant, then "limit:period" L G B S D C Cv Cd, then what is
+--       lent beyond the cap
 --       per version: index of the tenant, version
--- result "OK", per totals: 0 TAKEN | 1 VANISHED | 2 OLDER, then L G B S H D C Cv Cd
+-- result "OK", per totals: 0 TAKEN | 1 VANISHED | 2 OLDER, then L G B S H D C Cv Cd W
 --        (or nil and the lease that the key was filled with last)
 --
 -- Creating or resetting a key writes its lease into c, which later tells a key that was never
@@ -15,7 +16,7 @@
 -- That is safe because a lease that ended admits nothing, and whatever pushes its end brings G, B
 -- and S along. These names are built from c; every other key is in KEYS.
 
--- luacheck: read globals call amount load changed flush push totals fill
+-- luacheck: read globals call amount load changed flush push totals fill withhold
 local FORGET_AFTER_MS, FORGET_LOOKS = 7200000, 8
 local tenants, count, versions = ARGV[4] + 0, ARGV[5] + 0, ARGV[6] + 0
 local out, took, after = {'OK'}, {}, {}
@@ -39,13 +40,16 @@ for i = 1, count do
     local t = totals(at + 1)
     local was = after[name] or call('HGET', c, t.field)
     took[i] = fill(t, name, was)
+    if took[i] == 0 then
+        withhold(load(name), t, amount(ARGV[at + 10]))
+    end
     if took[i] == 0 and not (was and was + 0 == t.L) then
         was = t.L
         writes[#writes + 1] = {c, t.field, t.L}
         forget_some(c, name, t)
     end
     after[name] = was
-    at = at + 10
+    at = at + 11
 end
 local newest = {}
 for _ = 1, versions do

@@ -3,7 +3,7 @@
 --
 -- KEYS  1 a   2 c, then a t key per quota
 -- ARGV  1-3 guard, then "limit:period" per quota
--- result "OK", per quota: L G B S H D C Cv Cd, or nil and the lease that it was filled with last
+-- result "OK", per quota: L G B S H D C Cv Cd W, or nil and the lease that it was filled with last
 --        (0: never)
 
 -- luacheck: read globals call load push

@@ -8,7 +8,7 @@
 --       per totals: "limit:period" L G B S D C Cv Cd
 --       per job: job, attempt "epoch.seq", "1" if the ledger has it, else "0"
 -- result "OK", count of holds removed, count of H that would be negative, the keys of these,
---        per totals: 0 TAKEN | 2 OLDER | 3 ABSENT, then L G B S H D C Cv Cd (or nil, 0)
+--        per totals: 0 TAKEN | 2 OLDER | 3 ABSENT, then L G B S H D C Cv Cd W (or nil, 0)
 --
 -- An attempt goes only if it is the one named and its deadline now is not after reaped_to: an
 -- Extend may have moved it meanwhile. Jobs in the ledger are marked FINAL, their settle was lost.

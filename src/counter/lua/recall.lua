@@ -1,14 +1,17 @@
 #!lua flags=allow-oom
 -- recall: takes idle capacity back. G first, as fill does it (a grant that comes later must find
--- itself known, or it would undo the recall), then B rises by what is idle.
+-- itself known, or it would undo the recall), then B rises by what is idle. What is lent beyond the
+-- cap and still held is withheld: whatever its holds give back is kept for the next recall.
 --
 -- KEYS  1 a, then per tenant c, then per totals its t key
 -- ARGV  1-3 guard   4 count of tenants   5 count of totals
---       per totals: index of the tenant, then "limit:period" L G B S D C Cv Cd
--- result "OK", per totals: 0 TAKEN | 1 VANISHED | 2 OLDER, then L G B S H D C Cv Cd (or nil, lease)
+--       per totals: index of the tenant, then "limit:period" L G B S D C Cv Cd, then what is
+--       lent beyond the cap
+-- result "OK", per totals: 0 TAKEN | 1 VANISHED | 2 OLDER, then L G B S H D C Cv Cd W
+--        (or nil, lease)
 --        B of a TAKEN one is what the database must take back
 
--- luacheck: read globals call load flush push totals fill
+-- luacheck: read globals call amount load flush push totals fill withhold
 local tenants, count = ARGV[4] + 0, ARGV[5] + 0
 local out, took, after = {'OK'}, {}, {}
 local writes = {}
@@ -24,13 +27,15 @@ for i = 1, count do
             writes[#writes + 1] = {c, t.field, t.L}
         end
         local q = load(name)
+        withhold(q, t, amount(ARGV[at + 10]))
         local idle = q.G - q.B - q.S - q.H
         if idle > 0 then
             q.B = q.B + idle
+            q.W = math.max(q.W - idle, 0)
         end
     end
     after[name] = was
-    at = at + 10
+    at = at + 11
 end
 flush()
 for i = 1, #writes do

@@ -16,7 +16,7 @@
 --                  per item: code, then what the code brings
 --                    0 ADMITTED entry | 1 SHORT shortfall bits of each of its quotas
 --                    2 KNOWN entry | 3 DUE entry | 4 FINAL | 5 STALE
---                  per quota: L G B S H D C Cv Cd after the script, or nil and the lease that
+--                  per quota: L G B S H D C Cv Cd W after the script, or nil and the lease that
 --                  it was filled with ("0" if never)
 --
 -- A group is a tenant at one config version; another version than Redis' is STALE, before anything
@@ -76,7 +76,9 @@ for _ = 1, ARGV[5] do
         entries = call('HMGET', KEYS[h], unpack(ARGV, first_job, a))
         marks = final_marks(k + 4, first_job, a)
         for q = 1, quotas do
-            local s = call('HMGET', KEYS[k + 6 + q], 'L', 'G', 'B', 'S', 'H', 'D', 'C', 'Cv', 'Cd')
+            local s = call('HMGET', KEYS[k + 6 + q],
+                'L', 'G', 'B', 'S', 'H', 'D', 'C', 'Cv', 'Cd', 'W')
+            s[10] = s[10] or 0
             local lease, was = s[1] and s[1] + 0, filled[q + 1]
             states[q] = s
             if lease and lease < lease_floor then
@@ -88,7 +90,7 @@ for _ = 1, ARGV[5] do
                 missing[q] = UNFILLED
             else
                 held[q] = s[5] + 0
-                room[q] = s[2] - s[3] - s[4] - s[5]
+                room[q] = s[2] - s[3] - s[4] - s[5] - s[10]
                 ends[q] = s[6] + 0
                 used[q] = s[7] + 0
                 text[q] = ':' .. ARGV[first_field + q - 1] .. ':' .. s[1] .. ':'
@@ -200,10 +202,10 @@ for _ = 1, ARGV[5] do
                 w = w + 1
                 writes[w] = {'HSET', KEYS[k + 6 + q], 'H', held[q]}
             end
-            for field = 1, 9 do
+            for field = 1, 10 do
                 out[o + field] = s[field]
             end
-            o = o + 9
+            o = o + 10
         end
     end
     k = k + 6 + quotas

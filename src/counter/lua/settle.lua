@@ -9,7 +9,7 @@
 --       per totals: "limit:period" L G B S D C Cv Cd
 --       per job: index of its tenant, job, "" if committed, else the released attempt "epoch.seq"
 -- result "OK", count of H that would be negative, the keys of these,
---        per totals: 0 TAKEN | 2 OLDER (another lease) | 3 ABSENT, then L G B S H D C Cv Cd
+--        per totals: 0 TAKEN | 2 OLDER (another lease) | 3 ABSENT, then L G B S H D C Cv Cd W
 --        (or nil, 0)
 --
 -- A commit removes whatever hold the job has and marks the job FINAL; a release removes exactly its

@@ -3,6 +3,8 @@
 --
 -- totals(at)    the nine arguments from ARGV[at]: "limit:period" L G B S D C Cv Cd
 -- raise(t, q)   G B S D by max if the lease is the key's own; C, Cv and Cd whatever the lease is
+-- withhold(q, t, over)  what is lent beyond the cap is admitted to nobody until it is given back;
+--               over is as the database saw it with t.B returned
 -- fill(t, name, was)  0 TAKEN | 1 VANISHED | 2 OLDER; was: the lease in c's entry, or false
 --               creates a key that this lease never filled, resets one of an earlier lease; a
 --               lease of an earlier epoch is OLDER: what this incarnation would call idle was
@@ -28,6 +30,10 @@ local function raise(t, q)
     if t.Cv > q.Cv then
         q.C, q.Cv, q.Cd = t.C, t.Cv, t.Cd
     end
+end
+
+local function withhold(q, t, over)
+    q.W = math.max(over - math.max(q.B - t.B, 0), 0)
 end
 
 local function fill(t, name, was)
