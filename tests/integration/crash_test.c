@@ -38,9 +38,12 @@ static int64_t overdue_ms(int64_t shard, int64_t number)
                          shard, number);
 }
 
+enum { SERVERS_MAX = 2 };
+
 struct scene {
-    struct fixture_server server;
-    struct stub_channel *channel;
+    struct fixture_server servers[SERVERS_MAX];
+    struct stub_channel *channels[SERVERS_MAX];
+    int servers_count;
     const char *tenant;
     int64_t shard, number;
     struct storm *storm;
@@ -48,24 +51,27 @@ struct scene {
     uint64_t random;
 };
 
-static void scene_open(struct scene *scene, const char *tenant,
+static void scene_open(struct scene *scene, const char *tenant, int servers,
                        const struct fixture_server_options *options)
 {
     struct stub_channel_options connection = {.connections = 4, .reconnect_ms_max = 50};
     struct storm_options storm;
 
     memset(scene, 0, sizeof(*scene));
-    fixture_server_start(&scene->server, options);
-    scene->channel = stub_channel_create(scene->server.listen, &connection);
+    scene->servers_count = servers;
+    for (int i = 0; i < servers; i++) {
+        fixture_server_start(&scene->servers[i], options);
+        scene->channels[i] = stub_channel_create(scene->servers[i].listen, &connection);
+    }
     scene->tenant = tenant;
-    plan_tenant(scene->channel, tenant);
-    plan_limit(scene->channel, tenant, "calls", "", "calls", NEVER, LIMIT);
+    plan_tenant(scene->channels[0], tenant);
+    plan_limit(scene->channels[0], tenant, "calls", "", "calls", NEVER, LIMIT);
     scene->shard = fixture_sql("SELECT shard FROM tenant WHERE name = '%s'", tenant);
     scene->number = tenant_number(tenant);
     scene->random = seed_of_run();
     storm = (struct storm_options){
-        .channels = &scene->channel,
-        .channels_count = 1,
+        .channels = scene->channels,
+        .channels_count = servers,
         .tenant = tenant,
         .limit = LIMIT,
         .threads = 16,
@@ -99,8 +105,10 @@ static void scene_close(struct scene *scene)
     storm_judge(scene->storm);
     cr_log_info("no hold was longer than %" PRId64 " ms past its end", scene->overdue_max_ms);
     storm_destroy(scene->storm);
-    stub_channel_destroy(scene->channel);
-    fixture_server_stop(&scene->server);
+    for (int i = 0; i < scene->servers_count; i++) {
+        stub_channel_destroy(scene->channels[i]);
+        fixture_server_stop(&scene->servers[i]);
+    }
 }
 
 static bool is_past(void *user)
@@ -121,19 +129,29 @@ static void run_on(struct scene *scene, int64_t least_ms, uint64_t more_ms)
     } while (!is_past(&end_us));
 }
 
-Test(crash, acknowledged_work_survives_kills_at_any_moment)
+/* Each server in turn. */
+static void kill_again_and_again(const char *tenant, int servers, int kills)
 {
     struct scene scene;
-    int kills = rounds(10, 100);
 
-    scene_open(&scene, "crash-kills", NULL);
+    scene_open(&scene, tenant, servers, NULL);
     for (int i = 0; i < kills; i++) {
         run_on(&scene, 100, 900);
         storm_check(scene.storm);
-        fixture_server_restart(&scene.server, NULL);
+        fixture_server_restart(&scene.servers[i % servers], NULL);
     }
     run_on(&scene, 500, 500);
     scene_close(&scene);
+}
+
+Test(crash, acknowledged_work_survives_kills_at_any_moment)
+{
+    kill_again_and_again("crash-kills", 1, rounds(10, 100));
+}
+
+Test(crash, acknowledged_work_survives_kills_of_one_of_two_servers)
+{
+    kill_again_and_again("crash-two", 2, rounds(5, 50));
 }
 
 static bool has_died(void *user)
@@ -160,9 +178,9 @@ static void die_at(const char *tenant, const char *point)
         snprintf(name, sizeof(name), "%s-%d", tenant, i);
         snprintf(faults, sizeof(faults), "%s=crash@%d", point, 1 + 7 * i);
         options.faults = faults;
-        scene_open(&scene, name, &options);
-        cr_assert(fixture_until(30000, has_died, &scene.server), "%s was not reached", point);
-        fixture_server_restart(&scene.server, NULL);
+        scene_open(&scene, name, 1, &options);
+        cr_assert(fixture_until(30000, has_died, &scene.servers[0]), "%s was not reached", point);
+        fixture_server_restart(&scene.servers[0], NULL);
         run_on(&scene, 300, 300);
         scene_close(&scene);
     }

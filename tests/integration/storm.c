@@ -84,7 +84,8 @@ static bool insist(struct runner *runner, const char *name, call_function *call,
             return true;
         atomic_fetch_add(&storm->repeated, 1);
         atomic_fetch_add(&storm->unavailable, ret->code == STUB_UNAVAILABLE && ret->effect_stated);
-        if (!storm->options.servers_die && !ret->effect_stated) {
+        if (!storm->options.servers_die &&
+            (ret->code != STUB_UNAVAILABLE || !ret->effect_stated)) {
             strange(storm, name, ask->job, ret);
             return false;
         }
