@@ -341,6 +341,8 @@ static int run(struct bench *bench)
         return result;
     }
     stub_status_clear(&status);
+    /* Its idle thread would take the events of the next channel and pass them on, at a switch each. */
+    cli_close(bench->cli);
     bench->channel = stub_channel_create(bench->cli->server, &channel_options);
     for (int64_t round = 0; round < bench->seconds; round++) {
         run_round(bench, WORK_NULL);

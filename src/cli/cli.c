@@ -46,6 +46,13 @@ struct stub_channel *cli_channel(struct cli *cli)
     return cli->channel;
 }
 
+void cli_close(struct cli *cli)
+{
+    if (cli->channel)
+        stub_channel_destroy(cli->channel);
+    cli->channel = NULL;
+}
+
 struct stub_call_options cli_call_options(const struct cli *cli)
 {
     return (struct stub_call_options){.timeout_us = cli->timeout_us};

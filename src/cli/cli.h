@@ -38,6 +38,9 @@ extern const struct argp cli_argp;
 /* The channel to cli->server, made at the first call. */
 struct stub_channel *cli_channel(struct cli *cli);
 
+/* Closes it, if it is open; the next call makes another. */
+void cli_close(struct cli *cli);
+
 /* The options of one call: the timeout, and waiting for the server to come up. */
 struct stub_call_options cli_call_options(const struct cli *cli);
 

@@ -111,8 +111,7 @@ int main(int argc, char **argv)
     snprintf(name, sizeof(name), "holdfast %s", chosen.command->name);
     argv[chosen.at] = name;
     result = chosen.command->run(&cli, argc - chosen.at, argv + chosen.at);
-    if (cli.channel)
-        stub_channel_destroy(cli.channel);
+    cli_close(&cli);
     free(server);
     return result;
 }
