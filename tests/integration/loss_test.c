@@ -66,9 +66,12 @@ static void *probe_run(void *user)
     return NULL;
 }
 
+enum { SERVERS = 2 };
+
+/* Two servers find out at once, and only one of them may make Redis usable again. */
 struct scene {
-    struct fixture_server server;
-    struct stub_channel *channel;
+    struct fixture_server servers[SERVERS];
+    struct stub_channel *channels[SERVERS];
     char tenant[32];
     struct probe probe;
     struct storm *storm;
@@ -89,16 +92,18 @@ static void scene_open(struct scene *scene, const char *name)
     cr_log_info("seed %" PRIu64, scene->random);
     fixture_stores("start-redis", NULL); /* if an earlier test ended without */
     fixture_stores("start-postgres", NULL);
-    fixture_server_start(&scene->server, NULL);
-    scene->channel = stub_channel_create(scene->server.listen, &connection);
-    scene->probe.channel = stub_channel_create(scene->server.listen, NULL);
-    plan_tenant(scene->channel, scene->tenant);
-    plan_limit(scene->channel, scene->tenant, "calls", "", "calls", NEVER, LIMIT);
-    plan_tenant(scene->channel, scene->probe.tenant);
-    plan_limit(scene->channel, scene->probe.tenant, "calls", "", "calls", NEVER, 1000000);
+    for (int i = 0; i < SERVERS; i++) {
+        fixture_server_start(&scene->servers[i], NULL);
+        scene->channels[i] = stub_channel_create(scene->servers[i].listen, &connection);
+    }
+    scene->probe.channel = stub_channel_create(scene->servers[0].listen, NULL);
+    plan_tenant(scene->channels[0], scene->tenant);
+    plan_limit(scene->channels[0], scene->tenant, "calls", "", "calls", NEVER, LIMIT);
+    plan_tenant(scene->channels[0], scene->probe.tenant);
+    plan_limit(scene->channels[0], scene->probe.tenant, "calls", "", "calls", NEVER, 1000000);
     storm = (struct storm_options){
-        .channels = &scene->channel,
-        .channels_count = 1,
+        .channels = scene->channels,
+        .channels_count = SERVERS,
         .tenant = scene->tenant,
         .limit = LIMIT,
         .threads = 32,
@@ -166,9 +171,11 @@ static void scene_close(struct scene *scene)
               scene->probe.unstated_text);
     books_balance(scene->probe.tenant);
     storm_destroy(scene->storm);
-    stub_channel_destroy(scene->channel);
     stub_channel_destroy(scene->probe.channel);
-    fixture_server_stop(&scene->server);
+    for (int i = 0; i < SERVERS; i++) {
+        stub_channel_destroy(scene->channels[i]);
+        fixture_server_stop(&scene->servers[i]);
+    }
 }
 
 static struct ask ask_of(struct scene *scene, const char *job)
