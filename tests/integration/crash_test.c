@@ -166,7 +166,7 @@ static bool has_died(void *user)
 }
 
 /* The server dies by itself at this point of the code, each time at another passage. */
-static void die_at(const char *tenant, const char *point)
+static void die_at(const char *tenant, const char *point, int step)
 {
     struct fixture_server_options options = {0};
     struct scene scene;
@@ -176,7 +176,7 @@ static void die_at(const char *tenant, const char *point)
         char name[48];
 
         snprintf(name, sizeof(name), "%s-%d", tenant, i);
-        snprintf(faults, sizeof(faults), "%s=crash@%d", point, 1 + 7 * i);
+        snprintf(faults, sizeof(faults), "%s=crash@%d", point, 1 + step * i);
         options.faults = faults;
         scene_open(&scene, name, 1, &options);
         cr_assert(fixture_until(30000, has_died, &scene.servers[0]), "%s was not reached", point);
@@ -188,20 +188,20 @@ static void die_at(const char *tenant, const char *point)
 
 Test(crash, before_the_commit_of_the_transaction)
 {
-    die_at("crash-before", "commit.before_commit");
+    die_at("crash-before", "commit.before_commit", 7);
 }
 
 Test(crash, after_the_commit_was_sent)
 {
-    die_at("crash-sent", "commit.after_commit_sent");
+    die_at("crash-sent", "commit.after_commit_sent", 7);
 }
 
 Test(crash, after_the_commit_before_the_answer)
 {
-    die_at("crash-after", "commit.after_commit");
+    die_at("crash-after", "commit.after_commit", 7);
 }
 
 Test(crash, between_the_two_halves_of_a_reap)
 {
-    die_at("crash-reap", "reap.between");
+    die_at("crash-reap", "reap.between", 1);
 }
