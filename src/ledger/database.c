@@ -3,11 +3,18 @@
 #include "ledger/migrations.h"
 #include "ledger/session.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PREPARED_MAX = 128, RECONNECT_MS = 100, CONNECT_TIMEOUT_MS = 2000, ANSWER_TIMEOUT_MS = 5000 };
+enum {
+    PREPARED_MAX = 128,
+    RECONNECT_MS = 100,
+    CONNECT_TIMEOUT_MS = 2000,
+    ANSWER_TIMEOUT_MS = 5000,
+    IDLE_READS_MAX = 4,
+};
 
 struct database {
     struct database_options options;
@@ -67,6 +74,24 @@ enum status database_corrupt(struct database *db, const char *what)
     return STATUS_CORRUPT;
 }
 
+/*
+ * Between two commands the server says nothing, unless it ends: a connection that was lost while it
+ * lay idle is seen here, before anything is sent on it, and costs its next user no failure.
+ */
+static bool is_alive(struct database *db)
+{
+    struct pollfd poll_fd = {.fd = PQsocket(db->conn), .events = POLLIN};
+
+    for (int i = 0; i < IDLE_READS_MAX; i++) {
+        if (poll(&poll_fd, 1, 0) == 0)
+            return true;
+        if (!PQconsumeInput(db->conn) || PQstatus(db->conn) != CONNECTION_OK)
+            return false;
+        (void)PQisBusy(db->conn); /* takes what has been read: a last word, or a notice */
+    }
+    return false;
+}
+
 static enum status connect_now(struct database *db)
 {
     const struct session_options session = {
@@ -77,7 +102,7 @@ static enum status connect_now(struct database *db)
         .clock = db->options.clock,
     };
 
-    if (db->conn && PQstatus(db->conn) == CONNECTION_OK)
+    if (db->conn && PQstatus(db->conn) == CONNECTION_OK && is_alive(db))
         return STATUS_OK;
     disconnect(db);
     if (clock_mono_us(db->options.clock) < db->connect_not_before_us)

@@ -326,3 +326,26 @@ Test(database, a_column_of_another_type_is_corrupt)
     cr_assert_eq(sql_done(&row), STATUS_CORRUPT);
     database_destroy(db);
 }
+
+static bool nobody_else(void *user)
+{
+    (void)user;
+    return fixture_sql("SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                       " AND application_name = 'holdfast'") == 0;
+}
+
+Test(database, a_connection_lost_while_idle_costs_its_next_user_no_failure)
+{
+    struct database *db = support_open();
+
+    cr_assert(database_ping(db) == STATUS_OK);
+    support_terminate_backends("%");
+    cr_assert(fixture_until(5000, nobody_else, NULL));
+    cr_assert(database_ping(db) == STATUS_OK, "%s", database_error(db));
+    fixture_stores("kill-postgres", NULL);
+    cr_assert(database_ping(db) == STATUS_UNAVAILABLE);
+    fixture_stores("start-postgres", NULL);
+    cr_assert(database_begin(db) == STATUS_OK, "%s", database_error(db));
+    cr_assert(database_commit(db) == STATUS_OK);
+    database_destroy(db);
+}
