@@ -11,7 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import harness
-from harness import DIR, Case, Server, admin, admin_grpc, free_port, quota, server, service, sql
+from harness import DIR, Case, Server, admin, admin_grpc, free_port, quota, server, service, sql, stores
 
 EX_UNAVAILABLE, EX_CONFIG = 69, 78
 
@@ -168,6 +168,27 @@ class Draining(Case):
         finally:
             os.kill(redis_pid, signal.SIGCONT)
         other.channel.close()
+
+    def test_a_stream_that_could_not_begin_has_no_position_but_an_error(self):
+        self.limit()
+        other = Server()
+        other.quota.GetUsage(service.GetUsageRequest(tenant=self.tenant))
+        stores("kill-postgres")
+        try:
+            stream = other.quota.Watch(service.WatchRequest(tenant=self.tenant))
+            self.until(lambda: b"snapshot.failed" in other.log_path.read_bytes(), 10)
+            self.assertLess(other.terminate(), 10)
+            self.error(lambda: next(stream), grpc.StatusCode.UNAVAILABLE, "DRAINING")
+        finally:
+            stores("start-postgres")
+        other.channel.close()
+        self.until(self.serves, 10)
+
+    def serves(self):
+        try:
+            return self.usage() is not None
+        except grpc.RpcError:
+            return False
 
     def test_a_drain_while_a_store_hangs(self):
         self.limit()

@@ -121,6 +121,12 @@ def sql(query):
                           check=True, text=True, capture_output=True).stdout.split("\n")[:-1]
 
 
+def stores(command):
+    """As deploy/stores: "kill-postgres", "start-postgres" ..."""
+    subprocess.run([os.environ["HOLDFAST_TEST_STORES"], command, str(DIR)], check=True,
+                   capture_output=True)
+
+
 def redis(*words):
     """The lines that redis-cli prints."""
     return subprocess.run(["redis-cli", "-s", os.environ["HOLDFAST_TEST_REDIS"][len("unix:"):],

@@ -8,7 +8,7 @@ import time
 import grpc
 
 import harness
-from harness import Case, Server, quota, server, service, service_grpc, sql
+from harness import Case, Server, quota, server, service, service_grpc, sql, stores
 
 KINDS = {quota.EVENT_KIND_SOFT_STOP: "soft", quota.EVENT_KIND_HARD_STOP: "hard",
          quota.EVENT_KIND_HARD_CAP: "cap", quota.EVENT_KIND_LIMIT_CHANGED: "changed"}
@@ -226,6 +226,29 @@ class Watching(Case):
         self.assertEqual(info.metadata["oldest_seq"], str(newest))
         reader = self.reader(after_seq=newest - 1)
         self.until(lambda: [event.seq for event in reader.events()] == [newest], 5)
+
+    def test_a_tenant_that_is_not_known(self):
+        self.error(lambda: next(server.quota.Watch(service.WatchRequest(tenant="nobody"))),
+                   grpc.StatusCode.NOT_FOUND, "UNKNOWN_TENANT")
+
+    def test_a_store_that_dies_and_comes_back_costs_no_event(self):
+        self.scopes(10)
+        reader = self.reader(after_seq=0)
+        for number in range(5):
+            self.cross(number)
+        stores("kill-postgres")
+        stores("start-postgres")
+        self.until(self.crosses, 15)
+        newest = self.newest()
+        self.until(lambda: reader.last_seq() >= newest, 10)
+        self.chain(reader, 0)
+        self.assertEqual([event.seq for event in reader.events()], list(range(1, newest + 1)))
+
+    def crosses(self):
+        try:
+            return self.cross(9) > 0
+        except grpc.RpcError:
+            return False
 
     # ---- crossings ----
 
