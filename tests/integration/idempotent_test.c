@@ -84,7 +84,7 @@ static struct ask ask_for(const char *job, int64_t units)
 Test(idempotent, many_at_once_make_one_hold_and_one_record)
 {
     static struct chorus chorus;
-    char job[32];
+    char job[32], id[sizeof(chorus.answers[0].id)];
 
     for (int i = 0; i < rounds(20, 200); i++) {
         int64_t rows = books_rows(tenant), units = books_units(tenant);
@@ -98,7 +98,8 @@ Test(idempotent, many_at_once_make_one_hold_and_one_record)
         cr_assert(books_held(tenant) == 7);
 
         chorus.ask.units[0] = 5;
-        chorus.ask.id = i % 2 ? chorus.answers[0].id : NULL;
+        memcpy(id, chorus.answers[0].id, sizeof(id)); /* the answers are about to be new ones */
+        chorus.ask.id = i % 2 ? id : NULL;
         chorus.call = call_commit;
         cr_assert(chorus_sing(&chorus) == THREADS - 1);
         cr_assert(chorus.answers[0].committed == 5);
