@@ -56,14 +56,6 @@ static const struct settle_facts *facts_of(const struct reaping *reaping,
     return &found->facts;
 }
 
-static bool is_fenced(const struct settle_facts *facts, struct attempt attempt)
-{
-    for (size_t i = 0; i < facts->fences_count; i++)
-        if (facts->fences[i].epoch == attempt.epoch && facts->fences[i].seq == attempt.seq)
-            return true;
-    return false;
-}
-
 static void raise_reaped_to(struct reaping *reaping)
 {
     for (size_t i = 0; i < reaping->book.quotas_count; i++) {
@@ -84,7 +76,7 @@ static void judge(struct reaping *reaping)
         const struct settle_facts *facts = facts_of(reaping, job);
 
         job->committed = facts->record != NULL;
-        if (!job->committed && !is_fenced(facts, job->hold->attempt) &&
+        if (!job->committed && !settle_is_fenced(facts, job->hold->attempt) &&
             job->hold->deadline_ms <= reaping->book.now_ms)
             reaping->expired[reaping->expired_count++] = job;
     }

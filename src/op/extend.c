@@ -29,21 +29,13 @@ static struct attempt attempt_of(const struct op_extend *op)
     return op->token ? op->token->hold.attempt : (struct attempt){0};
 }
 
-static bool is_fenced(const struct settle_facts *facts, struct attempt attempt)
-{
-    for (size_t i = 0; i < facts->fences_count; i++)
-        if (facts->fences[i].epoch == attempt.epoch && facts->fences[i].seq == attempt.seq)
-            return true;
-    return false;
-}
-
 /* What the database knows before Redis is asked. */
 static void judge_facts(struct op_extend *op, const struct settle_facts *facts)
 {
     if (facts->record) {
         op_fail(&op->op, FAILURE_COMMITTED, false, "the job is committed: nothing to extend");
         op->op.error.record = facts->record;
-    } else if (op->token && is_fenced(facts, op->token->hold.attempt))
+    } else if (op->token && settle_is_fenced(facts, op->token->hold.attempt))
         op_fail(&op->op, FAILURE_RELEASED, false, "this attempt was released: reserve again");
 }
 
@@ -209,7 +201,7 @@ static void judge_script(struct op_extend *op, const struct counter_extend *scri
     }
     if (!hold_parse(op->op.arena, script->entry, &hold))
         op_fail(&op->op, FAILURE_INTERNAL, true, "the hold of this job in Redis is not readable");
-    else if (is_fenced(facts, hold->attempt))
+    else if (settle_is_fenced(facts, hold->attempt))
         op_fail(&op->op, FAILURE_RELEASED, false, "the job was released: reserve again");
     else if (script->answer == EXTENDED_DUE)
         op_fail(&op->op, FAILURE_EXPIRED, false,

@@ -24,14 +24,6 @@ static int attempt_compare(struct attempt a, struct attempt b)
     return (a.seq > b.seq) - (a.seq < b.seq);
 }
 
-static bool is_fenced(const struct settle_facts *facts, struct attempt attempt)
-{
-    for (size_t i = 0; i < facts->fences_count; i++)
-        if (attempt_compare(facts->fences[i], attempt) == 0)
-            return true;
-    return false;
-}
-
 static const struct hold *newer(const struct hold *a, const struct hold *b)
 {
     if (!a || !b)
@@ -130,7 +122,7 @@ static void show(struct op_get_reservation *op, const struct hold *live,
         op->found = (struct op_reservation){.job_id = op->job_id};
         op->found.attempt = fence;
         op->found.state = RESERVATION_RELEASED;
-    } else if (is_fenced(facts, hold->attempt)) {
+    } else if (settle_is_fenced(facts, hold->attempt)) {
         op->found.state = RESERVATION_RELEASED;
     } else {
         bool reaped = facts->expired &&

@@ -196,14 +196,6 @@ static void prepare(struct pass *pass, struct op_reserve *op, int64_t mono_us)
 
 /* --- known jobs ------------------------------------------------------------------------------- */
 
-static bool is_fenced(const struct settle_facts *facts, struct attempt attempt)
-{
-    for (size_t i = 0; i < facts->fences_count; i++)
-        if (facts->fences[i].epoch == attempt.epoch && facts->fences[i].seq == attempt.seq)
-            return true;
-    return false;
-}
-
 static bool is_superseded(const struct op_reserve *op, struct attempt attempt)
 {
     return attempt.epoch == op->work->superseded.epoch && attempt.seq == op->work->superseded.seq;
@@ -225,7 +217,7 @@ static void judge_known(struct pass *pass, struct op_reserve *op, const struct s
         return;
     }
     if (hold_parse(&pass->context->scratch, op->work->item.entry, &hold) &&
-        (is_fenced(facts, hold->attempt) || is_superseded(op, hold->attempt))) {
+        (settle_is_fenced(facts, hold->attempt) || is_superseded(op, hold->attempt))) {
         pass->removals[pass->removals_count++] = (struct removal){
             .shard = op->op.plan->shard,
             .job = {.tenant_id = op->op.plan->tenant_id,

@@ -33,7 +33,7 @@ static int attempt_compare(struct attempt a, struct attempt b)
     return (a.seq > b.seq) - (a.seq < b.seq);
 }
 
-static bool is_fenced(const struct settle_facts *facts, struct attempt attempt)
+bool settle_is_fenced(const struct settle_facts *facts, struct attempt attempt)
 {
     for (size_t i = 0; i < facts->fences_count; i++)
         if (attempt_compare(facts->fences[i], attempt) == 0)
@@ -84,7 +84,7 @@ static const struct hold *subject_of_commit(struct settle_book *book,
         return newest_hold(item);
     /* An older reservation id goes on to mean the job after an Extend, or after a new attempt. */
     if (item->live && !is_live(book, item->tenant_id, item->token) &&
-        !is_fenced(item->facts, item->live->attempt))
+        !settle_is_fenced(item->facts, item->live->attempt))
         return item->live;
     return item->token;
 }
@@ -346,7 +346,7 @@ static void commit(struct settle_book *book, struct settle_item *item)
     item->subject = subject_of_commit(book, item);
     if (!item->subject)
         item->outcome = facts->fences_count > 0 ? SETTLE_WAS_RELEASED : SETTLE_UNKNOWN_JOB;
-    else if (is_fenced(facts, item->subject->attempt))
+    else if (settle_is_fenced(facts, item->subject->attempt))
         item->outcome = SETTLE_WAS_RELEASED;
     else
         commit_hold(book, item, item->subject);
@@ -391,7 +391,7 @@ static void release(struct settle_book *book, struct settle_item *item)
     }
     item->outcome = SETTLE_RELEASED;
     item->released = item->subject ? item->subject->attempt : newest_fence(facts);
-    if (is_fenced(facts, item->released)) {
+    if (settle_is_fenced(facts, item->released)) {
         item->replayed = true;
         return;
     }

@@ -208,6 +208,9 @@ struct settle_quota *settle_find_quota(struct settle_book *book, int64_t tenant_
 struct settle_lease *settle_find_lease(struct settle_book *book, int64_t tenant_id,
                                        struct quota_ref ref, int64_t lease_id);
 
+/* Was this attempt released? */
+bool settle_is_fenced(const struct settle_facts *facts, struct attempt attempt);
+
 /* cap - committed - debt - pg_held - leased; may be negative. */
 int64_t settle_room(const struct settle_quota *quota);
 
