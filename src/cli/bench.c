@@ -21,8 +21,10 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define ROUND_US INT64_C(1000000)
+#define SETTLE_US_MAX INT64_C(5000000)
 #define METER "bench"
 
 enum work { WORK_NULL, WORK_RESERVE, WORK_PAIR, WORK_COUNT, WORK_RELEASE = WORK_COUNT };
@@ -64,6 +66,7 @@ struct bench {
     char run[CLI_ID_BYTES];
     struct stub_channel *channel;
     struct lane *lanes;
+    struct book *books; /* of each tenant */
     pthread_mutex_t lock; /* guards all below, once lanes run */
     pthread_cond_t wake;
     enum work work;
@@ -310,8 +313,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 static bool prepare(struct bench *bench, struct stub_status *status)
 {
     const struct book_limit limit = {METER, -1, 0};
-    struct book book;
 
+    bench->books = calloc((size_t)bench->tenants_count, sizeof(*bench->books));
+    CHECK(bench->books);
     bench->lanes = calloc((size_t)bench->concurrency, sizeof(*bench->lanes));
     CHECK(bench->lanes);
     for (int64_t i = 0; i < bench->concurrency; i++) {
@@ -323,10 +327,32 @@ static bool prepare(struct bench *bench, struct stub_status *status)
         else
             snprintf(lane->tenant, sizeof(lane->tenant), "%.64s-%" PRId64, bench->tenant,
                      i % bench->tenants_count + 1);
-        if (i < bench->tenants_count && !book_open(bench->cli, lane->tenant, &limit, &book, status))
+        if (i < bench->tenants_count &&
+            !book_open(bench->cli, lane->tenant, &limit, &bench->books[i], status))
             return false;
     }
     return true;
+}
+
+/*
+ * Waits until nothing is held any more, a few seconds at most: what the server still does for the
+ * last round would be counted against the next.
+ */
+static void settle_down(struct bench *bench)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    int64_t until_us = now_us() + SETTLE_US_MAX;
+
+    for (int64_t i = 0; i < bench->tenants_count && i < bench->concurrency; i++) {
+        struct stub_status status = STUB_STATUS_INIT;
+        struct book_reading reading;
+
+        while (book_read(bench->cli, &bench->books[i], METER, &reading, &status) &&
+               reading.held > 0 && now_us() < until_us)
+            nanosleep(&pause, NULL);
+        stub_status_clear(&status);
+    }
+    cli_close(bench->cli);
 }
 
 static int run(struct bench *bench)
@@ -348,7 +374,9 @@ static int run(struct bench *bench)
         run_round(bench, WORK_NULL);
         run_round(bench, WORK_RESERVE);
         run_round(bench, WORK_RELEASE);
+        settle_down(bench);
         run_round(bench, WORK_PAIR);
+        settle_down(bench);
         for (int64_t i = 0; i < bench->concurrency; i++)
             bench->lanes[i].released = bench->lanes[i].jobs;
     }
@@ -386,6 +414,7 @@ int command_bench(struct cli *cli, int argc, char **argv)
     pthread_cond_destroy(&bench->wake);
     pthread_mutex_destroy(&bench->lock);
     free(bench->lanes);
+    free(bench->books);
     free(bench);
     return result;
 }
