@@ -8,6 +8,7 @@
  *     none, STALE    loads the plan; brings its version to Redis
  *     KNOWN, FINAL   reads the ledger: committed -> ALREADY_COMMITTED; that attempt fenced -> the
  *                    script is preceded by its removal; neither -> replay
+ *                    (a hold that an Extend supersedes is removed likewise)
  *     DUE            reaps the tenant's due holds
  *     SHORT          asks the root for what is missing; what it lends goes to Redis with the script
  *

@@ -7,7 +7,7 @@
 #include "counter/counter.h"
 #include "op/op.h"
 
-/* From a limit and Redis' state of it; debt is not known to Redis and counts as committed there. */
+/* From a limit and Redis' state of it, which has use and debt apart. */
 void quota_from_counter(struct op_quota *quota, const struct limit *limit, struct quota_ref ref,
                         const struct counter_quota *state);
 
