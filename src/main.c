@@ -36,6 +36,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,6 +54,7 @@ enum {
     HUB_PROGRESS_MS = 15000,
     DRAIN_MS = 8000, /* then calls are cancelled; the whole stop stays below 10 s */
     REDIS_TIMEOUT_MS = 500,
+    DESCRIPTORS_SPARE = 32, /* for connections to the stores, and two more per worker */
 };
 
 struct settings {
@@ -301,6 +303,7 @@ static void open_ports(struct server *server)
         .streams_max = 1000,
         .posted_calls = 64,
         .queue_max = STREAM_QUEUE_MAX + STREAM_QUEUE_SPARE,
+        .descriptors_spare = DESCRIPTORS_SPARE + 2 * (int)server->settings.workers,
         .reject = failure_reject,
         .reject_user = &server->rpc,
     };
@@ -399,6 +402,17 @@ static void destroy(struct server *server)
     free(server->listen_text);
 }
 
+/* As many clients as the machine allows; the soft limit is there for programs that use select. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static struct server server;
@@ -410,6 +424,7 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    raise_descriptors();
     configure(&server, argc, argv);
     estimate_init(&server.estimate);
     prepare_database(&server);

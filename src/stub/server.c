@@ -7,7 +7,9 @@
  */
 #include "stub/server.h"
 
+#include "stub/accept.h"
 #include "stub/runtime.h"
+#include "stub/socket_file.h"
 
 #include <grpc/grpc_security.h>
 #include <grpc/support/log.h>
@@ -40,6 +42,10 @@ static void set_defaults(struct stub_server_options *options)
         options->elements_max = 16384;
     if (options->keepalive_ms <= 0)
         options->keepalive_ms = 60000;
+    if (options->connection_idle_ms <= 0)
+        options->connection_idle_ms = 30 * 60000;
+    if (options->handshake_ms <= 0)
+        options->handshake_ms = 20000;
 }
 
 static int to_int(int64_t value)
@@ -69,10 +75,13 @@ static void create_core(struct stub_server *server)
         int_arg(GRPC_ARG_MAX_CONCURRENT_STREAMS, options->streams_max),
         int_arg(GRPC_ARG_MAX_METADATA_SIZE, options->metadata_bytes_max),
         int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, options->keepalive_ms),
-        int_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20000),
+        int_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                options->keepalive_ms < 20000 ? options->keepalive_ms : 20000),
+        int_arg(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1), /* a vanished peer frees its place */
+        int_arg(GRPC_ARG_MAX_CONNECTION_IDLE_MS, options->connection_idle_ms),
         int_arg(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000),
         int_arg(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
-        int_arg(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 20000),
+        int_arg(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, options->handshake_ms),
         int_arg(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, 10000),
         int_arg(GRPC_ARG_MAX_CONNECTION_AGE_MS, options->connection_age_ms), /* last: optional */
     };
@@ -118,10 +127,16 @@ static int bind_errno(const char *address)
 static bool open_port(struct stub_server *server, const char *address, char *ret_error,
                       size_t error_bytes)
 {
-    grpc_server_credentials *credentials = grpc_insecure_server_credentials_create();
-    int port = grpc_server_add_http2_port(server->core, address, credentials);
-    int error;
+    grpc_server_credentials *credentials;
+    int error = socket_file_claim(address);
+    int port;
 
+    if (error) {
+        snprintf(ret_error, error_bytes, "cannot listen on %s: %s", address, strerror(error));
+        return false;
+    }
+    credentials = grpc_insecure_server_credentials_create();
+    port = grpc_server_add_http2_port(server->core, address, credentials);
     grpc_server_credentials_release(credentials);
     if (port > 0) {
         server->ports[server->ports_count++] = port;
@@ -173,6 +188,11 @@ struct stub_server *stub_server_create(const struct stub_server_options *options
     server->ports = calloc(options->listen_count + 1, sizeof(*server->ports));
     CHECK(server->ports);
     create_core(server);
+    if (!accept_guard(server->options.descriptors_spare)) {
+        snprintf(ret_error, error_bytes, "too few descriptors (RLIMIT_NOFILE) for any connection");
+        stub_server_destroy(server);
+        return NULL;
+    }
     for (size_t i = 0; i < options->listen_count; i++) {
         if (!open_port(server, options->listen[i], ret_error, error_bytes)) {
             stub_server_destroy(server);

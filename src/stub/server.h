@@ -40,7 +40,10 @@ struct stub_server_options {
     size_t queue_max;          /* messages waiting per stream; 0: 1,024 */
     int64_t elements_max;      /* submessages and repeated elements in one message; 0: 16,384 */
     int64_t connection_age_ms; /* then GOAWAY and a new connection; 0: never */
+    int64_t connection_idle_ms; /* without a call, then as above; 0: 1,800,000 */
     int64_t keepalive_ms;      /* ping a silent connection after this; 0: 60,000 */
+    int64_t handshake_ms;      /* to say a first word, TLS included; 0: 20,000 */
+    int descriptors_spare;     /* no connection may take one of the last so many; 0: see below */
 
     /*
      * Called instead of the handler when the runtime refuses a message; must answer with
@@ -49,6 +52,13 @@ struct stub_server_options {
     void (*reject)(void *user, struct stub_call *call, const struct stub_reject *reject);
     void *reject_user;
 };
+
+/*
+ * descriptors_spare is what the rest of the process may need at once, such as connections to its
+ * stores: connections are closed when fewer would be left, so that a crowd of clients starves
+ * nothing and cannot end the listener. 0: an eighth of RLIMIT_NOFILE, at least 16, at most 256. It
+ * counts for the whole process; of several servers the largest holds.
+ */
 
 /*
  * Opens the ports (calls that arrive wait until stub_server_start). NULL: ret_error says why, naming
@@ -93,6 +103,9 @@ void stub_server_drain(struct stub_server *server);
 
 /* [any thread] Cancels what still runs. Every call still wants its answer; see stub_call_on_closed. */
 void stub_server_cancel_all(struct stub_server *server);
+
+/* [any thread] Connections of this process that were closed at once for want of descriptors. */
+long stub_connections_refused(void);
 
 /* [any thread] Calls that were begun and are not yet over. */
 long stub_server_calls(const struct stub_server *server);

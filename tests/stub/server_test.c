@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 Test(server, says_which_address_is_in_use)
@@ -48,6 +50,81 @@ Test(server, serves_on_a_unix_socket)
     fixture_stop(&f);
     unlink(path);
     rmdir(dir);
+}
+
+struct place {
+    char dir[32];
+    char path[64];
+    char address[80];
+};
+
+static struct place make_place(void)
+{
+    struct place place = {.dir = "/tmp/stub_server_XXXXXX"};
+
+    cr_assert(mkdtemp(place.dir));
+    snprintf(place.path, sizeof(place.path), "%s/s", place.dir);
+    snprintf(place.address, sizeof(place.address), "unix:%s", place.path);
+    return place;
+}
+
+static void remove_place(const struct place *place)
+{
+    unlink(place->path);
+    rmdir(place->dir);
+}
+
+Test(server, does_not_take_over_a_unix_socket_that_is_served)
+{
+    struct place place = make_place();
+    struct echo_options options = {.listen = place.address};
+    struct fixture f = fixture_start(&options);
+    Test__Echo__V1__EchoRequest request = TEST__ECHO__V1__ECHO_REQUEST__INIT;
+    Test__Echo__V1__EchoResponse *reply;
+    char error[256] = "";
+
+    cr_assert_null(echo_start(&options, error, sizeof(error)));
+    cr_assert(strstr(error, place.path), "%s", error);
+    cr_assert(strstr(error, "in use"), "%s", error);
+    cr_assert_eq(test_echo_v1_echo_service_echo(f.channel, NULL, &request, &reply, NULL), STUB_OK);
+    test__echo__v1__echo_response__free_unpacked(reply, NULL);
+    fixture_stop(&f);
+    remove_place(&place);
+}
+
+Test(server, takes_over_a_unix_socket_that_nobody_serves)
+{
+    struct place place = make_place();
+    struct echo_options options = {.listen = place.address};
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    struct fixture f;
+    Test__Echo__V1__EchoRequest request = TEST__ECHO__V1__ECHO_REQUEST__INIT;
+    Test__Echo__V1__EchoResponse *reply;
+    int left = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(at.sun_path, sizeof(at.sun_path), "%s", place.path);
+    cr_assert_eq(bind(left, (struct sockaddr *)&at, sizeof(at)), 0);
+    close(left); /* as a crash leaves it */
+    f = fixture_start(&options);
+    cr_assert_eq(test_echo_v1_echo_service_echo(f.channel, NULL, &request, &reply, NULL), STUB_OK);
+    test__echo__v1__echo_response__free_unpacked(reply, NULL);
+    fixture_stop(&f);
+    remove_place(&place);
+}
+
+Test(server, does_not_remove_a_file_that_is_no_socket)
+{
+    struct place place = make_place();
+    struct echo_options options = {.listen = place.address};
+    char error[256] = "";
+    FILE *file = fopen(place.path, "w");
+
+    cr_assert(file);
+    fclose(file);
+    cr_assert_null(echo_start(&options, error, sizeof(error)));
+    cr_assert(strstr(error, "socket"), "%s", error);
+    cr_assert_eq(access(place.path, F_OK), 0);
+    remove_place(&place);
 }
 
 Test(server, answers_unknown_methods_at_once)
