@@ -116,24 +116,36 @@ static void metadata_add(struct stub_call *call, struct call_metadata *metadata,
  * socket after the call is over, so they may not.
  */
 static void metadata_add_copy(struct stub_call *call, struct call_metadata *metadata,
-                              const char *key, const char *value)
+                              const char *key, const void *value, size_t value_bytes)
 {
     size_t bytes = strlen(key) + 1;
     char *copy = stub_call_alloc(call, bytes);
 
     memcpy(copy, key, bytes);
     metadata_add(call, metadata, grpc_slice_from_static_string(copy),
-                 grpc_slice_from_copied_string(value));
+                 grpc_slice_from_copied_buffer(value, value_bytes));
 }
 
 void stub_call_add_initial(struct stub_call *call, const char *key, const char *value)
 {
-    metadata_add_copy(call, &call->initial, key, value);
+    metadata_add_copy(call, &call->initial, key, value, strlen(value));
 }
 
 void stub_call_add_trailing(struct stub_call *call, const char *key, const char *value)
 {
-    metadata_add_copy(call, &call->trailing, key, value);
+    metadata_add_copy(call, &call->trailing, key, value, strlen(value));
+}
+
+void stub_call_add_initial_bin(struct stub_call *call, const char *key, const void *data,
+                               size_t bytes)
+{
+    metadata_add_copy(call, &call->initial, key, data, bytes);
+}
+
+void stub_call_add_trailing_bin(struct stub_call *call, const char *key, const void *data,
+                                size_t bytes)
+{
+    metadata_add_copy(call, &call->trailing, key, data, bytes);
 }
 
 void stub_call_add_initial_static(struct stub_call *call, const char *key, const char *value)
@@ -184,6 +196,8 @@ static void batch_add_message(struct batch *batch, struct stub_call *call)
     batch->message.data.raw.compression = GRPC_COMPRESS_NONE;
     grpc_slice_buffer_init(&batch->message.data.raw.slice_buffer);
     grpc_slice_buffer_add(&batch->message.data.raw.slice_buffer, queue_pop(call));
+    call->messages_out++;
+    call->bytes_out += batch->message.data.raw.slice_buffer.length;
     batch->has_message = true;
     op->data.send_message.send_message = &batch->message;
     if (call->queue_count > 0)
@@ -278,6 +292,8 @@ static void send_run(struct stub_tag *tag, bool ok, void *worker)
 static void answer_commit(struct stub_call *call)
 {
     call->answered = true;
+    if (call->intercepted > 0)
+        intercept_answered(call);
     pump(call);
     pthread_mutex_unlock(&call->lock);
     stub_call_unref(call);

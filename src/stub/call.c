@@ -81,6 +81,10 @@ static void call_reset(struct stub_call *call)
     arena_reset(&call->message_arena);
     call->core = NULL;
     call->payload = call->message_payload = NULL;
+    call->message = NULL;
+    call->refused = NULL;
+    call->messages_in = call->bytes_in = call->messages_out = call->bytes_out = 0;
+    call->intercepted = 0;
     call->peer = call->method_text = NULL;
     call->worker = call->user = NULL;
     call->begun = false;
@@ -97,6 +101,8 @@ void call_recycle(struct stub_call *call)
     struct stub_server *server = call->server;
     bool begun = call->begun;
 
+    if (call->intercepted > 0)
+        intercept_after(call);
     call_reset(call);
     pthread_mutex_lock(&server->free_lock);
     call->next_free = server->free_calls;
@@ -287,12 +293,13 @@ const char *stub_call_peer(struct stub_call *call)
     return call->peer ? call->peer : "";
 }
 
-const void *stub_call_metadata_bin(struct stub_call *call, const char *key, size_t *ret_bytes)
+const void *stub_call_metadata_next(struct stub_call *call, const char *key, size_t *at,
+                                    size_t *ret_bytes)
 {
     size_t key_len = strlen(key);
 
-    for (size_t i = 0; i < call->metadata.count; i++) {
-        const grpc_metadata *pair = &call->metadata.metadata[i];
+    while (*at < call->metadata.count) {
+        const grpc_metadata *pair = &call->metadata.metadata[(*at)++];
         size_t bytes = GRPC_SLICE_LENGTH(pair->value);
         void *copy;
 
@@ -305,6 +312,13 @@ const void *stub_call_metadata_bin(struct stub_call *call, const char *key, size
         return copy;
     }
     return NULL;
+}
+
+const void *stub_call_metadata_bin(struct stub_call *call, const char *key, size_t *ret_bytes)
+{
+    size_t at = 0;
+
+    return stub_call_metadata_next(call, key, &at, ret_bytes);
 }
 
 const char *stub_call_metadata(struct stub_call *call, const char *key)

@@ -122,16 +122,35 @@ const char *stub_call_peer(struct stub_call *call);
 const char *stub_call_metadata(struct stub_call *call, const char *key);
 const void *stub_call_metadata_bin(struct stub_call *call, const char *key, size_t *ret_bytes);
 
+/*
+ * All values of this key, one after the other, NUL-terminated: *at is 0 at first and moves on. NULL:
+ * no more. Each is a copy in the call's arena.
+ */
+const void *stub_call_metadata_next(struct stub_call *call, const char *key, size_t *at,
+                                    size_t *ret_bytes);
+
+/*
+ * The request of a unary or server-streaming call, as the handler gets it, for interceptors: unpacked
+ * when it is first asked for. NULL: the method is unknown, its client streams, or the message is one
+ * that the runtime refuses.
+ */
+const ProtobufCMessage *stub_call_request(struct stub_call *call);
+
 /* --- what the answer carries ------------------------------------------------------------------ */
 
 /*
  * Metadata before (initial) or after (trailing) the messages. To be called before the first message,
  * respectively before the answer. At most 16 each; a key or value that gRPC forbids, or a 17th, is
- * dropped and logged. The plain form copies; in the static form key and value must live as long as
+ * dropped and logged. Keys that end in -bin carry any bytes (_bin, the others stop at a NUL). The
+ * plain and the _bin form copy; in the static form key and value must live as long as
  * the process and nothing is allocated.
  */
 void stub_call_add_initial(struct stub_call *call, const char *key, const char *value);
 void stub_call_add_trailing(struct stub_call *call, const char *key, const char *value);
+void stub_call_add_initial_bin(struct stub_call *call, const char *key, const void *data,
+                               size_t bytes);
+void stub_call_add_trailing_bin(struct stub_call *call, const char *key, const void *data,
+                                size_t bytes);
 void stub_call_add_initial_static(struct stub_call *call, const char *key, const char *value);
 void stub_call_add_trailing_static(struct stub_call *call, const char *key, const char *value);
 

@@ -41,6 +41,18 @@ static void set_error(struct message_error *error, enum stub_reject_kind kind, c
     snprintf(error->text, sizeof(error->text), "%s %s", *field ? field : "the message", what);
 }
 
+const struct message_error *message_error_copy(struct arena *arena,
+                                               const struct message_error *error)
+{
+    struct message_error *copy = arena_alloc(arena, sizeof(*copy));
+
+    CHECK(copy);
+    *copy = *error;
+    copy->reject.field = copy->wire.field;
+    copy->reject.text = copy->text;
+    return copy;
+}
+
 static enum stub_reject_kind reject_kind(enum wire_verdict verdict)
 {
     switch (verdict) {

@@ -26,6 +26,10 @@ ProtobufCMessage *message_decode(struct arena *arena, const ProtobufCMessageDesc
                                  const grpc_byte_buffer *payload, int64_t elements_max,
                                  struct message_error *ret_error);
 
+/* A copy in the arena. */
+const struct message_error *message_error_copy(struct arena *arena,
+                                               const struct message_error *error);
+
 /* The same with malloc, for a message that the caller of the runtime keeps. */
 ProtobufCMessage *message_decode_malloc(const ProtobufCMessageDescriptor *type,
                                         const grpc_byte_buffer *payload, int64_t elements_max,

@@ -49,6 +49,8 @@ static bool receive_message(struct stub_call *call)
         call->on_message(call->on_message_user, call, NULL);
         return false;
     }
+    call->messages_in++;
+    call->bytes_in += grpc_byte_buffer_length(call->message_payload);
     message = message_decode(&call->message_arena, call->served->method->request,
                              call->message_payload, call->server->options.elements_max, &error);
     grpc_byte_buffer_destroy(call->message_payload);

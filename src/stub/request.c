@@ -64,43 +64,60 @@ static void dispatch_unknown(struct stub_call *call)
 {
     char text[256];
 
-    call->deadline = call->details.deadline;
-    call->method_text = grpc_slice_to_c_string(call->details.method);
     snprintf(text, sizeof(text), "unknown method %.200s", call->method_text);
     stub_call_fail(call, STUB_UNIMPLEMENTED, text, NULL, 0);
 }
 
-static void dispatch_with_message(struct stub_call *call)
+const ProtobufCMessage *stub_call_request(struct stub_call *call)
 {
     const struct served_method *served = call->served;
     struct message_error error;
-    ProtobufCMessage *message =
-        message_decode(&call->arena, served->method->request, call->payload,
-                       served->server->options.elements_max, &error);
 
-    if (message)
-        served->service->dispatch(served->handlers, served->user, served->index, call, message);
-    else
-        reject_message(call, &error);
+    if (call->message || call->refused || !served->method || !reads_payload(served))
+        return call->message;
+    if (call->payload) {
+        call->messages_in = 1;
+        call->bytes_in = call->payload->data.raw.slice_buffer.length;
+    }
+    call->message = message_decode(&call->arena, served->method->request, call->payload,
+                                   served->server->options.elements_max, &error);
+    if (!call->message)
+        call->refused = message_error_copy(&call->arena, &error);
+    return call->message;
+}
+
+/* What interceptors are to find. */
+static void prepare(struct stub_call *call)
+{
+    const struct served_method *served = call->served;
+
+    if (!served->method) {
+        call->deadline = call->details.deadline;
+        call->method_text = grpc_slice_to_c_string(call->details.method);
+    } else if (served->method->kind != STUB_KIND_UNARY) {
+        pthread_mutex_lock(&call->lock);
+        answer_post_close(call);
+        pthread_mutex_unlock(&call->lock);
+    }
 }
 
 static void dispatch(struct stub_call *call)
 {
     const struct served_method *served = call->served;
+    const ProtobufCMessage *message;
 
+    prepare(call);
+    if (call->server->interceptors_count > 0 && !intercept_before(call))
+        return;
     if (!served->method) {
         dispatch_unknown(call);
         return;
     }
-    if (served->method->kind != STUB_KIND_UNARY) {
-        pthread_mutex_lock(&call->lock);
-        answer_post_close(call);
-        pthread_mutex_unlock(&call->lock);
-    }
-    if (reads_payload(served))
-        dispatch_with_message(call);
+    message = stub_call_request(call);
+    if (call->refused)
+        reject_message(call, call->refused);
     else
-        served->service->dispatch(served->handlers, served->user, served->index, call, NULL);
+        served->service->dispatch(served->handlers, served->user, served->index, call, message);
 }
 
 static void request_run(struct stub_tag *tag, bool ok, void *worker)

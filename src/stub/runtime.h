@@ -71,6 +71,8 @@ struct stub_call {
     grpc_metadata_array metadata;
     grpc_call_details details; /* unknown methods only */
     grpc_byte_buffer *payload;
+    const ProtobufCMessage *message;     /* the payload, once stub_call_request has unpacked it */
+    const struct message_error *refused; /* or why it could not */
     char *method_text; /* unknown methods only */
     char *peer;
     struct arena arena;
@@ -117,6 +119,12 @@ struct stub_call {
     struct stub_tag message_tag;
     grpc_byte_buffer *message_payload;
     struct arena message_arena;
+
+    /* for interceptors; the times and all below only if there are any */
+    uint64_t messages_in, bytes_in, messages_out, bytes_out;
+    int64_t arrived_us, answered_us;
+    size_t intercepted; /* how many have seen it begin */
+    void **states;      /* one for each, in the arena */
 };
 
 struct stub_server {
@@ -134,6 +142,8 @@ struct stub_server {
     void **owned; /* copies of handlers and whatever else goes with the server */
     size_t owned_count;
     struct health *health;
+    struct stub_interceptor *interceptors;
+    size_t interceptors_count;
 
     atomic_bool started;
     atomic_bool draining;
@@ -187,6 +197,13 @@ void receive_init(struct stub_call *call);
 /* --- reject.c ---------------------------------------------------------------------------------- */
 
 void reject_message(struct stub_call *call, const struct message_error *error);
+
+/* --- intercept.c: only when there are interceptors -------------------------------------------- */
+
+/* False: one of them has taken the call. */
+MUST_CHECK bool intercept_before(struct stub_call *call);
+void intercept_answered(struct stub_call *call);
+void intercept_after(struct stub_call *call);
 
 /* --- health.c ---------------------------------------------------------------------------------- */
 

@@ -391,6 +391,7 @@ void stub_server_destroy(struct stub_server *server)
     for (size_t i = 0; i < server->owned_count; i++)
         free(server->owned[i]);
     free(server->owned);
+    free(server->interceptors);
     free(server->services);
     free(server->files);
     free(server->ports);

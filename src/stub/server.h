@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "stub/call.h"
+#include "stub/intercept.h"
 #include "stub/method.h"
 
 #include <stdbool.h>
@@ -78,6 +79,9 @@ bool stub_server_register(struct stub_server *server, const struct stub_service 
 
 /* Makes reflection serve one more file and all that it imports. Before stub_server_start only. */
 void stub_server_add_file(struct stub_server *server, const struct stub_file *file);
+
+/* Adds an interceptor behind those that are there; *interceptor is copied. Before stub_server_start. */
+void stub_server_intercept(struct stub_server *server, const struct stub_interceptor *interceptor);
 
 /* Begins to serve. False: started already, or drained. */
 MUST_CHECK bool stub_server_start(struct stub_server *server);

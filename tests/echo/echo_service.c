@@ -355,6 +355,8 @@ struct echo *echo_start(const struct echo_options *options, char *ret_error, siz
         free(echo);
         return NULL;
     }
+    for (size_t i = 0; i < options->interceptors_count; i++)
+        stub_server_intercept(echo->server, &options->interceptors[i]);
     CHECK(test_echo_v1_echo_service_register(echo->server, &handlers, echo));
     CHECK(stub_health_register(echo->server));
     CHECK(stub_reflection_register(echo->server));

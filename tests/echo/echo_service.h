@@ -14,6 +14,8 @@ struct echo_options {
     const char *listen;                /* NULL: 127.0.0.1:0 */
     struct stub_server_options server; /* listen is filled in */
     int workers;                       /* threads in stub_server_next; 0: 1 */
+    const struct stub_interceptor *interceptors;
+    size_t interceptors_count;
 };
 
 /* Serves with health ("" is SERVING) and reflection. NULL: ret_error says why. */
