@@ -1,6 +1,8 @@
 #include "plugin/embed.h"
 
+#include "plugin/comment.h"
 #include "plugin/name.h"
+#include "plugin/wire.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,68 +13,13 @@ enum {
     BYTES_PER_LINE = 24,
 };
 
-static bool take_varint(struct slice *rest, uint64_t *ret)
-{
-    uint64_t value = 0;
-
-    for (size_t i = 0; i < rest->len && i < 10; i++) {
-        uint8_t byte = (uint8_t)rest->data[i];
-
-        value |= (uint64_t)(byte & 0x7f) << (7 * i);
-        if (!(byte & 0x80)) {
-            *rest = slice_skip(*rest, i + 1);
-            *ret = value;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Takes one field off the front: its number, all its bytes, and its content if length-delimited. */
-static bool take_field(struct slice *rest, uint64_t *ret_number, struct slice *ret_whole,
-                       struct slice *ret_content)
-{
-    const char *start = rest->data;
-    uint64_t key, value = 0;
-
-    if (!take_varint(rest, &key))
-        return false;
-    switch (key & 7) {
-    case 0:
-        if (!take_varint(rest, &value))
-            return false;
-        value = 0;
-        break;
-    case 1:
-        value = 8;
-        break;
-    case 2:
-        if (!take_varint(rest, &value))
-            return false;
-        break;
-    case 5:
-        value = 4;
-        break;
-    default:
-        return false;
-    }
-    if (value > rest->len)
-        return false;
-    *ret_number = key >> 3;
-    *ret_content = slice_of(rest->data, value);
-    *rest = slice_of(rest->data + value, rest->len - value);
-    *ret_whole = slice_of(start, (size_t)(rest->data - start));
-    return true;
-}
-
 struct slice embed_file_at(struct slice request, size_t index)
 {
-    struct slice whole, content;
-    uint64_t number;
+    struct wire_field field;
 
-    while (request.len > 0 && take_field(&request, &number, &whole, &content)) {
-        if (number == REQUEST_PROTO_FILE && index-- == 0)
-            return content;
+    while (request.len > 0 && wire_take(&request, &field)) {
+        if (field.number == REQUEST_PROTO_FILE && index-- == 0)
+            return field.content;
     }
     return slice_of(NULL, 0);
 }
@@ -158,24 +105,51 @@ static void symbols_collect(struct symbols *symbols,
 
 /* --- the C text ------------------------------------------------------------------------------- */
 
+/*
+ * What is static in the file begins with Stub_, because nothing else that is generated does: the names
+ * of the services are lower case, protobuf-c's types have no single underscore.
+ */
 static size_t write_bytes(struct text *out, struct slice bytes)
 {
-    struct slice whole, content;
-    uint64_t number;
+    struct wire_field field;
     size_t count = 0;
 
-    text_printf(out, "static const uint8_t file_bytes[] = {");
-    while (bytes.len > 0 && take_field(&bytes, &number, &whole, &content)) {
-        if (number == FILE_SOURCE_CODE_INFO)
+    text_printf(out, "static const uint8_t Stub_bytes[] = {");
+    while (bytes.len > 0 && wire_take(&bytes, &field)) {
+        if (field.number == FILE_SOURCE_CODE_INFO)
             continue;
-        for (size_t i = 0; i < whole.len; i++, count++)
+        for (size_t i = 0; i < field.whole.len; i++, count++)
             text_printf(out, "%s%u,", count % BYTES_PER_LINE ? " " : "\n    ",
-                        (unsigned)(uint8_t)whole.data[i]);
+                        (unsigned)(uint8_t)field.whole.data[i]);
     }
     if (count == 0)
         text_printf(out, "0");
     text_printf(out, "\n};\n\n");
     return count;
+}
+
+static void write_symbols(struct text *out, const struct symbols *symbols)
+{
+    if (symbols->count == 0)
+        return;
+    text_printf(out, "static const char *const Stub_symbols[] = {\n");
+    for (size_t i = 0; i < symbols->count; i++) {
+        text_printf(out, "    ");
+        comment_write_literal(out, symbols->items[i]);
+        text_printf(out, ",\n");
+    }
+    text_printf(out, "};\n\n");
+}
+
+static void write_dependencies(struct text *out, struct arena *arena,
+                               const Google__Protobuf__FileDescriptorProto *file)
+{
+    if (file->n_dependency == 0)
+        return;
+    text_printf(out, "static const struct stub_file *const Stub_dependencies[] = {\n");
+    for (size_t i = 0; i < file->n_dependency; i++)
+        text_printf(out, "    &%s_file,\n", name_of_file(arena, file->dependency[i]));
+    text_printf(out, "};\n\n");
 }
 
 void embed_write(struct text *out, struct arena *arena,
@@ -185,27 +159,14 @@ void embed_write(struct text *out, struct arena *arena,
     size_t count = write_bytes(out, bytes);
 
     symbols_collect(&symbols, file);
-    if (file->n_dependency) {
-        text_printf(out, "static const struct stub_file *const file_dependencies[] = {\n");
-        for (size_t i = 0; i < file->n_dependency; i++)
-            text_printf(out, "    &%s_file,\n", name_of_file(arena, file->dependency[i]));
-        text_printf(out, "};\n\n");
-    }
-    if (symbols.count) {
-        text_printf(out, "static const char *const file_symbols[] = {\n");
-        for (size_t i = 0; i < symbols.count; i++)
-            text_printf(out, "    \"%s\",\n", symbols.items[i]);
-        text_printf(out, "};\n\n");
-    }
-    text_printf(out, "const struct stub_file %s_file = {\n", name_of_file(arena, file->name));
-    text_printf(out, "    .name = \"%s\",\n    .bytes = file_bytes,\n    .bytes_count = %zu,\n",
-                file->name, count);
-    if (file->n_dependency)
-        text_printf(out, "    .dependencies = file_dependencies,\n    .dependencies_count = %zu,\n",
-                    file->n_dependency);
-    if (symbols.count)
-        text_printf(out, "    .symbols = file_symbols,\n    .symbols_count = %zu,\n",
-                    symbols.count);
+    write_dependencies(out, arena, file);
+    write_symbols(out, &symbols);
+    text_printf(out, "const struct stub_file %s_file = {\n    ", name_of_file(arena, file->name));
+    comment_write_literal(out, file->name);
+    text_printf(out, ",\n    Stub_bytes,\n    %zu,\n", count);
+    text_printf(out, "    %s,\n    %zu,\n", file->n_dependency ? "Stub_dependencies" : "NULL",
+                file->n_dependency);
+    text_printf(out, "    %s,\n    %zu,\n", symbols.count ? "Stub_symbols" : "NULL", symbols.count);
     text_printf(out, "};\n");
     free(symbols.items);
 }

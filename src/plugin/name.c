@@ -3,18 +3,24 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* The words of C17 and C++20 that a method's lower-case name could be. */
+/*
+ * What a method's lower-case name must not be: words of C23 and C++20, macros of the compiler and of
+ * common headers, and what each service has already. A _ is added.
+ */
 static const char *const reserved[] = {
-    "alignas",  "alignof",  "and",       "asm",      "auto",     "bitand",   "bitor",    "bool",
-    "break",    "case",     "catch",     "char",     "class",    "compl",    "concept",  "const",
-    "continue", "decltype", "default",   "delete",   "do",       "double",   "else",     "enum",
-    "explicit", "export",   "extern",    "false",    "float",    "for",      "friend",   "goto",
-    "if",       "inline",   "int",       "long",     "mutable",  "namespace", "new",     "noexcept",
-    "not",      "nullptr",  "operator",  "or",       "private",  "protected", "public",  "register",
-    "requires", "restrict", "return",    "short",    "signed",   "sizeof",   "static",   "struct",
-    "switch",   "template", "this",      "throw",    "true",     "try",      "typedef",  "typeid",
-    "typename", "typeof",   "union",     "unsigned", "using",    "virtual",  "void",     "volatile",
-    "while",    "xor",
+    "alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break",
+    "case", "catch", "char", "char8_t", "char16_t", "char32_t", "class", "co_await", "co_return",
+    "co_yield", "compl", "concept", "const", "const_cast", "consteval", "constexpr", "constinit",
+    "continue", "decltype", "default", "delete", "do", "double", "dynamic_cast", "else", "enum",
+    "explicit", "export", "extern", "false", "float", "for", "friend", "goto", "if", "inline",
+    "int", "long", "mutable", "namespace", "new", "noexcept", "not", "not_eq", "nullptr",
+    "operator", "or", "or_eq", "private", "protected", "public", "register", "reinterpret_cast",
+    "requires", "restrict", "return", "short", "signed", "sizeof", "static", "static_assert",
+    "static_cast", "struct", "switch", "template", "this", "thread_local", "throw", "true", "try",
+    "typedef", "typeid", "typename", "typeof", "typeof_unqual", "union", "unsigned", "using",
+    "virtual", "void", "volatile", "wchar_t", "while", "xor", "xor_eq", "complex", "errno",
+    "i386", "linux", "noreturn", "stdin", "stdout", "stderr", "unix", "dispatch", "handlers",
+    "methods", "service",
 };
 
 /* Not <ctype.h>: the locale must not change what is generated. */

@@ -1,10 +1,17 @@
+/*
+ * Loads everything before it writes anything: names must differ across all files of the request,
+ * imported ones too, since what is generated includes the headers of what is imported.
+ */
 #include "plugin/plugin.h"
 
 #include "plugin/embed.h"
-#include "plugin/generate.h"
+#include "plugin/header.h"
+#include "plugin/model.h"
 #include "plugin/name.h"
+#include "plugin/optional.h"
+#include "plugin/source.h"
 #include "plugin/text.h"
-#include "plugin/types.h"
+#include "plugin/valid.h"
 
 #include <google/protobuf/compiler/plugin.pb-c.h>
 #include <stdlib.h>
@@ -16,12 +23,45 @@ typedef Google__Protobuf__Compiler__CodeGeneratorResponse__File response_file;
 
 struct run {
     struct arena arena;
+    struct parameter parameter;
     struct types types;
+    struct clash clash;
     struct slice bytes;
-    request_message *request;
+    const request_message *request;
+    struct options *options; /* these two as the proto_file of the request */
+    struct model *models;
     response_message response;
     struct text *texts; /* two per file to generate */
 };
+
+static const char *load_all(struct run *run)
+{
+    const request_message *request = run->request;
+    const char *error = valid_request(&run->arena, request);
+
+    if (!error)
+        error = parameter_parse(&run->arena, request->parameter, &run->parameter);
+    for (size_t i = 0; i < request->n_proto_file && !error; i++) {
+        if (options_read(&run->arena, request->proto_file[i], &run->options[i]))
+            types_add_file(&run->types, request->proto_file[i], &run->options[i]);
+        else
+            error = text_format(&run->arena, "%s: option pb_c_file cannot be read, or its c_package "
+                                             "is no dotted name",
+                                request->proto_file[i]->name);
+    }
+    if (error)
+        return error;
+    types_sort(&run->types);
+    for (size_t i = 0; i < request->n_proto_file && !error; i++)
+        error = model_load(&run->arena, &run->types, &run->parameter, &run->clash,
+                           request->proto_file[i], &run->options[i], &run->models[i]);
+    if (!error)
+        error = clash_find(&run->clash);
+    if (!error && parameter_unused(&run->parameter))
+        error = text_format(&run->arena, "--cstub_opt names %s: there is no such service or method",
+                            parameter_unused(&run->parameter));
+    return error;
+}
 
 static void add_output(struct run *run, const char *source, const char *suffix,
                        const struct text *text)
@@ -36,31 +76,40 @@ static void add_output(struct run *run, const char *source, const char *suffix,
     run->response.file[run->response.n_file++] = file;
 }
 
-static bool find_file(const struct run *run, const char *name, size_t *ret_index)
+/* Index among the files of the request; their number if it is not there. */
+static size_t find_file(const struct run *run, const char *name)
 {
-    for (size_t i = 0; i < run->request->n_proto_file; i++) {
-        if (strcmp(run->request->proto_file[i]->name, name) == 0) {
-            *ret_index = i;
-            return true;
-        }
+    size_t i;
+
+    for (i = 0; i < run->request->n_proto_file; i++) {
+        if (strcmp(run->request->proto_file[i]->name, name) == 0)
+            break;
     }
-    return false;
+    return i;
 }
 
-/* Returns what is wrong, or NULL. */
-static const char *generate_file(struct run *run, const char *name, struct text *header,
-                                 struct text *source)
+static const char *generate_file(struct run *run, size_t index)
 {
-    struct generate job = {.arena = &run->arena, .types = &run->types};
-    size_t index;
+    const char *name = run->request->file_to_generate[index];
+    size_t at = find_file(run, name);
+    struct text *header = &run->texts[2 * index], *source = &run->texts[2 * index + 1];
+    const char *field;
 
-    if (!find_file(run, name, &index))
-        return arena_printf(&run->arena, "%s: protoc did not send this file", name);
-    job.file = run->request->proto_file[index];
-    job.bytes = embed_file_at(run->bytes, index);
-    if (!generate_header(&job, header))
-        return job.error;
-    generate_source(&job, source);
+    if (at == run->request->n_proto_file)
+        return text_format(&run->arena, "%s: protoc did not send this file", name);
+    for (size_t i = 0; i < index; i++) {
+        if (strcmp(run->request->file_to_generate[i], name) == 0)
+            return text_format(&run->arena, "%s: to be generated twice", name);
+    }
+    field = optional_find(&run->arena, run->request->proto_file[at]);
+    if (field && !run->parameter.optional)
+        return text_format(&run->arena,
+                           "%s: field %s is `optional` in proto3, which protoc-c refuses; run "
+                           "cstub-protoc in place of protoc-c and protoc, it finds a way (or say "
+                           "--cstub_opt=optional, if your protoc-c takes it)",
+                           name, field);
+    header_write(header, &run->arena, &run->models[at]);
+    source_write(source, &run->arena, &run->models[at], embed_file_at(run->bytes, at));
     add_output(run, name, ".stub.h", header);
     add_output(run, name, ".stub.c", source);
     return NULL;
@@ -68,18 +117,18 @@ static const char *generate_file(struct run *run, const char *name, struct text 
 
 static const char *generate_all(struct run *run)
 {
+    size_t files = run->request->n_file_to_generate;
     const char *error;
 
-    if (run->request->parameter && *run->request->parameter)
-        return arena_printf(&run->arena, "cstub takes no parameters, not \"%s\"",
-                            run->request->parameter);
-    for (size_t i = 0; i < run->request->n_file_to_generate; i++) {
-        error = generate_file(run, run->request->file_to_generate[i], &run->texts[2 * i],
-                              &run->texts[2 * i + 1]);
-        if (error)
-            return error;
-    }
-    return NULL;
+    run->options = arena_array(&run->arena, run->request->n_proto_file + 1, sizeof(*run->options));
+    run->models = arena_array(&run->arena, run->request->n_proto_file + 1, sizeof(*run->models));
+    run->texts = arena_array(&run->arena, 2 * files + 1, sizeof(*run->texts));
+    run->response.file = arena_array(&run->arena, 2 * files + 1, sizeof(*run->response.file));
+    CHECK(run->options && run->models && run->texts && run->response.file);
+    error = load_all(run);
+    for (size_t i = 0; i < files && !error; i++)
+        error = generate_file(run, i);
+    return error;
 }
 
 static void pack_response(struct run *run, uint8_t **ret_response, size_t *ret_bytes)
@@ -94,25 +143,20 @@ bool plugin_run(struct slice bytes, uint8_t **ret_response, size_t *ret_bytes)
 {
     struct run run = {.bytes = bytes};
     const char *error;
-    size_t texts;
 
-    run.request = google__protobuf__compiler__code_generator_request__unpack(
-        NULL, bytes.len, (const uint8_t *)bytes.data);
-    if (!run.request)
-        return false;
-    texts = 2 * run.request->n_file_to_generate;
     arena_init(&run.arena, 65536, SIZE_MAX / 2);
-    types_init(&run.types, &run.arena);
-    for (size_t i = 0; i < run.request->n_proto_file; i++)
-        types_add_file(&run.types, run.request->proto_file[i]);
-    run.texts = calloc(texts + 1, sizeof(*run.texts));
-    CHECK(run.texts);
+    run.request = (const request_message *)(void *)valid_unpack(
+        &run.arena, &google__protobuf__compiler__code_generator_request__descriptor, bytes);
+    if (!run.request) {
+        arena_done(&run.arena);
+        return false;
+    }
+    clash_init(&run.clash, &run.arena);
+    types_init(&run.types, &run.arena, &run.clash);
     google__protobuf__compiler__code_generator_response__init(&run.response);
     run.response.has_supported_features = 1;
     run.response.supported_features =
         GOOGLE__PROTOBUF__COMPILER__CODE_GENERATOR_RESPONSE__FEATURE__FEATURE_PROTO3_OPTIONAL;
-    run.response.file = arena_array(&run.arena, texts + 1, sizeof(*run.response.file));
-    CHECK(run.response.file);
 
     error = generate_all(&run);
     if (error) {
@@ -121,11 +165,10 @@ bool plugin_run(struct slice bytes, uint8_t **ret_response, size_t *ret_bytes)
     }
     pack_response(&run, ret_response, ret_bytes);
 
-    for (size_t i = 0; i < texts; i++)
+    for (size_t i = 0; i < 2 * run.request->n_file_to_generate; i++)
         text_done(&run.texts[i]);
-    free(run.texts);
+    clash_done(&run.clash);
     types_done(&run.types);
     arena_done(&run.arena);
-    google__protobuf__compiler__code_generator_request__free_unpacked(run.request, NULL);
     return true;
 }

@@ -46,3 +46,21 @@ void text_printf(struct text *text, const char *format, ...)
     va_end(args);
     text->len += (size_t)len;
 }
+
+const char *text_format(struct arena *arena, const char *format, ...)
+{
+    va_list args;
+    char *result;
+    int len;
+
+    va_start(args, format);
+    len = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    CHECK(len >= 0);
+    result = arena_alloc(arena, (size_t)len + 1);
+    CHECK(result);
+    va_start(args, format);
+    vsnprintf(result, (size_t)len + 1, format, args);
+    va_end(args);
+    return result;
+}

@@ -4,7 +4,7 @@
 #ifndef HOLDFAST_PLUGIN_TEXT_H
 #define HOLDFAST_PLUGIN_TEXT_H
 
-#include "base/check.h"
+#include "base/arena.h"
 
 #include <stddef.h>
 
@@ -17,5 +17,8 @@ struct text {
 void text_done(struct text *text);
 void text_add(struct text *text, const char *data, size_t len);
 void text_printf(struct text *text, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* A short text of its own in the arena, never NULL. */
+const char *text_format(struct arena *arena, const char *format, ...) PRINTF_LIKE(2, 3);
 
 #endif

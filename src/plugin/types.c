@@ -1,19 +1,17 @@
 #include "plugin/types.h"
 
 #include "plugin/name.h"
+#include "plugin/text.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    PB_C_FILE_TAG = 1019, /* extend google.protobuf.FileOptions { optional ProtobufCFileOptions } */
-    C_PACKAGE_TAG = 6,
-    WIRE_BYTES = 2,
-};
+typedef Google__Protobuf__FileDescriptorProto file_message;
+typedef Google__Protobuf__DescriptorProto message_message;
 
-void types_init(struct types *types, struct arena *arena)
+void types_init(struct types *types, struct arena *arena, struct clash *clash)
 {
-    *types = (struct types){.arena = arena};
+    *types = (struct types){.arena = arena, .clash = clash};
 }
 
 void types_done(struct types *types)
@@ -21,119 +19,101 @@ void types_done(struct types *types)
     free(types->items);
 }
 
-static size_t read_varint(const uint8_t *data, size_t len, uint64_t *ret)
+static const char *join(struct arena *arena, const char *scope, const char *name)
 {
-    uint64_t value = 0;
-
-    for (size_t i = 0; i < len && i < 10; i++) {
-        value |= (uint64_t)(data[i] & 0x7f) << (7 * i);
-        if (!(data[i] & 0x80)) {
-            *ret = value;
-            return i + 1;
-        }
-    }
-    return 0;
+    return text_format(arena, "%s%s%s", scope, *scope ? "." : "", name);
 }
 
-/* The c_package inside the bytes of a pb_c_file option; NULL if it has none. */
-static const char *parse_c_package(struct arena *arena, const uint8_t *data, size_t len)
+const char *types_full_name(struct arena *arena, const file_message *file, const char *name)
 {
-    while (len > 0) {
-        uint64_t key, value;
-        size_t n = read_varint(data, len, &key);
-
-        if (n == 0)
-            return NULL;
-        data += n;
-        len -= n;
-        n = read_varint(data, len, &value);
-        if (n == 0)
-            return NULL;
-        data += n;
-        len -= n;
-        if ((key & 7) != WIRE_BYTES)
-            continue; /* the other options are booleans: the varint was the value */
-        if (value > len)
-            return NULL;
-        if (key >> 3 == C_PACKAGE_TAG)
-            return arena_strndup(arena, (const char *)data, value);
-        data += value;
-        len -= value;
-    }
-    return NULL;
+    return join(arena, file->package ? file->package : "", name);
 }
 
-static const char *file_c_package(struct arena *arena,
-                                  const Google__Protobuf__FileDescriptorProto *file)
+const char *types_c_name(struct arena *arena, const file_message *file,
+                         const struct options *options, const char *name)
 {
-    const ProtobufCMessage *options = file->options ? &file->options->base : NULL;
-
-    for (unsigned i = 0; options && i < options->n_unknown_fields; i++) {
-        const ProtobufCMessageUnknownField *field = &options->unknown_fields[i];
-        uint64_t len;
-        size_t n;
-
-        if (field->tag != PB_C_FILE_TAG ||
-            field->wire_type != PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED)
-            continue;
-        n = read_varint(field->data, field->len, &len); /* protobuf-c keeps the length prefix */
-        if (n > 0 && len == field->len - n)
-            return parse_c_package(arena, field->data + n, len);
-    }
-    return NULL;
+    if (options->c_package)
+        return join(arena, options->c_package, name);
+    return types_full_name(arena, file, name);
 }
 
-const char *types_c_name(struct arena *arena, const Google__Protobuf__FileDescriptorProto *file,
-                         const char *full_name)
+/* protoc-c puts its functions behind the symbol of a message. */
+static void take_message_names(struct types *types, const struct type *type)
 {
-    const char *c_package = file_c_package(arena, file);
-    size_t package_len = file->package ? strlen(file->package) : 0;
-    const char *rest = package_len ? full_name + package_len + 1 : full_name;
-    char *result;
+    static const char *const functions[] = {"__descriptor",  "__init",           "__pack",
+                                            "__unpack",      "__pack_to_buffer", "__free_unpacked",
+                                            "__get_packed_size"};
+    const char *owner = text_format(types->arena, "message %s", type->full_name);
 
-    if (!c_package)
-        return full_name;
-    result = arena_printf(arena, "%s.%s", c_package, rest);
-    CHECK(result);
-    return result;
+    clash_take(types->clash, type->c_type, owner);
+    for (size_t i = 0; i < ARRAY_COUNT(functions); i++)
+        clash_take(types->clash, text_format(types->arena, "%s%s", type->c_symbol, functions[i]),
+                   owner);
 }
 
-static void add_message(struct types *types, const Google__Protobuf__FileDescriptorProto *file,
-                        const char *scope, const Google__Protobuf__DescriptorProto *message)
+static void add_enum(struct types *types, const char *full_name, const char *c_name)
 {
-    char *full_name = arena_printf(types->arena, "%s%s%s", scope, *scope ? "." : "", message->name);
-    const char *c_name;
+    const char *owner = text_format(types->arena, "enum %s", full_name);
+    const char *symbol = name_symbol(types->arena, c_name);
 
-    CHECK(full_name);
+    clash_take(types->clash, name_type(types->arena, c_name), owner);
+    clash_take(types->clash, text_format(types->arena, "%s__descriptor", symbol), owner);
+}
+
+static void add_message(struct types *types, const struct type *file, const char *scope,
+                        const char *c_scope, const message_message *message)
+{
+    const char *full_name = join(types->arena, scope, message->name);
+    const char *c_name = join(types->arena, c_scope, message->name);
+
     if (types->count == types->capacity) {
         types->capacity = types->capacity ? 2 * types->capacity : 64;
         types->items = realloc(types->items, types->capacity * sizeof(*types->items));
         CHECK(types->items);
     }
-    c_name = types_c_name(types->arena, file, full_name);
-    types->items[types->count++] = (struct type){
-        .full_name = full_name,
-        .c_type = name_type(types->arena, c_name),
-        .c_symbol = name_symbol(types->arena, c_name),
-        .file = file->name,
-    };
+    types->items[types->count] = *file;
+    types->items[types->count].full_name = full_name;
+    types->items[types->count].c_type = name_type(types->arena, c_name);
+    types->items[types->count].c_symbol = name_symbol(types->arena, c_name);
+    take_message_names(types, &types->items[types->count++]);
+    for (size_t i = 0; i < message->n_enum_type; i++)
+        add_enum(types, join(types->arena, full_name, message->enum_type[i]->name),
+                 join(types->arena, c_name, message->enum_type[i]->name));
     for (size_t i = 0; i < message->n_nested_type; i++)
-        add_message(types, file, full_name, message->nested_type[i]);
+        add_message(types, file, full_name, c_name, message->nested_type[i]);
 }
 
-void types_add_file(struct types *types, const Google__Protobuf__FileDescriptorProto *file)
+void types_add_file(struct types *types, const file_message *file, const struct options *options)
 {
+    const char *package = file->package ? file->package : "";
+    const char *c_package = options->c_package ? options->c_package : package;
+    struct type type = {.file = file->name, .has_header = !options->no_generate};
+
+    for (size_t i = 0; i < file->n_enum_type; i++)
+        add_enum(types, join(types->arena, package, file->enum_type[i]->name),
+                 join(types->arena, c_package, file->enum_type[i]->name));
     for (size_t i = 0; i < file->n_message_type; i++)
-        add_message(types, file, file->package ? file->package : "", file->message_type[i]);
+        add_message(types, &type, package, c_package, file->message_type[i]);
+}
+
+static int compare(const void *a, const void *b)
+{
+    const struct type *left = a, *right = b;
+
+    return strcmp(left->full_name, right->full_name);
+}
+
+void types_sort(struct types *types)
+{
+    if (types->count)
+        qsort(types->items, types->count, sizeof(*types->items), compare);
 }
 
 const struct type *types_find(const struct types *types, const char *name)
 {
-    if (*name == '.')
-        name++;
-    for (size_t i = 0; i < types->count; i++) {
-        if (strcmp(types->items[i].full_name, name) == 0)
-            return &types->items[i];
-    }
-    return NULL;
+    struct type wanted = {.full_name = *name == '.' ? name + 1 : name};
+
+    return types->count
+               ? bsearch(&wanted, types->items, types->count, sizeof(*types->items), compare)
+               : NULL;
 }

@@ -1,6 +1,7 @@
 /*
  * What the generator writes and the runtime reads: methods, services, files. Nobody writes these
- * tables by hand; a user of the generated code includes x.stub.h and need not look in here.
+ * tables by hand; a user of the generated code includes x.stub.h and need not look in here. The
+ * generator fills the structs by position: a new member goes to the end, and into the generator.
  *
  * All of it is constant data, usable from every thread.
  */
@@ -15,6 +16,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* At a client function of a method that its .proto calls deprecated. */
+#define STUB_DEPRECATED __attribute__((deprecated))
 
 struct stub_call;
 

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static const uint8_t file_bytes[] = {
+static const uint8_t Stub_bytes[] = {
     10, 25, 103, 111, 111, 103, 108, 101, 47, 112, 114, 111, 116, 111, 98, 117, 102, 47, 97, 110, 121, 46, 112, 114,
     111, 116, 111, 18, 15, 103, 111, 111, 103, 108, 101, 46, 112, 114, 111, 116, 111, 98, 117, 102, 34, 54, 10, 3,
     65, 110, 121, 18, 25, 10, 8, 116, 121, 112, 101, 95, 117, 114, 108, 24, 1, 32, 1, 40, 9, 82, 7, 116,
@@ -17,16 +17,18 @@ static const uint8_t file_bytes[] = {
     121, 112, 101, 115, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 
-static const char *const file_symbols[] = {
+static const char *const Stub_symbols[] = {
     "google.protobuf.Any",
     "google.protobuf.Any.type_url",
     "google.protobuf.Any.value",
 };
 
 const struct stub_file google_protobuf_any_proto_file = {
-    .name = "google/protobuf/any.proto",
-    .bytes = file_bytes,
-    .bytes_count = 228,
-    .symbols = file_symbols,
-    .symbols_count = 3,
+    "google/protobuf/any.proto",
+    Stub_bytes,
+    228,
+    NULL,
+    0,
+    Stub_symbols,
+    3,
 };

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static const uint8_t file_bytes[] = {
+static const uint8_t Stub_bytes[] = {
     10, 30, 103, 111, 111, 103, 108, 101, 47, 112, 114, 111, 116, 111, 98, 117, 102, 47, 100, 117, 114, 97, 116, 105,
     111, 110, 46, 112, 114, 111, 116, 111, 18, 15, 103, 111, 111, 103, 108, 101, 46, 112, 114, 111, 116, 111, 98, 117,
     102, 34, 58, 10, 8, 68, 117, 114, 97, 116, 105, 111, 110, 18, 24, 10, 7, 115, 101, 99, 111, 110, 100, 115,
@@ -18,16 +18,18 @@ static const uint8_t file_bytes[] = {
     112, 101, 115, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 
-static const char *const file_symbols[] = {
+static const char *const Stub_symbols[] = {
     "google.protobuf.Duration",
     "google.protobuf.Duration.nanos",
     "google.protobuf.Duration.seconds",
 };
 
 const struct stub_file google_protobuf_duration_proto_file = {
-    .name = "google/protobuf/duration.proto",
-    .bytes = file_bytes,
-    .bytes_count = 251,
-    .symbols = file_symbols,
-    .symbols_count = 3,
+    "google/protobuf/duration.proto",
+    Stub_bytes,
+    251,
+    NULL,
+    0,
+    Stub_symbols,
+    3,
 };

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static const uint8_t file_bytes[] = {
+static const uint8_t Stub_bytes[] = {
     10, 31, 103, 111, 111, 103, 108, 101, 47, 112, 114, 111, 116, 111, 98, 117, 102, 47, 116, 105, 109, 101, 115, 116,
     97, 109, 112, 46, 112, 114, 111, 116, 111, 18, 15, 103, 111, 111, 103, 108, 101, 46, 112, 114, 111, 116, 111, 98,
     117, 102, 34, 59, 10, 9, 84, 105, 109, 101, 115, 116, 97, 109, 112, 18, 24, 10, 7, 115, 101, 99, 111, 110,
@@ -18,16 +18,18 @@ static const uint8_t file_bytes[] = {
     119, 110, 84, 121, 112, 101, 115, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 
-static const char *const file_symbols[] = {
+static const char *const Stub_symbols[] = {
     "google.protobuf.Timestamp",
     "google.protobuf.Timestamp.nanos",
     "google.protobuf.Timestamp.seconds",
 };
 
 const struct stub_file google_protobuf_timestamp_proto_file = {
-    .name = "google/protobuf/timestamp.proto",
-    .bytes = file_bytes,
-    .bytes_count = 255,
-    .symbols = file_symbols,
-    .symbols_count = 3,
+    "google/protobuf/timestamp.proto",
+    Stub_bytes,
+    255,
+    NULL,
+    0,
+    Stub_symbols,
+    3,
 };

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static const uint8_t file_bytes[] = {
+static const uint8_t Stub_bytes[] = {
     10, 30, 103, 111, 111, 103, 108, 101, 47, 114, 112, 99, 47, 101, 114, 114, 111, 114, 95, 100, 101, 116, 97, 105,
     108, 115, 46, 112, 114, 111, 116, 111, 18, 10, 103, 111, 111, 103, 108, 101, 46, 114, 112, 99, 26, 30, 103, 111,
     111, 103, 108, 101, 47, 112, 114, 111, 116, 111, 98, 117, 102, 47, 100, 117, 114, 97, 116, 105, 111, 110, 46, 112,
@@ -70,11 +70,11 @@ static const uint8_t file_bytes[] = {
     97, 103, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 
-static const struct stub_file *const file_dependencies[] = {
+static const struct stub_file *const Stub_dependencies[] = {
     &google_protobuf_duration_proto_file,
 };
 
-static const char *const file_symbols[] = {
+static const char *const Stub_symbols[] = {
     "google.rpc.BadRequest",
     "google.rpc.BadRequest.FieldViolation",
     "google.rpc.BadRequest.FieldViolation.description",
@@ -124,11 +124,11 @@ static const char *const file_symbols[] = {
 };
 
 const struct stub_file google_rpc_error_details_proto_file = {
-    .name = "google/rpc/error_details.proto",
-    .bytes = file_bytes,
-    .bytes_count = 1451,
-    .dependencies = file_dependencies,
-    .dependencies_count = 1,
-    .symbols = file_symbols,
-    .symbols_count = 46,
+    "google/rpc/error_details.proto",
+    Stub_bytes,
+    1451,
+    Stub_dependencies,
+    1,
+    Stub_symbols,
+    46,
 };

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static const uint8_t file_bytes[] = {
+static const uint8_t Stub_bytes[] = {
     10, 23, 103, 111, 111, 103, 108, 101, 47, 114, 112, 99, 47, 115, 116, 97, 116, 117, 115, 46, 112, 114, 111, 116,
     111, 18, 10, 103, 111, 111, 103, 108, 101, 46, 114, 112, 99, 26, 25, 103, 111, 111, 103, 108, 101, 47, 112, 114,
     111, 116, 111, 98, 117, 102, 47, 97, 110, 121, 46, 112, 114, 111, 116, 111, 34, 102, 10, 6, 83, 116, 97, 116,
@@ -17,11 +17,11 @@ static const uint8_t file_bytes[] = {
     98, 6, 112, 114, 111, 116, 111, 51,
 };
 
-static const struct stub_file *const file_dependencies[] = {
+static const struct stub_file *const Stub_dependencies[] = {
     &google_protobuf_any_proto_file,
 };
 
-static const char *const file_symbols[] = {
+static const char *const Stub_symbols[] = {
     "google.rpc.Status",
     "google.rpc.Status.code",
     "google.rpc.Status.details",
@@ -29,11 +29,11 @@ static const char *const file_symbols[] = {
 };
 
 const struct stub_file google_rpc_status_proto_file = {
-    .name = "google/rpc/status.proto",
-    .bytes = file_bytes,
-    .bytes_count = 176,
-    .dependencies = file_dependencies,
-    .dependencies_count = 1,
-    .symbols = file_symbols,
-    .symbols_count = 4,
+    "google/rpc/status.proto",
+    Stub_bytes,
+    176,
+    Stub_dependencies,
+    1,
+    Stub_symbols,
+    4,
 };

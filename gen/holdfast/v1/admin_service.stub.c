@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static const uint8_t file_bytes[] = {
+static const uint8_t Stub_bytes[] = {
     10, 31, 104, 111, 108, 100, 102, 97, 115, 116, 47, 118, 49, 47, 97, 100, 109, 105, 110, 95, 115, 101, 114, 118,
     105, 99, 101, 46, 112, 114, 111, 116, 111, 18, 11, 104, 111, 108, 100, 102, 97, 115, 116, 46, 118, 49, 26, 30,
     103, 111, 111, 103, 108, 101, 47, 112, 114, 111, 116, 111, 98, 117, 102, 47, 100, 117, 114, 97, 116, 105, 111, 110,
@@ -173,13 +173,13 @@ static const uint8_t file_bytes[] = {
     51,
 };
 
-static const struct stub_file *const file_dependencies[] = {
+static const struct stub_file *const Stub_dependencies[] = {
     &google_protobuf_duration_proto_file,
     &google_protobuf_timestamp_proto_file,
     &holdfast_v1_quota_proto_file,
 };
 
-static const char *const file_symbols[] = {
+static const char *const Stub_symbols[] = {
     "holdfast.v1.AdminService",
     "holdfast.v1.AdminService.CreateTenant",
     "holdfast.v1.AdminService.DeleteLimit",
@@ -289,57 +289,57 @@ static const char *const file_symbols[] = {
 };
 
 const struct stub_file holdfast_v1_admin_service_proto_file = {
-    .name = "holdfast/v1/admin_service.proto",
-    .bytes = file_bytes,
-    .bytes_count = 3865,
-    .dependencies = file_dependencies,
-    .dependencies_count = 3,
-    .symbols = file_symbols,
-    .symbols_count = 106,
+    "holdfast/v1/admin_service.proto",
+    Stub_bytes,
+    3865,
+    Stub_dependencies,
+    3,
+    Stub_symbols,
+    106,
 };
 
 const struct stub_method holdfast_v1_admin_service_methods[7] = {
     {
-        .path = "/holdfast.v1.AdminService/CreateTenant",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__create_tenant_request__descriptor,
-        .response = &holdfast__v1__create_tenant_response__descriptor,
+        "/holdfast.v1.AdminService/CreateTenant",
+        STUB_KIND_UNARY,
+        &holdfast__v1__create_tenant_request__descriptor,
+        &holdfast__v1__create_tenant_response__descriptor,
     },
     {
-        .path = "/holdfast.v1.AdminService/UpdateTenant",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__update_tenant_request__descriptor,
-        .response = &holdfast__v1__update_tenant_response__descriptor,
+        "/holdfast.v1.AdminService/UpdateTenant",
+        STUB_KIND_UNARY,
+        &holdfast__v1__update_tenant_request__descriptor,
+        &holdfast__v1__update_tenant_response__descriptor,
     },
     {
-        .path = "/holdfast.v1.AdminService/ListTenants",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__list_tenants_request__descriptor,
-        .response = &holdfast__v1__list_tenants_response__descriptor,
+        "/holdfast.v1.AdminService/ListTenants",
+        STUB_KIND_UNARY,
+        &holdfast__v1__list_tenants_request__descriptor,
+        &holdfast__v1__list_tenants_response__descriptor,
     },
     {
-        .path = "/holdfast.v1.AdminService/PutLimit",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__put_limit_request__descriptor,
-        .response = &holdfast__v1__put_limit_response__descriptor,
+        "/holdfast.v1.AdminService/PutLimit",
+        STUB_KIND_UNARY,
+        &holdfast__v1__put_limit_request__descriptor,
+        &holdfast__v1__put_limit_response__descriptor,
     },
     {
-        .path = "/holdfast.v1.AdminService/DeleteLimit",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__delete_limit_request__descriptor,
-        .response = &holdfast__v1__delete_limit_response__descriptor,
+        "/holdfast.v1.AdminService/DeleteLimit",
+        STUB_KIND_UNARY,
+        &holdfast__v1__delete_limit_request__descriptor,
+        &holdfast__v1__delete_limit_response__descriptor,
     },
     {
-        .path = "/holdfast.v1.AdminService/ListLimits",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__list_limits_request__descriptor,
-        .response = &holdfast__v1__list_limits_response__descriptor,
+        "/holdfast.v1.AdminService/ListLimits",
+        STUB_KIND_UNARY,
+        &holdfast__v1__list_limits_request__descriptor,
+        &holdfast__v1__list_limits_response__descriptor,
     },
     {
-        .path = "/holdfast.v1.AdminService/GetStatus",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__get_status_request__descriptor,
-        .response = &holdfast__v1__get_status_response__descriptor,
+        "/holdfast.v1.AdminService/GetStatus",
+        STUB_KIND_UNARY,
+        &holdfast__v1__get_status_request__descriptor,
+        &holdfast__v1__get_status_response__descriptor,
     },
 };
 
@@ -406,12 +406,12 @@ static bool holdfast_v1_admin_service_dispatch(const void *table, void *user, si
 }
 
 const struct stub_service holdfast_v1_admin_service_service = {
-    .name = "holdfast.v1.AdminService",
-    .file = &holdfast_v1_admin_service_proto_file,
-    .methods = holdfast_v1_admin_service_methods,
-    .methods_count = 7,
-    .handlers_bytes = sizeof(struct holdfast_v1_admin_service_handlers),
-    .dispatch = holdfast_v1_admin_service_dispatch,
+    "holdfast.v1.AdminService",
+    &holdfast_v1_admin_service_proto_file,
+    holdfast_v1_admin_service_methods,
+    7,
+    sizeof(struct holdfast_v1_admin_service_handlers),
+    holdfast_v1_admin_service_dispatch,
 };
 
 bool holdfast_v1_admin_service_register(struct stub_server *server,
@@ -435,8 +435,9 @@ void holdfast_v1_admin_service_create_tenant_async(struct stub_channel *channel,
         const Holdfast__V1__CreateTenantResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_admin_service_methods[0], options, &request->base,
-        holdfast_v1_admin_service_create_tenant_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_admin_service_methods[0], options,
+        (const ProtobufCMessage *)request, holdfast_v1_admin_service_create_tenant_deliver, (stub_function *)done,
+        user);
 }
 
 static void holdfast_v1_admin_service_update_tenant_deliver(stub_function *done, void *user,
@@ -454,8 +455,9 @@ void holdfast_v1_admin_service_update_tenant_async(struct stub_channel *channel,
         const Holdfast__V1__UpdateTenantResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_admin_service_methods[1], options, &request->base,
-        holdfast_v1_admin_service_update_tenant_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_admin_service_methods[1], options,
+        (const ProtobufCMessage *)request, holdfast_v1_admin_service_update_tenant_deliver, (stub_function *)done,
+        user);
 }
 
 static void holdfast_v1_admin_service_list_tenants_deliver(stub_function *done, void *user,
@@ -473,8 +475,9 @@ void holdfast_v1_admin_service_list_tenants_async(struct stub_channel *channel,
         const Holdfast__V1__ListTenantsResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_admin_service_methods[2], options, &request->base,
-        holdfast_v1_admin_service_list_tenants_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_admin_service_methods[2], options,
+        (const ProtobufCMessage *)request, holdfast_v1_admin_service_list_tenants_deliver, (stub_function *)done,
+        user);
 }
 
 static void holdfast_v1_admin_service_put_limit_deliver(stub_function *done, void *user,
@@ -492,8 +495,9 @@ void holdfast_v1_admin_service_put_limit_async(struct stub_channel *channel,
         const Holdfast__V1__PutLimitResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_admin_service_methods[3], options, &request->base,
-        holdfast_v1_admin_service_put_limit_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_admin_service_methods[3], options,
+        (const ProtobufCMessage *)request, holdfast_v1_admin_service_put_limit_deliver, (stub_function *)done,
+        user);
 }
 
 static void holdfast_v1_admin_service_delete_limit_deliver(stub_function *done, void *user,
@@ -511,8 +515,9 @@ void holdfast_v1_admin_service_delete_limit_async(struct stub_channel *channel,
         const Holdfast__V1__DeleteLimitResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_admin_service_methods[4], options, &request->base,
-        holdfast_v1_admin_service_delete_limit_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_admin_service_methods[4], options,
+        (const ProtobufCMessage *)request, holdfast_v1_admin_service_delete_limit_deliver, (stub_function *)done,
+        user);
 }
 
 static void holdfast_v1_admin_service_list_limits_deliver(stub_function *done, void *user,
@@ -530,8 +535,9 @@ void holdfast_v1_admin_service_list_limits_async(struct stub_channel *channel,
         const Holdfast__V1__ListLimitsResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_admin_service_methods[5], options, &request->base,
-        holdfast_v1_admin_service_list_limits_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_admin_service_methods[5], options,
+        (const ProtobufCMessage *)request, holdfast_v1_admin_service_list_limits_deliver, (stub_function *)done,
+        user);
 }
 
 static void holdfast_v1_admin_service_get_status_deliver(stub_function *done, void *user,
@@ -549,6 +555,7 @@ void holdfast_v1_admin_service_get_status_async(struct stub_channel *channel,
         const Holdfast__V1__GetStatusResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_admin_service_methods[6], options, &request->base,
-        holdfast_v1_admin_service_get_status_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_admin_service_methods[6], options,
+        (const ProtobufCMessage *)request, holdfast_v1_admin_service_get_status_deliver, (stub_function *)done,
+        user);
 }

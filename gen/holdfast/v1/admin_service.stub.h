@@ -103,7 +103,7 @@ extern const struct stub_method holdfast_v1_admin_service_methods[7];
 static inline bool holdfast_v1_admin_service_create_tenant_reply(struct stub_call *call,
     const Holdfast__V1__CreateTenantResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_admin_service_create_tenant(struct stub_channel *channel,
@@ -111,8 +111,8 @@ static inline int holdfast_v1_admin_service_create_tenant(struct stub_channel *c
     Holdfast__V1__CreateTenantResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[0], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[0], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__CreateTenantResponse *)(void *)reply;
     return code;
@@ -129,7 +129,7 @@ void holdfast_v1_admin_service_create_tenant_async(struct stub_channel *channel,
 static inline bool holdfast_v1_admin_service_update_tenant_reply(struct stub_call *call,
     const Holdfast__V1__UpdateTenantResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_admin_service_update_tenant(struct stub_channel *channel,
@@ -137,8 +137,8 @@ static inline int holdfast_v1_admin_service_update_tenant(struct stub_channel *c
     Holdfast__V1__UpdateTenantResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[1], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[1], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__UpdateTenantResponse *)(void *)reply;
     return code;
@@ -155,7 +155,7 @@ void holdfast_v1_admin_service_update_tenant_async(struct stub_channel *channel,
 static inline bool holdfast_v1_admin_service_list_tenants_reply(struct stub_call *call,
     const Holdfast__V1__ListTenantsResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_admin_service_list_tenants(struct stub_channel *channel,
@@ -163,8 +163,8 @@ static inline int holdfast_v1_admin_service_list_tenants(struct stub_channel *ch
     Holdfast__V1__ListTenantsResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[2], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[2], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__ListTenantsResponse *)(void *)reply;
     return code;
@@ -181,7 +181,7 @@ void holdfast_v1_admin_service_list_tenants_async(struct stub_channel *channel,
 static inline bool holdfast_v1_admin_service_put_limit_reply(struct stub_call *call,
     const Holdfast__V1__PutLimitResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_admin_service_put_limit(struct stub_channel *channel,
@@ -189,8 +189,8 @@ static inline int holdfast_v1_admin_service_put_limit(struct stub_channel *chann
     Holdfast__V1__PutLimitResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[3], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[3], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__PutLimitResponse *)(void *)reply;
     return code;
@@ -207,7 +207,7 @@ void holdfast_v1_admin_service_put_limit_async(struct stub_channel *channel,
 static inline bool holdfast_v1_admin_service_delete_limit_reply(struct stub_call *call,
     const Holdfast__V1__DeleteLimitResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_admin_service_delete_limit(struct stub_channel *channel,
@@ -215,8 +215,8 @@ static inline int holdfast_v1_admin_service_delete_limit(struct stub_channel *ch
     Holdfast__V1__DeleteLimitResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[4], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[4], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__DeleteLimitResponse *)(void *)reply;
     return code;
@@ -233,7 +233,7 @@ void holdfast_v1_admin_service_delete_limit_async(struct stub_channel *channel,
 static inline bool holdfast_v1_admin_service_list_limits_reply(struct stub_call *call,
     const Holdfast__V1__ListLimitsResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_admin_service_list_limits(struct stub_channel *channel,
@@ -241,8 +241,8 @@ static inline int holdfast_v1_admin_service_list_limits(struct stub_channel *cha
     Holdfast__V1__ListLimitsResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[5], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[5], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__ListLimitsResponse *)(void *)reply;
     return code;
@@ -259,7 +259,7 @@ void holdfast_v1_admin_service_list_limits_async(struct stub_channel *channel,
 static inline bool holdfast_v1_admin_service_get_status_reply(struct stub_call *call,
     const Holdfast__V1__GetStatusResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_admin_service_get_status(struct stub_channel *channel,
@@ -267,8 +267,8 @@ static inline int holdfast_v1_admin_service_get_status(struct stub_channel *chan
     Holdfast__V1__GetStatusResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[6], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[6], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__GetStatusResponse *)(void *)reply;
     return code;

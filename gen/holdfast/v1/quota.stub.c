@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static const uint8_t file_bytes[] = {
+static const uint8_t Stub_bytes[] = {
     10, 23, 104, 111, 108, 100, 102, 97, 115, 116, 47, 118, 49, 47, 113, 117, 111, 116, 97, 46, 112, 114, 111, 116,
     111, 18, 11, 104, 111, 108, 100, 102, 97, 115, 116, 46, 118, 49, 26, 30, 103, 111, 111, 103, 108, 101, 47, 112,
     114, 111, 116, 111, 98, 117, 102, 47, 100, 117, 114, 97, 116, 105, 111, 110, 46, 112, 114, 111, 116, 111, 26, 31,
@@ -163,12 +163,12 @@ static const uint8_t file_bytes[] = {
     66, 65, 83, 73, 83, 95, 82, 69, 83, 69, 82, 86, 69, 68, 16, 2, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 
-static const struct stub_file *const file_dependencies[] = {
+static const struct stub_file *const Stub_dependencies[] = {
     &google_protobuf_duration_proto_file,
     &google_protobuf_timestamp_proto_file,
 };
 
-static const char *const file_symbols[] = {
+static const char *const Stub_symbols[] = {
     "holdfast.v1.Amount",
     "holdfast.v1.Amount.meter",
     "holdfast.v1.Amount.units",
@@ -300,11 +300,11 @@ static const char *const file_symbols[] = {
 };
 
 const struct stub_file holdfast_v1_quota_proto_file = {
-    .name = "holdfast/v1/quota.proto",
-    .bytes = file_bytes,
-    .bytes_count = 3672,
-    .dependencies = file_dependencies,
-    .dependencies_count = 2,
-    .symbols = file_symbols,
-    .symbols_count = 128,
+    "holdfast/v1/quota.proto",
+    Stub_bytes,
+    3672,
+    Stub_dependencies,
+    2,
+    Stub_symbols,
+    128,
 };

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static const uint8_t file_bytes[] = {
+static const uint8_t Stub_bytes[] = {
     10, 31, 104, 111, 108, 100, 102, 97, 115, 116, 47, 118, 49, 47, 113, 117, 111, 116, 97, 95, 115, 101, 114, 118,
     105, 99, 101, 46, 112, 114, 111, 116, 111, 18, 11, 104, 111, 108, 100, 102, 97, 115, 116, 46, 118, 49, 26, 30,
     103, 111, 111, 103, 108, 101, 47, 112, 114, 111, 116, 111, 98, 117, 102, 47, 100, 117, 114, 97, 116, 105, 111, 110,
@@ -296,13 +296,13 @@ static const uint8_t file_bytes[] = {
     103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 
-static const struct stub_file *const file_dependencies[] = {
+static const struct stub_file *const Stub_dependencies[] = {
     &google_protobuf_duration_proto_file,
     &google_protobuf_timestamp_proto_file,
     &holdfast_v1_quota_proto_file,
 };
 
-static const char *const file_symbols[] = {
+static const char *const Stub_symbols[] = {
     "holdfast.v1.ADVICE_CONTINUE",
     "holdfast.v1.ADVICE_STOP",
     "holdfast.v1.ADVICE_UNSPECIFIED",
@@ -492,69 +492,69 @@ static const char *const file_symbols[] = {
 };
 
 const struct stub_file holdfast_v1_quota_service_proto_file = {
-    .name = "holdfast/v1/quota_service.proto",
-    .bytes = file_bytes,
-    .bytes_count = 6834,
-    .dependencies = file_dependencies,
-    .dependencies_count = 3,
-    .symbols = file_symbols,
-    .symbols_count = 186,
+    "holdfast/v1/quota_service.proto",
+    Stub_bytes,
+    6834,
+    Stub_dependencies,
+    3,
+    Stub_symbols,
+    186,
 };
 
 const struct stub_method holdfast_v1_quota_service_methods[9] = {
     {
-        .path = "/holdfast.v1.QuotaService/Reserve",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__reserve_request__descriptor,
-        .response = &holdfast__v1__reserve_response__descriptor,
+        "/holdfast.v1.QuotaService/Reserve",
+        STUB_KIND_UNARY,
+        &holdfast__v1__reserve_request__descriptor,
+        &holdfast__v1__reserve_response__descriptor,
     },
     {
-        .path = "/holdfast.v1.QuotaService/Commit",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__commit_request__descriptor,
-        .response = &holdfast__v1__commit_response__descriptor,
+        "/holdfast.v1.QuotaService/Commit",
+        STUB_KIND_UNARY,
+        &holdfast__v1__commit_request__descriptor,
+        &holdfast__v1__commit_response__descriptor,
     },
     {
-        .path = "/holdfast.v1.QuotaService/Release",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__release_request__descriptor,
-        .response = &holdfast__v1__release_response__descriptor,
+        "/holdfast.v1.QuotaService/Release",
+        STUB_KIND_UNARY,
+        &holdfast__v1__release_request__descriptor,
+        &holdfast__v1__release_response__descriptor,
     },
     {
-        .path = "/holdfast.v1.QuotaService/Extend",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__extend_request__descriptor,
-        .response = &holdfast__v1__extend_response__descriptor,
+        "/holdfast.v1.QuotaService/Extend",
+        STUB_KIND_UNARY,
+        &holdfast__v1__extend_request__descriptor,
+        &holdfast__v1__extend_response__descriptor,
     },
     {
-        .path = "/holdfast.v1.QuotaService/Check",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__check_request__descriptor,
-        .response = &holdfast__v1__check_response__descriptor,
+        "/holdfast.v1.QuotaService/Check",
+        STUB_KIND_UNARY,
+        &holdfast__v1__check_request__descriptor,
+        &holdfast__v1__check_response__descriptor,
     },
     {
-        .path = "/holdfast.v1.QuotaService/Watch",
-        .kind = STUB_KIND_SERVER_STREAM,
-        .request = &holdfast__v1__watch_request__descriptor,
-        .response = &holdfast__v1__watch_response__descriptor,
+        "/holdfast.v1.QuotaService/Watch",
+        STUB_KIND_SERVER_STREAM,
+        &holdfast__v1__watch_request__descriptor,
+        &holdfast__v1__watch_response__descriptor,
     },
     {
-        .path = "/holdfast.v1.QuotaService/GetReservation",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__get_reservation_request__descriptor,
-        .response = &holdfast__v1__get_reservation_response__descriptor,
+        "/holdfast.v1.QuotaService/GetReservation",
+        STUB_KIND_UNARY,
+        &holdfast__v1__get_reservation_request__descriptor,
+        &holdfast__v1__get_reservation_response__descriptor,
     },
     {
-        .path = "/holdfast.v1.QuotaService/ListReservations",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__list_reservations_request__descriptor,
-        .response = &holdfast__v1__list_reservations_response__descriptor,
+        "/holdfast.v1.QuotaService/ListReservations",
+        STUB_KIND_UNARY,
+        &holdfast__v1__list_reservations_request__descriptor,
+        &holdfast__v1__list_reservations_response__descriptor,
     },
     {
-        .path = "/holdfast.v1.QuotaService/GetUsage",
-        .kind = STUB_KIND_UNARY,
-        .request = &holdfast__v1__get_usage_request__descriptor,
-        .response = &holdfast__v1__get_usage_response__descriptor,
+        "/holdfast.v1.QuotaService/GetUsage",
+        STUB_KIND_UNARY,
+        &holdfast__v1__get_usage_request__descriptor,
+        &holdfast__v1__get_usage_response__descriptor,
     },
 };
 
@@ -635,12 +635,12 @@ static bool holdfast_v1_quota_service_dispatch(const void *table, void *user, si
 }
 
 const struct stub_service holdfast_v1_quota_service_service = {
-    .name = "holdfast.v1.QuotaService",
-    .file = &holdfast_v1_quota_service_proto_file,
-    .methods = holdfast_v1_quota_service_methods,
-    .methods_count = 9,
-    .handlers_bytes = sizeof(struct holdfast_v1_quota_service_handlers),
-    .dispatch = holdfast_v1_quota_service_dispatch,
+    "holdfast.v1.QuotaService",
+    &holdfast_v1_quota_service_proto_file,
+    holdfast_v1_quota_service_methods,
+    9,
+    sizeof(struct holdfast_v1_quota_service_handlers),
+    holdfast_v1_quota_service_dispatch,
 };
 
 bool holdfast_v1_quota_service_register(struct stub_server *server,
@@ -664,8 +664,9 @@ void holdfast_v1_quota_service_reserve_async(struct stub_channel *channel,
         const Holdfast__V1__ReserveResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_quota_service_methods[0], options, &request->base,
-        holdfast_v1_quota_service_reserve_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_quota_service_methods[0], options,
+        (const ProtobufCMessage *)request, holdfast_v1_quota_service_reserve_deliver, (stub_function *)done,
+        user);
 }
 
 static void holdfast_v1_quota_service_commit_deliver(stub_function *done, void *user,
@@ -683,8 +684,9 @@ void holdfast_v1_quota_service_commit_async(struct stub_channel *channel,
         const Holdfast__V1__CommitResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_quota_service_methods[1], options, &request->base,
-        holdfast_v1_quota_service_commit_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_quota_service_methods[1], options,
+        (const ProtobufCMessage *)request, holdfast_v1_quota_service_commit_deliver, (stub_function *)done,
+        user);
 }
 
 static void holdfast_v1_quota_service_release_deliver(stub_function *done, void *user,
@@ -702,8 +704,9 @@ void holdfast_v1_quota_service_release_async(struct stub_channel *channel,
         const Holdfast__V1__ReleaseResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_quota_service_methods[2], options, &request->base,
-        holdfast_v1_quota_service_release_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_quota_service_methods[2], options,
+        (const ProtobufCMessage *)request, holdfast_v1_quota_service_release_deliver, (stub_function *)done,
+        user);
 }
 
 static void holdfast_v1_quota_service_extend_deliver(stub_function *done, void *user,
@@ -721,8 +724,9 @@ void holdfast_v1_quota_service_extend_async(struct stub_channel *channel,
         const Holdfast__V1__ExtendResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_quota_service_methods[3], options, &request->base,
-        holdfast_v1_quota_service_extend_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_quota_service_methods[3], options,
+        (const ProtobufCMessage *)request, holdfast_v1_quota_service_extend_deliver, (stub_function *)done,
+        user);
 }
 
 static void holdfast_v1_quota_service_check_deliver(stub_function *done, void *user,
@@ -740,8 +744,9 @@ void holdfast_v1_quota_service_check_async(struct stub_channel *channel,
         const Holdfast__V1__CheckResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_quota_service_methods[4], options, &request->base,
-        holdfast_v1_quota_service_check_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_quota_service_methods[4], options,
+        (const ProtobufCMessage *)request, holdfast_v1_quota_service_check_deliver, (stub_function *)done,
+        user);
 }
 
 static void holdfast_v1_quota_service_get_reservation_deliver(stub_function *done, void *user,
@@ -759,8 +764,9 @@ void holdfast_v1_quota_service_get_reservation_async(struct stub_channel *channe
         const Holdfast__V1__GetReservationResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_quota_service_methods[6], options, &request->base,
-        holdfast_v1_quota_service_get_reservation_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_quota_service_methods[6], options,
+        (const ProtobufCMessage *)request, holdfast_v1_quota_service_get_reservation_deliver, (stub_function *)done,
+        user);
 }
 
 static void holdfast_v1_quota_service_list_reservations_deliver(stub_function *done, void *user,
@@ -778,8 +784,9 @@ void holdfast_v1_quota_service_list_reservations_async(struct stub_channel *chan
         const Holdfast__V1__ListReservationsResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_quota_service_methods[7], options, &request->base,
-        holdfast_v1_quota_service_list_reservations_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_quota_service_methods[7], options,
+        (const ProtobufCMessage *)request, holdfast_v1_quota_service_list_reservations_deliver, (stub_function *)done,
+        user);
 }
 
 static void holdfast_v1_quota_service_get_usage_deliver(stub_function *done, void *user,
@@ -797,6 +804,7 @@ void holdfast_v1_quota_service_get_usage_async(struct stub_channel *channel,
         const Holdfast__V1__GetUsageResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_quota_service_methods[8], options, &request->base,
-        holdfast_v1_quota_service_get_usage_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &holdfast_v1_quota_service_methods[8], options,
+        (const ProtobufCMessage *)request, holdfast_v1_quota_service_get_usage_deliver, (stub_function *)done,
+        user);
 }

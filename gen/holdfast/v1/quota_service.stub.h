@@ -160,7 +160,7 @@ extern const struct stub_method holdfast_v1_quota_service_methods[9];
 static inline bool holdfast_v1_quota_service_reserve_reply(struct stub_call *call,
     const Holdfast__V1__ReserveResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_quota_service_reserve(struct stub_channel *channel,
@@ -168,8 +168,8 @@ static inline int holdfast_v1_quota_service_reserve(struct stub_channel *channel
     Holdfast__V1__ReserveResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[0], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[0], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__ReserveResponse *)(void *)reply;
     return code;
@@ -186,7 +186,7 @@ void holdfast_v1_quota_service_reserve_async(struct stub_channel *channel,
 static inline bool holdfast_v1_quota_service_commit_reply(struct stub_call *call,
     const Holdfast__V1__CommitResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_quota_service_commit(struct stub_channel *channel,
@@ -194,8 +194,8 @@ static inline int holdfast_v1_quota_service_commit(struct stub_channel *channel,
     Holdfast__V1__CommitResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[1], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[1], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__CommitResponse *)(void *)reply;
     return code;
@@ -212,7 +212,7 @@ void holdfast_v1_quota_service_commit_async(struct stub_channel *channel,
 static inline bool holdfast_v1_quota_service_release_reply(struct stub_call *call,
     const Holdfast__V1__ReleaseResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_quota_service_release(struct stub_channel *channel,
@@ -220,8 +220,8 @@ static inline int holdfast_v1_quota_service_release(struct stub_channel *channel
     Holdfast__V1__ReleaseResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[2], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[2], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__ReleaseResponse *)(void *)reply;
     return code;
@@ -238,7 +238,7 @@ void holdfast_v1_quota_service_release_async(struct stub_channel *channel,
 static inline bool holdfast_v1_quota_service_extend_reply(struct stub_call *call,
     const Holdfast__V1__ExtendResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_quota_service_extend(struct stub_channel *channel,
@@ -246,8 +246,8 @@ static inline int holdfast_v1_quota_service_extend(struct stub_channel *channel,
     Holdfast__V1__ExtendResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[3], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[3], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__ExtendResponse *)(void *)reply;
     return code;
@@ -264,7 +264,7 @@ void holdfast_v1_quota_service_extend_async(struct stub_channel *channel,
 static inline bool holdfast_v1_quota_service_check_reply(struct stub_call *call,
     const Holdfast__V1__CheckResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_quota_service_check(struct stub_channel *channel,
@@ -272,8 +272,8 @@ static inline int holdfast_v1_quota_service_check(struct stub_channel *channel,
     Holdfast__V1__CheckResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[4], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[4], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__CheckResponse *)(void *)reply;
     return code;
@@ -290,13 +290,14 @@ void holdfast_v1_quota_service_check_async(struct stub_channel *channel,
 static inline enum stub_send holdfast_v1_quota_service_watch_send(struct stub_call *call,
     const Holdfast__V1__WatchResponse *message)
 {
-    return stub_call_send(call, &message->base);
+    return stub_call_send(call, (const ProtobufCMessage *)message);
 }
 
 static inline struct stub_stream *holdfast_v1_quota_service_watch_open(struct stub_channel *channel,
     const struct stub_call_options *options, const Holdfast__V1__WatchRequest *request)
 {
-    return stub_stream_open(channel, &holdfast_v1_quota_service_methods[5], options, &request->base);
+    return stub_stream_open(channel, &holdfast_v1_quota_service_methods[5], options,
+        (const ProtobufCMessage *)request);
 }
 
 static inline enum stub_recv holdfast_v1_quota_service_watch_recv(struct stub_stream *stream,
@@ -314,7 +315,7 @@ static inline enum stub_recv holdfast_v1_quota_service_watch_recv(struct stub_st
 static inline bool holdfast_v1_quota_service_get_reservation_reply(struct stub_call *call,
     const Holdfast__V1__GetReservationResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_quota_service_get_reservation(struct stub_channel *channel,
@@ -322,8 +323,8 @@ static inline int holdfast_v1_quota_service_get_reservation(struct stub_channel 
     Holdfast__V1__GetReservationResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[6], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[6], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__GetReservationResponse *)(void *)reply;
     return code;
@@ -340,7 +341,7 @@ void holdfast_v1_quota_service_get_reservation_async(struct stub_channel *channe
 static inline bool holdfast_v1_quota_service_list_reservations_reply(struct stub_call *call,
     const Holdfast__V1__ListReservationsResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_quota_service_list_reservations(struct stub_channel *channel,
@@ -348,8 +349,8 @@ static inline int holdfast_v1_quota_service_list_reservations(struct stub_channe
     Holdfast__V1__ListReservationsResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[7], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[7], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__ListReservationsResponse *)(void *)reply;
     return code;
@@ -366,7 +367,7 @@ void holdfast_v1_quota_service_list_reservations_async(struct stub_channel *chan
 static inline bool holdfast_v1_quota_service_get_usage_reply(struct stub_call *call,
     const Holdfast__V1__GetUsageResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int holdfast_v1_quota_service_get_usage(struct stub_channel *channel,
@@ -374,8 +375,8 @@ static inline int holdfast_v1_quota_service_get_usage(struct stub_channel *chann
     Holdfast__V1__GetUsageResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[8], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[8], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Holdfast__V1__GetUsageResponse *)(void *)reply;
     return code;

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static const uint8_t file_bytes[] = {
+static const uint8_t Stub_bytes[] = {
     10, 27, 103, 114, 112, 99, 47, 104, 101, 97, 108, 116, 104, 47, 118, 49, 47, 104, 101, 97, 108, 116, 104, 46,
     112, 114, 111, 116, 111, 18, 14, 103, 114, 112, 99, 46, 104, 101, 97, 108, 116, 104, 46, 118, 49, 34, 46, 10,
     18, 72, 101, 97, 108, 116, 104, 67, 104, 101, 99, 107, 82, 101, 113, 117, 101, 115, 116, 18, 24, 10, 7, 115,
@@ -31,7 +31,7 @@ static const uint8_t file_bytes[] = {
     114, 111, 116, 111, 51,
 };
 
-static const char *const file_symbols[] = {
+static const char *const Stub_symbols[] = {
     "grpc.health.v1.Health",
     "grpc.health.v1.Health.Check",
     "grpc.health.v1.Health.Watch",
@@ -47,25 +47,27 @@ static const char *const file_symbols[] = {
 };
 
 const struct stub_file grpc_health_v1_health_proto_file = {
-    .name = "grpc/health/v1/health.proto",
-    .bytes = file_bytes,
-    .bytes_count = 557,
-    .symbols = file_symbols,
-    .symbols_count = 12,
+    "grpc/health/v1/health.proto",
+    Stub_bytes,
+    557,
+    NULL,
+    0,
+    Stub_symbols,
+    12,
 };
 
 const struct stub_method grpc_health_v1_health_methods[2] = {
     {
-        .path = "/grpc.health.v1.Health/Check",
-        .kind = STUB_KIND_UNARY,
-        .request = &grpc__health__v1__health_check_request__descriptor,
-        .response = &grpc__health__v1__health_check_response__descriptor,
+        "/grpc.health.v1.Health/Check",
+        STUB_KIND_UNARY,
+        &grpc__health__v1__health_check_request__descriptor,
+        &grpc__health__v1__health_check_response__descriptor,
     },
     {
-        .path = "/grpc.health.v1.Health/Watch",
-        .kind = STUB_KIND_SERVER_STREAM,
-        .request = &grpc__health__v1__health_check_request__descriptor,
-        .response = &grpc__health__v1__health_check_response__descriptor,
+        "/grpc.health.v1.Health/Watch",
+        STUB_KIND_SERVER_STREAM,
+        &grpc__health__v1__health_check_request__descriptor,
+        &grpc__health__v1__health_check_response__descriptor,
     },
 };
 
@@ -97,12 +99,12 @@ static bool grpc_health_v1_health_dispatch(const void *table, void *user, size_t
 }
 
 const struct stub_service grpc_health_v1_health_service = {
-    .name = "grpc.health.v1.Health",
-    .file = &grpc_health_v1_health_proto_file,
-    .methods = grpc_health_v1_health_methods,
-    .methods_count = 2,
-    .handlers_bytes = sizeof(struct grpc_health_v1_health_handlers),
-    .dispatch = grpc_health_v1_health_dispatch,
+    "grpc.health.v1.Health",
+    &grpc_health_v1_health_proto_file,
+    grpc_health_v1_health_methods,
+    2,
+    sizeof(struct grpc_health_v1_health_handlers),
+    grpc_health_v1_health_dispatch,
 };
 
 bool grpc_health_v1_health_register(struct stub_server *server,
@@ -126,6 +128,7 @@ void grpc_health_v1_health_check_async(struct stub_channel *channel,
         const Grpc__Health__V1__HealthCheckResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &grpc_health_v1_health_methods[0], options, &request->base,
-        grpc_health_v1_health_check_deliver, (stub_function *)done, user);
+    stub_unary_async(channel, &grpc_health_v1_health_methods[0], options,
+        (const ProtobufCMessage *)request, grpc_health_v1_health_check_deliver, (stub_function *)done,
+        user);
 }

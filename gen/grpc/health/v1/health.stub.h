@@ -59,7 +59,7 @@ extern const struct stub_method grpc_health_v1_health_methods[2];
 static inline bool grpc_health_v1_health_check_reply(struct stub_call *call,
     const Grpc__Health__V1__HealthCheckResponse *reply)
 {
-    return stub_call_reply(call, &reply->base);
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 static inline int grpc_health_v1_health_check(struct stub_channel *channel,
@@ -67,8 +67,8 @@ static inline int grpc_health_v1_health_check(struct stub_channel *channel,
     Grpc__Health__V1__HealthCheckResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &grpc_health_v1_health_methods[0], options, &request->base,
-        &reply, ret_status);
+    int code = stub_unary(channel, &grpc_health_v1_health_methods[0], options,
+        (const ProtobufCMessage *)request, &reply, ret_status);
 
     *ret_reply = (Grpc__Health__V1__HealthCheckResponse *)(void *)reply;
     return code;
@@ -85,13 +85,14 @@ void grpc_health_v1_health_check_async(struct stub_channel *channel,
 static inline enum stub_send grpc_health_v1_health_watch_send(struct stub_call *call,
     const Grpc__Health__V1__HealthCheckResponse *message)
 {
-    return stub_call_send(call, &message->base);
+    return stub_call_send(call, (const ProtobufCMessage *)message);
 }
 
 static inline struct stub_stream *grpc_health_v1_health_watch_open(struct stub_channel *channel,
     const struct stub_call_options *options, const Grpc__Health__V1__HealthCheckRequest *request)
 {
-    return stub_stream_open(channel, &grpc_health_v1_health_methods[1], options, &request->base);
+    return stub_stream_open(channel, &grpc_health_v1_health_methods[1], options,
+        (const ProtobufCMessage *)request);
 }
 
 static inline enum stub_recv grpc_health_v1_health_watch_recv(struct stub_stream *stream,

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static const uint8_t file_bytes[] = {
+static const uint8_t Stub_bytes[] = {
     10, 35, 103, 114, 112, 99, 47, 114, 101, 102, 108, 101, 99, 116, 105, 111, 110, 47, 118, 49, 47, 114, 101, 102,
     108, 101, 99, 116, 105, 111, 110, 46, 112, 114, 111, 116, 111, 18, 18, 103, 114, 112, 99, 46, 114, 101, 102, 108,
     101, 99, 116, 105, 111, 110, 46, 118, 49, 34, 243, 2, 10, 23, 83, 101, 114, 118, 101, 114, 82, 101, 102, 108,
@@ -80,7 +80,7 @@ static const uint8_t file_bytes[] = {
     99, 116, 105, 111, 110, 95, 118, 49, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 
-static const char *const file_symbols[] = {
+static const char *const Stub_symbols[] = {
     "grpc.reflection.v1.ErrorResponse",
     "grpc.reflection.v1.ErrorResponse.error_code",
     "grpc.reflection.v1.ErrorResponse.error_message",
@@ -117,19 +117,21 @@ static const char *const file_symbols[] = {
 };
 
 const struct stub_file grpc_reflection_v1_reflection_proto_file = {
-    .name = "grpc/reflection/v1/reflection.proto",
-    .bytes = file_bytes,
-    .bytes_count = 1744,
-    .symbols = file_symbols,
-    .symbols_count = 33,
+    "grpc/reflection/v1/reflection.proto",
+    Stub_bytes,
+    1744,
+    NULL,
+    0,
+    Stub_symbols,
+    33,
 };
 
 const struct stub_method grpc_reflection_v1_server_reflection_methods[1] = {
     {
-        .path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-        .kind = STUB_KIND_BIDI,
-        .request = &grpc__reflection__v1__server_reflection_request__descriptor,
-        .response = &grpc__reflection__v1__server_reflection_response__descriptor,
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        STUB_KIND_BIDI,
+        &grpc__reflection__v1__server_reflection_request__descriptor,
+        &grpc__reflection__v1__server_reflection_response__descriptor,
     },
 };
 
@@ -153,12 +155,12 @@ static bool grpc_reflection_v1_server_reflection_dispatch(const void *table, voi
 }
 
 const struct stub_service grpc_reflection_v1_server_reflection_service = {
-    .name = "grpc.reflection.v1.ServerReflection",
-    .file = &grpc_reflection_v1_reflection_proto_file,
-    .methods = grpc_reflection_v1_server_reflection_methods,
-    .methods_count = 1,
-    .handlers_bytes = sizeof(struct grpc_reflection_v1_server_reflection_handlers),
-    .dispatch = grpc_reflection_v1_server_reflection_dispatch,
+    "grpc.reflection.v1.ServerReflection",
+    &grpc_reflection_v1_reflection_proto_file,
+    grpc_reflection_v1_server_reflection_methods,
+    1,
+    sizeof(struct grpc_reflection_v1_server_reflection_handlers),
+    grpc_reflection_v1_server_reflection_dispatch,
 };
 
 bool grpc_reflection_v1_server_reflection_register(struct stub_server *server,

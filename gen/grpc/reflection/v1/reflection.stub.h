@@ -38,19 +38,20 @@ extern const struct stub_method grpc_reflection_v1_server_reflection_methods[1];
 static inline enum stub_send grpc_reflection_v1_server_reflection_server_reflection_info_send(struct stub_call *call,
     const Grpc__Reflection__V1__ServerReflectionResponse *message)
 {
-    return stub_call_send(call, &message->base);
+    return stub_call_send(call, (const ProtobufCMessage *)message);
 }
 
 static inline struct stub_stream *grpc_reflection_v1_server_reflection_server_reflection_info_open(struct stub_channel *channel,
     const struct stub_call_options *options)
 {
-    return stub_stream_open(channel, &grpc_reflection_v1_server_reflection_methods[0], options, NULL);
+    return stub_stream_open(channel, &grpc_reflection_v1_server_reflection_methods[0], options,
+        NULL);
 }
 
 static inline bool grpc_reflection_v1_server_reflection_server_reflection_info_write(struct stub_stream *stream,
     const Grpc__Reflection__V1__ServerReflectionRequest *message)
 {
-    return stub_stream_send(stream, &message->base);
+    return stub_stream_send(stream, (const ProtobufCMessage *)message);
 }
 
 static inline enum stub_recv grpc_reflection_v1_server_reflection_server_reflection_info_recv(struct stub_stream *stream,

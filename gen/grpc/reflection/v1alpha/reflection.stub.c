@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static const uint8_t file_bytes[] = {
+static const uint8_t Stub_bytes[] = {
     10, 40, 103, 114, 112, 99, 47, 114, 101, 102, 108, 101, 99, 116, 105, 111, 110, 47, 118, 49, 97, 108, 112, 104,
     97, 47, 114, 101, 102, 108, 101, 99, 116, 105, 111, 110, 46, 112, 114, 111, 116, 111, 18, 23, 103, 114, 112, 99,
     46, 114, 101, 102, 108, 101, 99, 116, 105, 111, 110, 46, 118, 49, 97, 108, 112, 104, 97, 34, 248, 2, 10, 23,
@@ -83,7 +83,7 @@ static const uint8_t file_bytes[] = {
     97, 184, 1, 1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 
-static const char *const file_symbols[] = {
+static const char *const Stub_symbols[] = {
     "grpc.reflection.v1alpha.ErrorResponse",
     "grpc.reflection.v1alpha.ErrorResponse.error_code",
     "grpc.reflection.v1alpha.ErrorResponse.error_message",
@@ -120,19 +120,21 @@ static const char *const file_symbols[] = {
 };
 
 const struct stub_file grpc_reflection_v1alpha_reflection_proto_file = {
-    .name = "grpc/reflection/v1alpha/reflection.proto",
-    .bytes = file_bytes,
-    .bytes_count = 1812,
-    .symbols = file_symbols,
-    .symbols_count = 33,
+    "grpc/reflection/v1alpha/reflection.proto",
+    Stub_bytes,
+    1812,
+    NULL,
+    0,
+    Stub_symbols,
+    33,
 };
 
 const struct stub_method grpc_reflection_v1alpha_server_reflection_methods[1] = {
     {
-        .path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-        .kind = STUB_KIND_BIDI,
-        .request = &grpc__reflection__v1alpha__server_reflection_request__descriptor,
-        .response = &grpc__reflection__v1alpha__server_reflection_response__descriptor,
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        STUB_KIND_BIDI,
+        &grpc__reflection__v1alpha__server_reflection_request__descriptor,
+        &grpc__reflection__v1alpha__server_reflection_response__descriptor,
     },
 };
 
@@ -156,12 +158,12 @@ static bool grpc_reflection_v1alpha_server_reflection_dispatch(const void *table
 }
 
 const struct stub_service grpc_reflection_v1alpha_server_reflection_service = {
-    .name = "grpc.reflection.v1alpha.ServerReflection",
-    .file = &grpc_reflection_v1alpha_reflection_proto_file,
-    .methods = grpc_reflection_v1alpha_server_reflection_methods,
-    .methods_count = 1,
-    .handlers_bytes = sizeof(struct grpc_reflection_v1alpha_server_reflection_handlers),
-    .dispatch = grpc_reflection_v1alpha_server_reflection_dispatch,
+    "grpc.reflection.v1alpha.ServerReflection",
+    &grpc_reflection_v1alpha_reflection_proto_file,
+    grpc_reflection_v1alpha_server_reflection_methods,
+    1,
+    sizeof(struct grpc_reflection_v1alpha_server_reflection_handlers),
+    grpc_reflection_v1alpha_server_reflection_dispatch,
 };
 
 bool grpc_reflection_v1alpha_server_reflection_register(struct stub_server *server,

@@ -18,10 +18,15 @@ extern const struct stub_file grpc_reflection_v1alpha_reflection_proto_file;
 
 /* --- service grpc.reflection.v1alpha.ServerReflection --- */
 
+/*
+ * Deprecated.
+ */
 struct grpc_reflection_v1alpha_server_reflection_handlers {
     /*
      * The reflection service is structured as a bidirectional stream, ensuring
      * all related requests go to a single server.
+     *
+     * Deprecated.
      */
     void (*server_reflection_info)(void *user, struct stub_call *call);
 };
@@ -38,19 +43,21 @@ extern const struct stub_method grpc_reflection_v1alpha_server_reflection_method
 static inline enum stub_send grpc_reflection_v1alpha_server_reflection_server_reflection_info_send(struct stub_call *call,
     const Grpc__Reflection__V1alpha__ServerReflectionResponse *message)
 {
-    return stub_call_send(call, &message->base);
+    return stub_call_send(call, (const ProtobufCMessage *)message);
 }
 
+STUB_DEPRECATED
 static inline struct stub_stream *grpc_reflection_v1alpha_server_reflection_server_reflection_info_open(struct stub_channel *channel,
     const struct stub_call_options *options)
 {
-    return stub_stream_open(channel, &grpc_reflection_v1alpha_server_reflection_methods[0], options, NULL);
+    return stub_stream_open(channel, &grpc_reflection_v1alpha_server_reflection_methods[0], options,
+        NULL);
 }
 
 static inline bool grpc_reflection_v1alpha_server_reflection_server_reflection_info_write(struct stub_stream *stream,
     const Grpc__Reflection__V1alpha__ServerReflectionRequest *message)
 {
-    return stub_stream_send(stream, &message->base);
+    return stub_stream_send(stream, (const ProtobufCMessage *)message);
 }
 
 static inline enum stub_recv grpc_reflection_v1alpha_server_reflection_server_reflection_info_recv(struct stub_stream *stream,
