@@ -48,6 +48,7 @@ enum {
     MESSAGE_BYTES_MAX = 64 * 1024,
     STREAM_QUEUE_MAX = 1024,
     STREAM_QUEUE_SPARE = 16, /* so that a slow reader's last frame still fits */
+    STREAM_QUEUE_BYTES_MAX = 64 << 20, /* the hub counts frames: more than they ever take */
     COMMIT_ITEMS_MAX = 16384,
     COMMIT_BATCH_MAX = 256,
     HUB_POLL_MS = 10,
@@ -302,7 +303,8 @@ static void open_ports(struct server *server)
         .message_bytes_max = MESSAGE_BYTES_MAX,
         .streams_max = 1000,
         .posted_calls = 64,
-        .queue_max = STREAM_QUEUE_MAX + STREAM_QUEUE_SPARE,
+        .queue = {.messages_max = STREAM_QUEUE_MAX + STREAM_QUEUE_SPARE,
+                  .bytes_max = STREAM_QUEUE_BYTES_MAX},
         .descriptors_spare = DESCRIPTORS_SPARE + 2 * (int)server->settings.workers,
         .reject = failure_reject,
         .reject_user = &server->rpc,

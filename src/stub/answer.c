@@ -2,15 +2,16 @@
  * What goes out: messages, then the status. One machine for all kinds of method.
  *
  *   queue of packed messages --+
- *   answered, status, trailing +--> pump --> at most one batch with the send tag inside Core
+ *   sealed, status, trailing --+--> pump --> at most one batch with the send tag inside Core
  *   initial metadata ----------+
  *
  * pump puts into a batch all that may go together: the initial metadata if they have not gone, the
- * next message, and the status when that message is the last and the call is answered. So a unary
- * reply is one batch of four operations (with RECV_CLOSE_ON_SERVER, unless it was posted before), and
- * the last message of a stream shares its batch with the status. While more messages wait, a message
- * carries the hint to buffer, which is worth a factor of six for small ones; the last of a burst goes
- * without it and flushes. The batch that completes calls pump again.
+ * next message, and the status when that message is the last and the call is sealed: answered, or
+ * ended by its queue. So a unary reply is one batch of four operations (with RECV_CLOSE_ON_SERVER,
+ * unless it was posted before), and the last message of a stream shares its batch with the status.
+ * While more messages wait, a message carries the hint to buffer, which is worth a factor of six for
+ * small ones; the last of a burst goes without it and flushes. The batch that completes calls pump
+ * again.
  *
  * dead: the client is gone or Core has refused a batch. Then nothing goes out any more, the queue is
  * dropped, and the call is over when it has been answered and Core has closed it.
@@ -33,55 +34,12 @@ static void send_run(struct stub_tag *tag, bool ok, void *worker);
 void answer_init(struct stub_call *call)
 {
     call->initial = call->trailing = (struct call_metadata){0};
-    if (!call->queue) {
-        call->queue = call->queue_inline;
-        call->queue_capacity = CALL_QUEUE_INLINE;
-    }
-    call->queue_first = call->queue_count = 0;
+    queue_reset(&call->queue, &call->server->options.queue);
     call->status = STUB_OK;
     call->status_text = grpc_empty_slice();
-    call->answered = call->initial_sent = call->status_sent = false;
+    call->answered = call->sealed = call->told = call->initial_sent = call->status_sent = false;
     call->sending = call->dead = call->initial_wanted = call->rejected = false;
     call->send_tag.run = send_run;
-}
-
-/* --- the queue; call->lock is held ------------------------------------------------------------- */
-
-static grpc_slice queue_pop(struct stub_call *call)
-{
-    grpc_slice slice = call->queue[call->queue_first];
-
-    call->queue_first = (call->queue_first + 1) % call->queue_capacity;
-    call->queue_count--;
-    return slice;
-}
-
-static void queue_grow(struct stub_call *call)
-{
-    size_t capacity = 2 * call->queue_capacity;
-    grpc_slice *queue = calloc(capacity, sizeof(*queue));
-
-    CHECK(queue);
-    for (size_t i = 0; i < call->queue_count; i++)
-        queue[i] = call->queue[(call->queue_first + i) % call->queue_capacity];
-    if (call->queue != call->queue_inline)
-        free(call->queue);
-    call->queue = queue;
-    call->queue_capacity = capacity;
-    call->queue_first = 0;
-}
-
-static void queue_push(struct stub_call *call, grpc_slice slice)
-{
-    if (call->queue_count == call->queue_capacity)
-        queue_grow(call);
-    call->queue[(call->queue_first + call->queue_count++) % call->queue_capacity] = slice;
-}
-
-void answer_drop_queue(struct stub_call *call)
-{
-    while (call->queue_count > 0)
-        grpc_slice_unref(queue_pop(call));
 }
 
 /* --- metadata ---------------------------------------------------------------------------------- */
@@ -195,12 +153,12 @@ static void batch_add_message(struct batch *batch, struct stub_call *call)
     batch->message.type = GRPC_BB_RAW;
     batch->message.data.raw.compression = GRPC_COMPRESS_NONE;
     grpc_slice_buffer_init(&batch->message.data.raw.slice_buffer);
-    grpc_slice_buffer_add(&batch->message.data.raw.slice_buffer, queue_pop(call));
+    grpc_slice_buffer_add(&batch->message.data.raw.slice_buffer, queue_pop(&call->queue));
     call->messages_out++;
     call->bytes_out += batch->message.data.raw.slice_buffer.length;
     batch->has_message = true;
     op->data.send_message.send_message = &batch->message;
-    if (call->queue_count > 0)
+    if (call->queue.count > 0)
         op->flags = GRPC_WRITE_BUFFER_HINT;
 }
 
@@ -226,7 +184,7 @@ static void pump_failed(struct stub_call *call, grpc_call_error error, bool clos
     log_every(&call->server->batch_failed, LOG_ERROR, "stub", "batch.refused method=%s error=%d",
               LOG_VALUE(stub_call_method(call)), (int)error);
     call->dead = true;
-    answer_drop_queue(call);
+    queue_drop(&call->queue);
     grpc_call_cancel_with_status(call->core, GRPC_STATUS_INTERNAL, "the reply cannot be sent", NULL);
     call->close_posted = close_was_posted;
     answer_post_close(call);
@@ -237,8 +195,8 @@ static void pump(struct stub_call *call)
     struct batch batch;
     grpc_call_error error;
     bool close_was_posted = call->close_posted;
-    bool message = call->queue_count > 0;
-    bool status = call->answered && call->queue_count <= 1;
+    bool message = call->queue.count > 0;
+    bool status = call->sealed && call->queue.count <= 1;
     bool initial = !call->initial_sent && (message || status || call->initial_wanted);
 
     if (call->sending || call->dead || call->status_sent || (!initial && !message && !status))
@@ -274,10 +232,10 @@ static void send_run(struct stub_tag *tag, bool ok, void *worker)
     call->sending = false;
     if (!ok) {
         call->dead = true;
-        answer_drop_queue(call);
+        queue_drop(&call->queue);
     }
     pump(call);
-    drained = call->on_drained && !call->sending && !call->answered && !call->dead;
+    drained = call->on_drained && !call->sending && !call->sealed && !call->dead;
     pthread_mutex_unlock(&call->lock);
     if (drained && call_callback_begin(call)) {
         call->on_drained(call->on_drained_user);
@@ -291,7 +249,7 @@ static void send_run(struct stub_tag *tag, bool ok, void *worker)
 /* Sends what there is and gives up the reference that stood for the answer. */
 static void answer_commit(struct stub_call *call)
 {
-    call->answered = true;
+    call->answered = call->sealed = true;
     if (call->intercepted > 0)
         intercept_answered(call);
     pump(call);
@@ -325,7 +283,10 @@ bool stub_call_reply(struct stub_call *call, const ProtobufCMessage *message)
         grpc_slice_unref(slice);
         return false;
     }
-    queue_push(call, slice);
+    if (call->sealed)
+        grpc_slice_unref(slice);
+    else
+        queue_push(&call->queue, slice);
     answer_commit(call);
     return true;
 }
@@ -398,12 +359,14 @@ static bool answer_fail(struct stub_call *call, int code, const char *message,
         code = STUB_UNKNOWN;
     if (!answer_begin(call))
         return false;
-    if (details_count > 0 && !call->dead)
-        add_details(call, pack_details(code, message, details, details_count));
-    if (drop)
-        answer_drop_queue(call);
-    call->status = code;
-    call->status_text = grpc_slice_from_copied_buffer(message, bytes);
+    if (!call->sealed) {
+        if (details_count > 0 && !call->dead)
+            add_details(call, pack_details(code, message, details, details_count));
+        if (drop)
+            queue_drop(&call->queue);
+        call->status = code;
+        call->status_text = grpc_slice_from_copied_buffer(message, bytes);
+    }
     answer_commit(call);
     return true;
 }
@@ -422,30 +385,75 @@ bool stub_call_abort(struct stub_call *call, int code, const char *message,
 
 /* --- streams ----------------------------------------------------------------------------------- */
 
-/* What a send would meet; call->lock is held. */
-static enum stub_send send_state(const struct stub_call *call)
+void stub_call_set_queue(struct stub_call *call, const struct stub_queue *queue)
 {
-    if (call->dead || call->answered)
+    pthread_mutex_lock(&call->lock);
+    call->queue.bounds = queue_bounds(queue);
+    pthread_mutex_unlock(&call->lock);
+}
+
+/* The policy ends the call; the application's answer is still owed and will find it so. */
+static void overrun(struct stub_call *call)
+{
+    static const char text[] = "the reader is too slow";
+
+    call->sealed = true;
+    call->status = STUB_RESOURCE_EXHAUSTED;
+    call->status_text = grpc_slice_from_static_string(text);
+    if (call->queue.bounds.when_full == STUB_FULL_ABORT) {
+        queue_drop(&call->queue);
+        if (call->sending) { /* and may be so for ever: the reader need not read */
+            call->told = true;
+            grpc_call_cancel_with_status(call->core, GRPC_STATUS_RESOURCE_EXHAUSTED, text, NULL);
+        }
+    }
+    pump(call);
+}
+
+/* call->lock is held. What happens to one more message of so many bytes? */
+static enum stub_send send_state(struct stub_call *call, size_t bytes)
+{
+    if (call->dead || call->sealed)
         return STUB_SEND_DEAD;
-    return call->queue_count < call->server->options.queue_max ? STUB_SEND_OK : STUB_SEND_FULL;
+    switch (queue_make_room(&call->queue, bytes)) {
+    case QUEUE_ROOM:
+        return STUB_SEND_OK;
+    case QUEUE_FULL:
+        return STUB_SEND_FULL;
+    case QUEUE_OVERRUN:
+        overrun(call);
+        return STUB_SEND_DEAD;
+    }
+    UNREACHABLE();
+}
+
+/* Whether it is worth the packing. */
+static enum stub_send send_outlook(struct stub_call *call)
+{
+    enum stub_send state = STUB_SEND_OK;
+
+    pthread_mutex_lock(&call->lock);
+    if (call->dead || call->sealed)
+        state = STUB_SEND_DEAD;
+    else if (queue_is_full(&call->queue))
+        state = STUB_SEND_FULL;
+    pthread_mutex_unlock(&call->lock);
+    return state;
 }
 
 enum stub_send stub_call_send(struct stub_call *call, const ProtobufCMessage *message)
 {
-    enum stub_send state;
+    enum stub_send state = send_outlook(call);
     grpc_slice slice;
 
-    pthread_mutex_lock(&call->lock);
-    state = send_state(call);
-    pthread_mutex_unlock(&call->lock);
     if (state != STUB_SEND_OK)
         return state;
     if (!message_encode(message, &slice))
         return STUB_SEND_DEAD;
     pthread_mutex_lock(&call->lock);
-    state = send_state(call);
+    state = send_state(call, GRPC_SLICE_LENGTH(slice));
     if (state == STUB_SEND_OK) {
-        queue_push(call, slice);
+        queue_push(&call->queue, slice);
         pump(call);
     } else {
         grpc_slice_unref(slice);
@@ -459,16 +467,26 @@ size_t stub_call_queued(struct stub_call *call)
     size_t count;
 
     pthread_mutex_lock(&call->lock);
-    count = call->queue_count;
+    count = call->queue.count;
     pthread_mutex_unlock(&call->lock);
     return count;
+}
+
+uint64_t stub_call_dropped(struct stub_call *call)
+{
+    uint64_t dropped;
+
+    pthread_mutex_lock(&call->lock);
+    dropped = call->queue.dropped;
+    pthread_mutex_unlock(&call->lock);
+    return dropped;
 }
 
 void stub_call_send_initial(struct stub_call *call)
 {
     pthread_mutex_lock(&call->lock);
     call->initial_wanted = true;
-    if (!call->answered)
+    if (!call->sealed)
         pump(call);
     pthread_mutex_unlock(&call->lock);
 }

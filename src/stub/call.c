@@ -27,8 +27,7 @@ static struct stub_call *call_create(struct stub_server *server)
 
 void call_destroy(struct stub_call *call)
 {
-    if (call->queue != call->queue_inline)
-        free(call->queue);
+    queue_done(&call->queue);
     arena_done(&call->arena);
     arena_done(&call->message_arena);
     pthread_mutex_destroy(&call->lock);
@@ -71,7 +70,7 @@ static void call_reset(struct stub_call *call)
         gpr_free(call->peer);
     if (call->method_text)
         gpr_free(call->method_text);
-    answer_drop_queue(call);
+    queue_drop(&call->queue);
     grpc_slice_unref(call->status_text);
     for (size_t i = 0; i < call->initial.count; i++)
         grpc_slice_unref(call->initial.items[i].value);
@@ -230,7 +229,7 @@ static void close_run(struct stub_tag *tag, bool ok, void *worker)
     pthread_mutex_lock(&call->lock);
     call->closed = true;
     call->dead = true;
-    answer_drop_queue(call);
+    queue_drop(&call->queue);
     fn = take_on_closed(call, &user);
     pthread_mutex_unlock(&call->lock);
     if (fn)

@@ -62,8 +62,26 @@ const char *stub_code_name(int code);
 
 enum stub_send {
     STUB_SEND_OK,   /* queued; the peer may still vanish before it reads it */
-    STUB_SEND_FULL, /* queue_max messages wait already: this one was not taken */
-    STUB_SEND_DEAD, /* client gone, call answered or message too large to pack: nothing was taken */
+    STUB_SEND_FULL, /* STUB_FULL_WAIT, and as much waits already as may: this one was not taken */
+    STUB_SEND_DEAD, /* peer gone, call over or message too large to pack: nothing was taken */
+};
+
+/*
+ * A slow reader: what one more message does to a stream's queue that is full. For either side; the
+ * queue holds what is not yet handed to the transport, which takes some 64 KiB ahead of the reader.
+ */
+enum stub_full {
+    STUB_FULL_WAIT,        /* the sender waits: STUB_SEND_FULL and on_drained, or by blocking */
+    STUB_FULL_DROP_OLDEST, /* those that have waited longest go, until it fits */
+    STUB_FULL_KEEP_LATEST, /* one waits at most, full or not: a new one takes its place */
+    STUB_FULL_FAIL,        /* the call ends with RESOURCE_EXHAUSTED, after what is queued */
+    STUB_FULL_ABORT,       /* the same at once: what is queued is dropped */
+};
+
+struct stub_queue {
+    size_t messages_max; /* that wait; 0: 1,024 */
+    size_t bytes_max;    /* of all that wait; one alone may be larger. 0: 4 MiB */
+    enum stub_full when_full;
 };
 
 /* Why the runtime itself refuses a message before a handler sees it. */
@@ -173,14 +191,21 @@ bool stub_call_abort(struct stub_call *call, int code, const char *message,
 
 /* --- streams ---------------------------------------------------------------------------------- */
 
+/* Another queue than the server's option says. In the handler, before the first message. */
+void stub_call_set_queue(struct stub_call *call, const struct stub_queue *queue);
+
 /*
- * [any] Queues one message of a server-streaming or bidi method; packed before it returns. The queue
- * holds queue_max messages (server option); what to do when it is full is the application's choice.
+ * [any] Queues one message of a server-streaming or bidi method; packed before it returns. What a full
+ * queue does is said by its policy. When that ends the call, this returns STUB_SEND_DEAD as it does
+ * when the client is gone, and as then the call lives until it is answered and the answer goes nowhere.
  */
 enum stub_send stub_call_send(struct stub_call *call, const ProtobufCMessage *message);
 
 /* [any] Messages that wait to be handed to the transport. */
 size_t stub_call_queued(struct stub_call *call);
+
+/* [any] Messages that the queue's policy has dropped. */
+uint64_t stub_call_dropped(struct stub_call *call);
 
 /* [any] Sends the initial metadata now, so that a client sees the stream open before any message. */
 void stub_call_send_initial(struct stub_call *call);

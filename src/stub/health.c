@@ -153,6 +153,7 @@ static void handle_watch(void *user, struct stub_call *call, const request_messa
         .name = request->service,
         .told = -1,
     };
+    stub_call_set_queue(call, &(struct stub_queue){.when_full = STUB_FULL_KEEP_LATEST});
     stub_call_on_closed(call, watch_closed, watcher); /* not before this handler has returned */
     pthread_mutex_lock(&health->lock);
     tell(watcher);

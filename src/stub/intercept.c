@@ -64,7 +64,7 @@ void intercept_after(struct stub_call *call)
         .bytes_out = call->bytes_out,
     };
 
-    if (call->core_cancelled) {
+    if (call->core_cancelled && !call->told) {
         bool late = stub_call_deadline_left_us(call) <= 0;
 
         ended.code = late ? STUB_DEADLINE_EXCEEDED : STUB_CANCELLED;

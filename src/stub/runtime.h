@@ -21,6 +21,7 @@
 #include "stub/handoff.h"
 #include "stub/message.h"
 #include "stub/method.h"
+#include "stub/queue.h"
 #include "stub/server.h"
 
 #include <grpc/grpc.h>
@@ -31,7 +32,6 @@
 enum {
     CALL_ARENA_BYTES = 8192,    /* kept by a recycled call */
     CALL_METADATA_MAX = 16,     /* pairs that an application may add on either side */
-    CALL_QUEUE_INLINE = 4,      /* messages that wait without an allocation */
     UNKNOWN_METHODS_POSTED = 4, /* requests for methods that nobody serves */
 };
 
@@ -83,15 +83,13 @@ struct stub_call {
     pthread_mutex_t lock;
     struct call_metadata initial;
     struct call_metadata trailing;
-    grpc_slice *queue; /* ring of packed messages */
-    grpc_slice queue_inline[CALL_QUEUE_INLINE];
-    size_t queue_first;
-    size_t queue_count;
-    size_t queue_capacity;
+    struct queue queue;
     int status;
     grpc_slice status_text;
     bool begun;        /* Core has handed the call over */
-    bool answered;     /* by the application: nothing more may be queued */
+    bool answered;     /* by the application */
+    bool sealed;       /* the status is decided: nothing more may be queued */
+    bool told;         /* Core sends the status itself, as a cancellation */
     bool initial_sent; /* or in the batch under way */
     bool status_sent;  /* or in the batch under way */
     bool sending;      /* a batch with the send tag is inside Core */
@@ -185,7 +183,6 @@ void call_callback_end(struct stub_call *call);
 /* --- answer.c: what goes out ------------------------------------------------------------------ */
 
 void answer_init(struct stub_call *call);
-void answer_drop_queue(struct stub_call *call);
 
 /* Asks Core to tell when the call is over; call->lock is held or nobody else knows the call yet. */
 void answer_post_close(struct stub_call *call);

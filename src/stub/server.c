@@ -36,8 +36,7 @@ static void set_defaults(struct stub_server_options *options)
         options->metadata_bytes_max = 16 << 10;
     if (options->posted_calls <= 0)
         options->posted_calls = 16;
-    if (options->queue_max == 0)
-        options->queue_max = 1024;
+    options->queue = queue_bounds(&options->queue);
     if (options->elements_max <= 0)
         options->elements_max = 16384;
     if (options->keepalive_ms <= 0)

@@ -38,7 +38,7 @@ struct stub_server_options {
     int streams_max;           /* concurrent calls per connection; 0: 1,000 */
     int metadata_bytes_max;    /* request metadata; 0: 16 KiB */
     int posted_calls;          /* requests asked for in advance per busy method; 0: 16 */
-    size_t queue_max;          /* messages waiting per stream; 0: 1,024 */
+    struct stub_queue queue;   /* of each stream, unless the handler says otherwise */
     int64_t elements_max;      /* submessages and repeated elements in one message; 0: 16,384 */
     int64_t connection_age_ms; /* then GOAWAY and a new connection; 0: never */
     int64_t connection_idle_ms; /* without a call, then as above; 0: 1,800,000 */

@@ -22,6 +22,48 @@ void fixture_stop(struct fixture *fixture)
     cr_assert(echo_stop(fixture->echo, 2000), "a call was left without an answer");
 }
 
+static void *rig_thread(void *user)
+{
+    struct rig *rig = user;
+
+    while (stub_server_next(rig->server, -1, rig) != STUB_NEXT_SHUTDOWN)
+        ;
+    return NULL;
+}
+
+void rig_start(struct rig *rig, const struct test_echo_v1_echo_service_handlers *handlers,
+               void *user, const struct stub_interceptor *interceptor)
+{
+    const char *listen = "127.0.0.1:0";
+    struct stub_server_options options = {.listen = &listen, .listen_count = 1};
+    char error[256] = "";
+
+    rig->server = stub_server_create(&options, error, sizeof(error));
+    cr_assert(rig->server, "%s", error);
+    if (interceptor)
+        stub_server_intercept(rig->server, interceptor);
+    cr_assert(test_echo_v1_echo_service_register(rig->server, handlers, user));
+    cr_assert(stub_server_start(rig->server));
+    snprintf(rig->target, sizeof(rig->target), "127.0.0.1:%d", stub_server_port(rig->server, 0));
+    rig->channel = stub_channel_create(rig->target, NULL);
+    cr_assert(pthread_create(&rig->worker, NULL, rig_thread, rig) == 0);
+}
+
+static bool rig_is_idle(void *user)
+{
+    return stub_server_calls(user) == 0;
+}
+
+void rig_stop(struct rig *rig)
+{
+    stub_channel_destroy(rig->channel);
+    stub_server_drain(rig->server);
+    cr_assert(eventually(rig_is_idle, rig->server), "a call is left");
+    stub_server_stop(rig->server);
+    pthread_join(rig->worker, NULL);
+    stub_server_destroy(rig->server);
+}
+
 bool eventually(bool (*fn)(void *user), void *user)
 {
     for (int i = 0; i < 5000; i++) {

@@ -7,6 +7,7 @@
 #include "echo/echo_service.h"
 
 #include <echo/echo.stub.h>
+#include <pthread.h>
 #include <stdbool.h>
 
 struct fixture {
@@ -17,6 +18,21 @@ struct fixture {
 /* options may be NULL. Fails the test when it does not work. */
 struct fixture fixture_start(const struct echo_options *options);
 void fixture_stop(struct fixture *fixture);
+
+/* A server with the test's own handlers on one worker thread, and a channel to it. */
+struct rig {
+    struct stub_server *server;
+    struct stub_channel *channel;
+    pthread_t worker;
+    char target[64];
+};
+
+/* interceptor may be NULL. */
+void rig_start(struct rig *rig, const struct test_echo_v1_echo_service_handlers *handlers,
+               void *user, const struct stub_interceptor *interceptor);
+
+/* Fails the test when a call is left after 5 s. */
+void rig_stop(struct rig *rig);
 
 /* Polls fn(user) until it is true, for up to 5 s. */
 bool eventually(bool (*fn)(void *user), void *user);
