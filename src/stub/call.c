@@ -85,6 +85,9 @@ static void call_reset(struct stub_call *call)
     call->messages_in = call->bytes_in = call->messages_out = call->bytes_out = 0;
     call->intercepted = 0;
     call->peer = call->method_text = NULL;
+    call->identities = NULL;
+    call->identities_count = 0;
+    call->identities_known = false;
     call->worker = call->user = NULL;
     call->begun = false;
     call->close_posted = call->closed = call->closed_pending = false;

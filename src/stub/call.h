@@ -136,6 +136,27 @@ bool stub_call_cancelled(const struct stub_call *call);
 /* "ipv4:127.0.0.1:4711" or "unix:"; not authenticated. */
 const char *stub_call_peer(struct stub_call *call);
 
+/* The kinds of subject alternative names. */
+enum stub_identity_kind {
+    STUB_IDENTITY_URI,   /* such as a SPIFFE id, spiffe://domain/path */
+    STUB_IDENTITY_DNS,
+    STUB_IDENTITY_EMAIL,
+    STUB_IDENTITY_IP,    /* as inet_ntop writes it */
+};
+
+struct stub_identity {
+    enum stub_identity_kind kind;
+    const char *name; /* NUL-terminated */
+};
+
+/*
+ * Who the client is: the names in the certificate by which it has proven itself, URIs first, within a
+ * kind in the certificate's order. Only what TLS has verified: NULL and 0 on a plaintext port, on a
+ * server that does not ask for certificates, and for a certificate without such names. Authorise by
+ * this, never by stub_call_peer.
+ */
+const struct stub_identity *stub_call_peer_identities(struct stub_call *call, size_t *ret_count);
+
 /* First value of this (lower-case) key, or NULL. Keys that end in -bin may hold NULs: their length. */
 const char *stub_call_metadata(struct stub_call *call, const char *key);
 const void *stub_call_metadata_bin(struct stub_call *call, const char *key, size_t *ret_bytes);

@@ -1,6 +1,7 @@
 #include "stub/channel.h"
 
-#include <grpc/grpc_security.h>
+#include "stub/credentials.h"
+
 #include <grpc/support/time.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,22 +10,34 @@ static const int64_t YEAR_US = INT64_C(365) * 24 * 3600 * 1000 * 1000;
 
 enum { TIMEOUT_DEFAULT_US = 10 * 1000 * 1000 };
 
-static grpc_arg int_arg(const char *key, int64_t value)
+/* Core only reads it; its members lack the const. */
+static char *borrowed(const char *text)
 {
     union {
         const char *in;
-        char *out; /* Core only reads it; the member lacks the const */
-    } name = {key};
+        char *out;
+    } both = {text};
 
+    return both.out;
+}
+
+static grpc_arg int_arg(const char *key, int64_t value)
+{
     return (grpc_arg){.type = GRPC_ARG_INTEGER,
-                      .key = name.out,
+                      .key = borrowed(key),
                       .value.integer = value > INT32_MAX ? INT32_MAX : (int)value};
+}
+
+static grpc_arg text_arg(const char *key, const char *value)
+{
+    return (grpc_arg){
+        .type = GRPC_ARG_STRING, .key = borrowed(key), .value.string = borrowed(value)};
 }
 
 static grpc_channel *connection_create(const char *target,
                                        const struct stub_channel_options *options)
 {
-    grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
+    grpc_channel_credentials *plain = grpc_insecure_credentials_create();
     int64_t bytes_max = options->message_bytes_max > 0 ? options->message_bytes_max : 4 << 20;
     int64_t reconnect_ms = options->reconnect_ms_max > 0 ? options->reconnect_ms_max : 2000;
     grpc_arg list[] = {
@@ -39,15 +52,19 @@ static grpc_channel *connection_create(const char *target,
         int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000),
         int_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, reconnect_ms),
         int_arg(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
-        int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, options->keepalive_ms), /* last: optional */
+        {0}, /* two places for what not every channel has */
+        {0},
     };
-    grpc_channel_args args = {.num_args = ARRAY_COUNT(list), .args = list};
+    grpc_channel_args args = {.num_args = ARRAY_COUNT(list) - 2, .args = list};
     grpc_channel *connection;
 
-    if (options->keepalive_ms <= 0)
-        args.num_args--;
-    connection = grpc_channel_create(target, credentials, &args);
-    grpc_channel_credentials_release(credentials);
+    if (options->keepalive_ms > 0)
+        list[args.num_args++] = int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, options->keepalive_ms);
+    if (options->credentials && options->server_name)
+        list[args.num_args++] = text_arg(GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, options->server_name);
+    connection = grpc_channel_create(
+        target, options->credentials ? options->credentials->core : plain, &args);
+    grpc_channel_credentials_release(plain);
     return connection;
 }
 

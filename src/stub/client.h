@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "stub/call.h"
 #include "stub/method.h"
+#include "stub/tls.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
@@ -31,6 +32,15 @@ struct stub_channel_options {
     int64_t message_bytes_max; /* of a reply; 0: 4 MiB */
     int64_t reconnect_ms_max;  /* longest pause between attempts to connect; 0: 2,000 */
     int64_t keepalive_ms;      /* ping a silent connection while calls run; 0: never */
+
+    /* TLS by these, which may go before the channel does; NULL: plaintext. */
+    const struct stub_credentials *credentials;
+
+    /*
+     * What the server's certificate must say it is, when that is not the target's host: an address that
+     * is not in the certificate, a unix socket, a tunnel. It also becomes the calls' authority.
+     */
+    const char *server_name;
 };
 
 /* target: "127.0.0.1:8080", "unix:/path", "dns:///host:port". Connects with the first call. */

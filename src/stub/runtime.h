@@ -75,6 +75,9 @@ struct stub_call {
     const struct message_error *refused; /* or why it could not */
     char *method_text; /* unknown methods only */
     char *peer;
+    const struct stub_identity *identities;
+    size_t identities_count;
+    bool identities_known;
     struct arena arena;
     void *worker;
     void *user;
@@ -140,6 +143,7 @@ struct stub_server {
     void **owned; /* copies of handlers and whatever else goes with the server */
     size_t owned_count;
     struct health *health;
+    struct tls_store *tls; /* NULL: plaintext */
     struct stub_interceptor *interceptors;
     size_t interceptors_count;
 

@@ -9,9 +9,10 @@
 
 #include "stub/accept.h"
 #include "stub/runtime.h"
+#include "stub/security.h"
 #include "stub/socket_file.h"
+#include "stub/tls_store.h"
 
-#include <grpc/grpc_security.h>
 #include <grpc/support/log.h>
 #include <grpc/support/time.h>
 #include <netdb.h>
@@ -134,7 +135,9 @@ static bool open_port(struct stub_server *server, const char *address, char *ret
         snprintf(ret_error, error_bytes, "cannot listen on %s: %s", address, strerror(error));
         return false;
     }
-    credentials = grpc_insecure_server_credentials_create();
+    credentials = server->tls && strncmp(address, "unix", 4) != 0
+                      ? tls_store_port(server->tls)
+                      : grpc_insecure_server_credentials_create();
     port = grpc_server_add_http2_port(server->core, address, credentials);
     grpc_server_credentials_release(credentials);
     if (port > 0) {
@@ -145,6 +148,22 @@ static bool open_port(struct stub_server *server, const char *address, char *ret
     snprintf(ret_error, error_bytes, "cannot listen on %s: %s", address,
              error ? strerror(error) : "not a valid address, or not permitted");
     return false;
+}
+
+static bool open_ports(struct stub_server *server, const struct stub_server_options *options,
+                       char *ret_error, size_t error_bytes)
+{
+    if (options->tls) {
+        server->tls = tls_store_create(options->tls, options->tls_report, options->tls_report_user,
+                                       ret_error, error_bytes);
+        if (!server->tls)
+            return false;
+    }
+    for (size_t i = 0; i < options->listen_count; i++) {
+        if (!open_port(server, options->listen[i], ret_error, error_bytes))
+            return false;
+    }
+    return true;
 }
 
 int stub_server_port(const struct stub_server *server, size_t listen_index)
@@ -179,6 +198,7 @@ struct stub_server *stub_server_create(const struct stub_server_options *options
     gpr_set_log_function(log_core);
     server->options = *options;
     server->options.listen = NULL;
+    server->options.tls = NULL;
     set_defaults(&server->options);
     CHECK(pthread_mutex_init(&server->free_lock, NULL) == 0);
     atomic_store(&server->refs, 1);
@@ -192,13 +212,16 @@ struct stub_server *stub_server_create(const struct stub_server_options *options
         stub_server_destroy(server);
         return NULL;
     }
-    for (size_t i = 0; i < options->listen_count; i++) {
-        if (!open_port(server, options->listen[i], ret_error, error_bytes)) {
-            stub_server_destroy(server);
-            return NULL;
-        }
+    if (!open_ports(server, options, ret_error, error_bytes)) {
+        stub_server_destroy(server);
+        return NULL;
     }
     return server;
+}
+
+bool stub_server_tls_reload(struct stub_server *server)
+{
+    return !server->tls || tls_store_refresh(server->tls);
 }
 
 void *server_own(struct stub_server *server, void *memory)
@@ -381,6 +404,7 @@ void stub_server_destroy(struct stub_server *server)
     grpc_server_destroy(server->core);
     grpc_completion_queue_destroy(server->cq);
     health_destroy(server->health);
+    tls_store_destroy(server->tls);
     while (server->free_calls) {
         struct stub_call *call = server->free_calls;
 

@@ -19,6 +19,7 @@
 #include "stub/call.h"
 #include "stub/intercept.h"
 #include "stub/method.h"
+#include "stub/tls.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,6 +46,16 @@ struct stub_server_options {
     int64_t keepalive_ms;      /* ping a silent connection after this; 0: 60,000 */
     int64_t handshake_ms;      /* to say a first word, TLS included; 0: 20,000 */
     int descriptors_spare;     /* no connection may take one of the last so many; 0: see below */
+
+    /*
+     * Serves the TCP addresses by TLS; unix sockets stay plaintext, for their files' permissions say who
+     * may connect. The paths are copied. NULL: plaintext everywhere. Give addresses as numbers then: a
+     * name that means several (localhost) makes Core 1.51 accept on several threads at once, and it may
+     * lose a certificate that is being changed.
+     */
+    const struct stub_tls_files *tls;
+    stub_tls_report *tls_report; /* NULL: the log is told */
+    void *tls_report_user;
 
     /*
      * Called instead of the handler when the runtime refuses a message; must answer with
@@ -107,6 +118,12 @@ void stub_server_drain(struct stub_server *server);
 
 /* [any thread] Cancels what still runs. Every call still wants its answer; see stub_call_on_closed. */
 void stub_server_cancel_all(struct stub_server *server);
+
+/*
+ * [any thread] Looks at the TLS files now instead of at the next connection. True: what lies there is in
+ * use; always true without TLS.
+ */
+bool stub_server_tls_reload(struct stub_server *server);
 
 /* [any thread] Connections of this process that were closed at once for want of descriptors. */
 long stub_connections_refused(void);

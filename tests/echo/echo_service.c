@@ -33,6 +33,21 @@ struct later {
 
 /* --- Echo ---------------------------------------------------------------------------------------- */
 
+/* Who the client is, as "uri=spiffe://... dns=..."; no header if it is nobody. */
+static void add_identities(struct stub_call *call)
+{
+    static const char *const kinds[] = {"uri", "dns", "email", "ip"};
+    size_t count, used = 0;
+    const struct stub_identity *names = stub_call_peer_identities(call, &count);
+    char text[1024];
+
+    for (size_t i = 0; i < count && used < sizeof(text); i++)
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s=%s", i > 0 ? " " : "",
+                                 kinds[names[i].kind], names[i].name);
+    if (count > 0)
+        stub_call_add_trailing(call, "echo-identities", text);
+}
+
 static bool reply(struct stub_call *call, const Test__Echo__V1__EchoRequest *request)
 {
     Test__Echo__V1__EchoResponse response = TEST__ECHO__V1__ECHO_RESPONSE__INIT;
@@ -47,6 +62,7 @@ static bool reply(struct stub_call *call, const Test__Echo__V1__EchoRequest *req
     response.deadline_left_us = stub_call_deadline_left_us(call);
     response.metadata = text;
     stub_call_add_initial_static(call, "echo-server", "tests");
+    add_identities(call);
     stub_call_add_trailing(call, "echo-trailing", "a value that is longer than 23 bytes");
     return test_echo_v1_echo_service_echo_reply(call, &response);
 }

@@ -1,0 +1,61 @@
+/*
+ * TLS: the files that a server or a channel proves itself with and checks the other side by.
+ *
+ * All files are PEM. TLS 1.2 is the least. A private key that others may read or change, or that its
+ * group may change, is refused, as are an encrypted key, and a key that is not its certificate's. An
+ * expired certificate is used and warned of: the other side will refuse it.
+ *
+ * Server: stub_server_options.tls. The files are looked at again whenever a client connects, so that
+ * new ones are in use from the next connection on; running connections keep what they began with. Files
+ * that cannot be used (half-written, not a pair) change nothing: the old ones stay, and the reason is
+ * reported once. Replace them in any order, at best by rename(2).
+ *
+ * Client: stub_credentials_create reads the files once; for new files make new credentials and a new
+ * channel.
+ */
+#ifndef HOLDFAST_STUB_TLS_H
+#define HOLDFAST_STUB_TLS_H
+
+#include "base/check.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct stub_tls_files {
+    /* Own certificate, then those between it and the root. A client may have neither this nor a key. */
+    const char *certificate;
+    const char *key;
+
+    /*
+     * The certificates that the other side's must be signed by. Server: every client must have such a
+     * certificate (mTLS); NULL: clients need none, and are nobody (stub_call_peer_identities). Client:
+     * NULL is the system's collection.
+     */
+    const char *authority;
+};
+
+/*
+ * What a server did with files: loaded, with the certificate's serial number and end in text; or not,
+ * with the reason in text, naming the file. Runs on any thread, under a lock: do not call the server.
+ */
+typedef void stub_tls_report(void *user, bool loaded, const char *text);
+
+struct stub_credentials;
+
+/*
+ * What a channel needs for TLS; stub_channel_options.credentials. Any number of channels may be made
+ * with it, and it may go before them. NULL: ret_error says why, naming the file.
+ */
+MUST_CHECK struct stub_credentials *stub_credentials_create(const struct stub_tls_files *files,
+                                                            char *ret_error, size_t error_bytes);
+void stub_credentials_destroy(struct stub_credentials *credentials);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
