@@ -58,24 +58,49 @@ static void rewrite_file(file_message *file)
         file->extension[i]->has_proto3_optional = 0;
 }
 
+/* NULL: no such set; the arena is done with then. */
+static set_message *set_unpack(struct arena *arena, struct slice bytes)
+{
+    set_message *set;
+
+    arena_init(arena, 65536, SIZE_MAX / 2);
+    set = (set_message *)(void *)valid_unpack(
+        arena, &google__protobuf__file_descriptor_set__descriptor, bytes);
+    if (!set)
+        arena_done(arena);
+    return set;
+}
+
 bool optional_rewrite(struct slice bytes, uint8_t **ret, size_t *ret_bytes)
 {
     struct arena arena;
-    set_message *set;
+    set_message *set = set_unpack(&arena, bytes);
 
-    arena_init(&arena, 65536, SIZE_MAX / 2);
-    set = (set_message *)(void *)valid_unpack(
-        &arena, &google__protobuf__file_descriptor_set__descriptor, bytes);
-    if (!set) {
-        arena_done(&arena);
+    if (!set)
         return false;
-    }
     for (size_t i = 0; i < set->n_file; i++)
         rewrite_file(set->file[i]);
     *ret_bytes = protobuf_c_message_get_packed_size(&set->base);
     *ret = malloc(*ret_bytes + 1);
     CHECK(*ret);
     protobuf_c_message_pack(&set->base, *ret);
+    arena_done(&arena);
+    return true;
+}
+
+bool optional_files(struct slice bytes, uint8_t **ret, size_t *ret_bytes)
+{
+    struct arena arena;
+    set_message *set = set_unpack(&arena, bytes);
+    struct text names = {0};
+
+    if (!set)
+        return false;
+    text_add(&names, "", 0);
+    for (size_t i = 0; i < set->n_file; i++)
+        text_printf(&names, "%s\n", set->file[i]->name ? set->file[i]->name : "");
+    *ret = (uint8_t *)names.data;
+    *ret_bytes = names.len;
     arena_done(&arena);
     return true;
 }

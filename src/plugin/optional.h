@@ -23,4 +23,7 @@ const char *optional_find(struct arena *arena, const Google__Protobuf__FileDescr
  */
 MUST_CHECK bool optional_rewrite(struct slice set, uint8_t **ret, size_t *ret_bytes);
 
+/* The names of its files, one a line. *ret is to be freed. False: no such set. */
+MUST_CHECK bool optional_files(struct slice set, uint8_t **ret, size_t *ret_bytes);
+
 #endif

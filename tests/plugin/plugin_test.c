@@ -2,6 +2,7 @@
 #include "plugin/plugin.h"
 
 #include "plugin/embed.h"
+#include "request.h"
 
 #include <criterion/criterion.h>
 #include <google/protobuf/compiler/plugin.pb-c.h>
@@ -78,36 +79,79 @@ Test(plugin, tells_of_a_file_that_is_not_there)
     done(response);
 }
 
-Test(plugin, tells_of_a_type_that_is_not_there)
+static struct request good;
+
+static void refused(const char *part)
 {
-    request_message request = GOOGLE__PROTOBUF__COMPILER__CODE_GENERATOR_REQUEST__INIT;
-    Google__Protobuf__FileDescriptorProto file = GOOGLE__PROTOBUF__FILE_DESCRIPTOR_PROTO__INIT;
-    Google__Protobuf__ServiceDescriptorProto service =
-        GOOGLE__PROTOBUF__SERVICE_DESCRIPTOR_PROTO__INIT;
-    Google__Protobuf__MethodDescriptorProto method =
-        GOOGLE__PROTOBUF__METHOD_DESCRIPTOR_PROTO__INIT;
-    Google__Protobuf__FileDescriptorProto *files[] = {&file};
-    Google__Protobuf__ServiceDescriptorProto *services[] = {&service};
-    Google__Protobuf__MethodDescriptorProto *methods[] = {&method};
-    char name[] = "a.proto", service_name[] = "S", method_name[] = "Get", type[] = ".Nobody";
-    char *names[] = {name};
+    response_message *response = run(&good.base);
+
+    cr_assert(response->error);
+    cr_assert(strstr(response->error, part), "%s", response->error);
+    cr_assert_eq(response->n_file, 0);
+    done(response);
+}
+
+Test(plugin, writes_a_header_and_a_source)
+{
     response_message *response;
 
-    method.name = method_name;
-    method.input_type = method.output_type = type;
-    service.name = service_name;
-    service.n_method = 1;
-    service.method = methods;
-    file.name = name;
-    file.n_service = 1;
-    file.service = services;
-    request.n_proto_file = 1;
-    request.proto_file = files;
-    request.n_file_to_generate = 1;
-    request.file_to_generate = names;
-    response = run(&request);
-    cr_assert(strstr(response->error, "Get"), "%s", response->error);
+    request_init(&good);
+    response = run(&good.base);
+    cr_assert_null(response->error);
+    cr_assert_eq(response->n_file, 2);
+    cr_assert_str_eq(response->file[0]->name, "a.stub.h");
+    cr_assert(strstr(response->file[0]->content, "s_get_reply("));
+    cr_assert_str_eq(response->file[1]->name, "a.stub.c");
+    cr_assert(strstr(response->file[1]->content, "\"/S/Get\""));
     done(response);
+}
+
+Test(plugin, tells_of_a_type_that_is_not_there)
+{
+    request_init(&good);
+    strcpy(good.type, ".Nobody");
+    refused("S.Get");
+}
+
+Test(plugin, tells_of_names_that_would_leave_the_c)
+{
+    request_init(&good);
+    strcpy(good.service_name, "S;}int main");
+    refused("no identifier");
+}
+
+Test(plugin, writes_no_file_twice)
+{
+    char *names[] = {good.name, good.name};
+
+    request_init(&good);
+    good.base.n_file_to_generate = 2;
+    good.base.file_to_generate = names;
+    refused("twice");
+}
+
+/* The option arrives as an unknown field: 1019 {6: c_package}. */
+Test(plugin, takes_c_package_only_if_it_is_one)
+{
+    Google__Protobuf__FileOptions options = GOOGLE__PROTOBUF__FILE_OPTIONS__INIT;
+    char bytes[] = "\x05\x32\x03" "a.b";
+    ProtobufCMessageUnknownField field = {1019, PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED, 6,
+                                          (uint8_t *)bytes};
+    response_message *response;
+
+    request_init(&good);
+    good.file.options = &options;
+    options.base.n_unknown_fields = 1;
+    options.base.unknown_fields = &field;
+    response = run(&good.base);
+    cr_assert_null(response->error, "%s", response->error);
+    cr_assert(strstr(response->file[0]->content, "a_b_s_get_reply("));
+    done(response);
+
+    memcpy(bytes + 3, "a b", 3);
+    refused("c_package");
+    memcpy(bytes, "\x05\x32\x7f", 3); /* longer than there is */
+    refused("pb_c_file");
 }
 
 Test(plugin, cuts_files_out_of_the_request)
