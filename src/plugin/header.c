@@ -136,8 +136,13 @@ static void write_client_stream(struct text *out, const char *prefix, const stru
                     "    const %s *message)\n"
                     "{\n"
                     "    return stub_stream_send(stream, (const ProtobufCMessage *)message);\n"
+                    "}\n\n"
+                    "static inline enum stub_send %s_%s_try_write(struct stub_stream *stream,\n"
+                    "    const %s *message)\n"
+                    "{\n"
+                    "    return stub_stream_try_send(stream, (const ProtobufCMessage *)message);\n"
                     "}\n\n",
-                    prefix, method->member, request);
+                    prefix, method->member, request, prefix, method->member, request);
     text_printf(out,
                 "static inline enum stub_recv %s_%s_recv(struct stub_stream *stream,\n"
                 "    int64_t timeout_us, %s **ret_message)\n"
@@ -149,6 +154,19 @@ static void write_client_stream(struct text *out, const char *prefix, const stru
                 "    return result;\n"
                 "}\n\n",
                 prefix, method->member, response, response);
+    text_printf(out, "%s", method->deprecated ? "STUB_DEPRECATED\n" : "");
+    text_printf(out,
+                "struct stub_stream *%s_%s_start(struct stub_channel *channel,\n"
+                "    const struct stub_call_options *options,",
+                prefix, method->member);
+    if (!method->client_streams)
+        text_printf(out, " const %s *request,", request);
+    text_printf(out,
+                "\n"
+                "    void (*on_message)(void *user, struct stub_stream *stream,\n"
+                "        const %s *message),\n"
+                "    const struct stub_stream_events *events, void *user);\n\n",
+                response);
 }
 
 static void write_service(struct text *out, const struct service *service)

@@ -37,9 +37,12 @@ static void take(struct load *load, const char *owner, const char *prefix, const
 static void take_method_names(struct load *load, const char *prefix, const struct method *method)
 {
     static const char *const unary[] = {"", "_reply", "_async", "_deliver", NULL};
-    static const char *const server_stream[] = {"_send", "_open", "_recv", NULL};
-    static const char *const client_stream[] = {"_reply", "_open", "_write", "_recv", NULL};
-    static const char *const bidi[] = {"_send", "_open", "_write", "_recv", NULL};
+    static const char *const server_stream[] = {"_send", "_open", "_recv", "_start", "_deliver",
+                                                NULL};
+    static const char *const client_stream[] = {"_reply", "_open", "_write", "_try_write", "_recv",
+                                                "_start", "_deliver", NULL};
+    static const char *const bidi[] = {"_send", "_open", "_write", "_try_write", "_recv", "_start",
+                                       "_deliver", NULL};
     const char *const *suffix = method->client_streams
                                     ? (method->server_streams ? bidi : client_stream)
                                     : (method->server_streams ? server_stream : unary);

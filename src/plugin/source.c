@@ -89,6 +89,42 @@ static void write_async(struct text *out, const struct service *service, size_t 
                 service->prefix, method->member);
 }
 
+static void write_start(struct text *out, const struct service *service, size_t index)
+{
+    const struct method *method = &service->methods[index];
+    const char *response = method->response->c_type;
+
+    text_printf(out,
+                "\nstatic void %s_%s_deliver(stub_function *on_message, void *user,\n"
+                "    struct stub_stream *stream, const ProtobufCMessage *message)\n"
+                "{\n"
+                "    void (*typed)(void *, struct stub_stream *, const %s *) =\n"
+                "        (void (*)(void *, struct stub_stream *, const %s *))on_message;\n"
+                "\n"
+                "    typed(user, stream, (const %s *)(const void *)message);\n"
+                "}\n",
+                service->prefix, method->member, response, response, response);
+    text_printf(out,
+                "\nstruct stub_stream *%s_%s_start(struct stub_channel *channel,\n"
+                "    const struct stub_call_options *options,",
+                service->prefix, method->member);
+    if (!method->client_streams)
+        text_printf(out, " const %s *request,", method->request->c_type);
+    text_printf(out,
+                "\n"
+                "    void (*on_message)(void *user, struct stub_stream *stream,\n"
+                "        const %s *message),\n"
+                "    const struct stub_stream_events *events, void *user)\n"
+                "{\n"
+                "    return stub_stream_start(channel, &%s_methods[%zu], options,\n"
+                "        %s, %s_%s_deliver,\n"
+                "        (stub_function *)on_message, events, user);\n"
+                "}\n",
+                response, service->prefix, index,
+                method->client_streams ? "NULL" : "(const ProtobufCMessage *)request",
+                service->prefix, method->member);
+}
+
 static void write_service(struct text *out, const struct model *model,
                           const struct service *service)
 {
@@ -116,7 +152,9 @@ static void write_service(struct text *out, const struct model *model,
                 "}\n",
                 prefix, prefix, prefix, prefix, prefix);
     for (size_t i = 0; i < service->methods_count; i++) {
-        if (!service->methods[i].client_streams && !service->methods[i].server_streams)
+        if (service->methods[i].client_streams || service->methods[i].server_streams)
+            write_start(out, service, i);
+        else
             write_async(out, service, i);
     }
 }

@@ -247,7 +247,7 @@ void stub_call_on_drained(struct stub_call *call, void (*fn)(void *user), void *
 /*
  * Client-streaming and bidi: fn runs on a poller thread for each message, in order, one at a time;
  * the message is valid until fn returns. message == NULL: the client sends no more (or is gone), fn
- * is not called again, and the call still wants its answer. To be called once, in the handler.
+ * is not called again, and the call still wants its answer. To be called once, in the handler or later.
  * Not taking messages is back-pressure: the next one is read when fn has returned.
  */
 void stub_call_on_message(struct stub_call *call,

@@ -100,6 +100,12 @@ struct stub_channel *stub_channel_create(const char *target,
     CHECK(pthread_mutex_init(&channel->lock, NULL) == 0);
     atomic_store(&channel->refs, 1);
     channel->cq = grpc_completion_queue_create_for_next(NULL);
+    channel->interceptors_count = options->interceptors_count;
+    channel->interceptors =
+        calloc(options->interceptors_count + 1, sizeof(*channel->interceptors));
+    CHECK(channel->interceptors);
+    for (size_t i = 0; i < options->interceptors_count; i++)
+        channel->interceptors[i] = options->interceptors[i];
     channel->connections_count = options->connections > 0 ? options->connections : 1;
     channel->connections =
         calloc((size_t)channel->connections_count, sizeof(*channel->connections));
@@ -134,6 +140,7 @@ void stub_channel_destroy(struct stub_channel *channel)
     grpc_completion_queue_destroy(channel->cq);
     unary_free_all(channel);
     pthread_mutex_destroy(&channel->lock);
+    free(channel->interceptors);
     free(channel->connections);
     free(channel);
     grpc_shutdown();
@@ -173,37 +180,19 @@ bool channel_begin(struct stub_channel *channel, const struct stub_method *metho
         channel->live.previous = link;
     }
     pthread_mutex_unlock(&channel->lock);
+    if (link->core && options && options->cancel)
+        cancel_join(options->cancel, link);
     return link->core != NULL;
 }
 
 void channel_end(struct stub_channel *channel, struct client_link *link)
 {
+    if (link->cancel)
+        cancel_leave(link);
     pthread_mutex_lock(&channel->lock);
     link->previous->next = link->next;
     link->next->previous = link->previous;
     pthread_mutex_unlock(&channel->lock);
     grpc_call_unref(link->core);
     link->core = NULL;
-}
-
-void channel_fill_initial(const struct stub_call_options *options, struct arena *arena, grpc_op *op)
-{
-    grpc_metadata *items;
-
-    op->op = GRPC_OP_SEND_INITIAL_METADATA;
-    if (!options)
-        return;
-    if (options->wait_for_ready)
-        op->flags = GRPC_INITIAL_METADATA_WAIT_FOR_READY |
-                    GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET;
-    if (options->metadata_count == 0)
-        return;
-    items = arena_array(arena, options->metadata_count, sizeof(*items));
-    CHECK(items);
-    for (size_t i = 0; i < options->metadata_count; i++) {
-        items[i].key = grpc_slice_from_copied_string(options->metadata[2 * i]);
-        items[i].value = grpc_slice_from_copied_string(options->metadata[2 * i + 1]);
-    }
-    op->data.send_initial_metadata.count = options->metadata_count;
-    op->data.send_initial_metadata.metadata = items;
 }

@@ -27,6 +27,14 @@ struct client_link {
     struct client_link *next;
     struct client_link *previous;
     grpc_call *core;
+
+    /* in the list of its handle, if the caller gave one */
+    struct stub_cancel *cancel;
+    struct client_link *cancel_next;
+    struct client_link *cancel_previous;
+
+    bool intercepted; /* interceptors have seen it begin */
+    int64_t began_us; /* then */
 };
 
 struct stub_channel {
@@ -40,6 +48,8 @@ struct stub_channel {
     bool closing;
     struct client_link live; /* head of a ring */
     struct unary *free_unaries;
+    struct stub_client_interceptor *interceptors;
+    size_t interceptors_count;
 };
 
 /*
@@ -50,15 +60,31 @@ MUST_CHECK bool channel_begin(struct stub_channel *channel, const struct stub_me
                               const struct stub_call_options *options, struct client_link *link);
 
 /*
- * Takes it off the list and gives up the call, and with it the metadata that Core has lent; the
+ * Takes it off the lists and gives up the call, and with it the metadata that Core has lent; the
  * reference goes with channel_unref.
  */
 void channel_end(struct stub_channel *channel, struct client_link *link);
 void channel_unref(struct stub_channel *channel);
 
-/* The request metadata as Core wants it, in the arena; sets flags and counts of the operation. */
-void channel_fill_initial(const struct stub_call_options *options, struct arena *arena,
-                          grpc_op *op);
+/* --- cancel.c ----------------------------------------------------------------------------------- */
+
+/* link->core is there, and stays until cancel_leave. */
+void cancel_join(struct stub_cancel *cancel, struct client_link *link);
+void cancel_leave(struct client_link *link);
+
+/* --- outgoing.c --------------------------------------------------------------------------------- */
+
+/* Runs the interceptors and makes *op the one that sends the metadata, which lie in the arena. */
+void outgoing_fill(struct stub_channel *channel, const struct stub_method *method,
+                   struct client_link *link, const struct stub_call_options *options,
+                   struct arena *arena, grpc_op *op);
+
+/* Gives up what outgoing_fill holds, after the batch was started or refused. */
+void outgoing_drop(const grpc_op *op);
+
+/* Runs the interceptors again, once the outcome is known; only if link->intercepted. */
+void outgoing_after(struct stub_channel *channel, const struct stub_method *method,
+                    struct client_link *link, int code, const char *message);
 
 /* unary.c */
 void unary_free_all(struct stub_channel *channel);
@@ -74,6 +100,9 @@ struct status_source {
 
 void status_source_init(struct status_source *source);
 void status_source_done(struct status_source *source);
+
+/* What Core says in words, in the arena. */
+const char *status_text(struct arena *arena, const struct status_source *source);
 
 /* Everything lies in the arena. */
 void status_fill(struct stub_status *status, struct arena *arena,

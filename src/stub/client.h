@@ -1,9 +1,15 @@
 /*
- * gRPC calls from C, under the generated client stubs: unary (synchronous and asynchronous) and
- * server-streaming.
+ * gRPC calls from C, under the generated client stubs: all four kinds of method, each in a form that
+ * waits and in one that calls back.
+ *
+ *                      waits                                    calls back
+ *   unary              x(channel, options, request, ...)        x_async
+ *   streams            x_open, x_recv, x_write,                 x_start, x_try_write,
+ *                      stub_stream_send_end, _close             stub_stream_send_end, _release
  *
  * A channel is one or more connections to a target plus one background thread that does their I/O.
- * All functions may be used from any thread. A call never lasts longer than its timeout.
+ * All functions may be used from any thread; callbacks run on the channel's and must not block, so
+ * the form that waits is not for them. A call never lasts longer than its timeout.
  */
 #ifndef HOLDFAST_STUB_CLIENT_H
 #define HOLDFAST_STUB_CLIENT_H
@@ -24,7 +30,40 @@ extern "C" {
 
 struct stub_channel;
 struct stub_stream;
+struct stub_cancel;
+struct stub_outgoing;
 struct Google__Rpc__Status;
+
+/* --- interceptors ------------------------------------------------------------------------------- */
+
+/* How a call ended; times are those of one monotonic clock. */
+struct stub_client_ended {
+    const struct stub_method *method;
+    int code;
+    const char *message;
+    int64_t began_us;
+    int64_t ended_us;
+};
+
+/*
+ * What runs around every call of a channel. Either function may be NULL.
+ *
+ * before: on the thread that begins the call, in order; may add metadata with stub_outgoing_add.
+ * after: once per call that was begun, in reverse order, when its outcome is known and before the
+ * caller learns it: on the channel's thread, or on the one that waited. It must not block.
+ */
+struct stub_client_interceptor {
+    void (*before)(void *user, const struct stub_method *method, struct stub_outgoing *outgoing);
+    void (*after)(void *user, const struct stub_client_ended *ended);
+    void *user;
+};
+
+/* Copies; inside `before` only. The _bin form is for keys that end in -bin. */
+void stub_outgoing_add(struct stub_outgoing *outgoing, const char *key, const char *value);
+void stub_outgoing_add_bin(struct stub_outgoing *outgoing, const char *key, const void *data,
+                           size_t bytes);
+
+/* --- channels ----------------------------------------------------------------------------------- */
 
 /* Zeroed options give the defaults. */
 struct stub_channel_options {
@@ -41,6 +80,9 @@ struct stub_channel_options {
      * is not in the certificate, a unix socket, a tunnel. It also becomes the calls' authority.
      */
     const char *server_name;
+
+    const struct stub_client_interceptor *interceptors; /* copied */
+    size_t interceptors_count;
 };
 
 /* target: "127.0.0.1:8080", "unix:/path", "dns:///host:port". Connects with the first call. */
@@ -48,24 +90,47 @@ struct stub_channel *stub_channel_create(const char *target,
                                          const struct stub_channel_options *options);
 
 /*
- * Cancels what still runs, waits until every callback has returned and every stream has been closed,
- * frees. Not from a callback.
+ * Cancels what still runs, waits until every callback has returned and every stream that was opened
+ * has been closed, frees. Not from a callback.
  */
 void stub_channel_destroy(struct stub_channel *channel);
 
-/* Zeroed options, or NULL, give the defaults. */
+struct stub_metadata {
+    const char *key;
+    const char *value; /* NUL-terminated, also when binary, in what is received */
+    size_t value_bytes;
+};
+
+/* Zeroed options, or NULL, give the defaults. Nothing is kept of them but the handle. */
 struct stub_call_options {
     int64_t timeout_us;               /* 0: 10 s. There is always a deadline, INT64_MAX: a year */
     bool wait_for_ready;              /* wait for a connection instead of failing at once */
     const char *const *metadata;      /* key, value, key, value, ... */
     size_t metadata_count;            /* pairs */
+    const struct stub_metadata *binary; /* more metadata, of keys that end in -bin: any bytes */
+    size_t binary_count;
+    struct stub_cancel *cancel; /* a handle that ends the call, or NULL */
+    struct stub_queue queue;    /* of a stream's messages to the server */
 };
 
-struct stub_metadata {
-    const char *key;
-    const char *value; /* NUL-terminated, also when binary */
-    size_t value_bytes;
-};
+/* --- cancelling --------------------------------------------------------------------------------- */
+
+/*
+ * A handle for one call or many, of any kind, given in their options:
+ *
+ *   struct stub_cancel *cancel = stub_cancel_create();
+ *   options.cancel = cancel;                           any number of calls
+ *   stub_cancel_fire(cancel);                          from any thread, at any time
+ *   stub_cancel_destroy(cancel);                       at any time: calls go on
+ *
+ * Calls under way when it fires end soon, with STUB_CANCELLED unless they were over; calls begun later
+ * end at once. The server is told. Firing twice does nothing more.
+ */
+struct stub_cancel *stub_cancel_create(void);
+void stub_cancel_fire(struct stub_cancel *cancel);
+void stub_cancel_destroy(struct stub_cancel *cancel);
+
+/* --- how a call ended --------------------------------------------------------------------------- */
 
 /*
  * How a call ended. For the caller to clear with stub_status_clear; in a callback it is borrowed.
@@ -94,10 +159,13 @@ const char *stub_status_metadata(const struct stub_status *status, const char *k
 
 /*
  * The first detail of this type, unpacked (free with protobuf_c_message_free_unpacked), or NULL:
- * stub_status_detail(&st, &google__rpc__error_info__descriptor).
+ * stub_status_detail(&st, &google__rpc__error_info__descriptor). Checked like every message that
+ * comes in; NULL as well when it is refused.
  */
 ProtobufCMessage *stub_status_detail(const struct stub_status *status,
                                      const ProtobufCMessageDescriptor *type);
+
+/* --- unary calls -------------------------------------------------------------------------------- */
 
 /*
  * The generated client functions come down to these.
@@ -124,6 +192,39 @@ void stub_unary_async(struct stub_channel *channel, const struct stub_method *me
                       const struct stub_call_options *options, const ProtobufCMessage *request,
                       stub_deliver *deliver, stub_function *done, void *user);
 
+/* --- streams: what both forms share -------------------------------------------------------------- */
+
+/*
+ * Messages to the server wait in a queue (options.queue) until the transport takes them, and what one
+ * more does to a full queue is said by its policy; a client can only end its call as a whole, so
+ * STUB_FULL_FAIL and STUB_FULL_ABORT are the same here. Messages from the server are read one ahead:
+ * who takes them slowly holds up the server.
+ */
+
+/*
+ * Queues a message without waiting; from any thread, callbacks included. STUB_SEND_FULL: with
+ * STUB_FULL_WAIT, try again after on_drained. STUB_SEND_DEAD: the call is over or half-closed.
+ */
+enum stub_send stub_stream_try_send(struct stub_stream *stream, const ProtobufCMessage *message);
+
+/* Half-closes: no more messages from this side, after those that are queued. Does not wait. */
+void stub_stream_send_end(struct stub_stream *stream);
+
+/* Messages that the queue's policy has dropped. */
+uint64_t stub_stream_dropped(struct stub_stream *stream);
+
+/* From any thread: the call ends soon, with STUB_CANCELLED unless it was over already. */
+void stub_stream_cancel(struct stub_stream *stream);
+
+/*
+ * First value of this key in the reply's initial metadata, for which it waits up to timeout_us (< 0:
+ * until the call's deadline; 0, not at all, in callbacks). NULL: there is none, or not yet. Valid as
+ * long as the stream.
+ */
+const char *stub_stream_initial(struct stub_stream *stream, const char *key, int64_t timeout_us);
+
+/* --- streams: the form that waits ----------------------------------------------------------------- */
+
 enum stub_recv {
     STUB_RECV_MESSAGE, /* here is one */
     STUB_RECV_TIMEOUT, /* none within the time */
@@ -146,17 +247,50 @@ struct stub_stream *stub_stream_open(struct stub_channel *channel, const struct 
 enum stub_recv stub_stream_recv(struct stub_stream *stream, int64_t timeout_us,
                                 ProtobufCMessage **ret_message);
 
-/* Sends a message, waiting until the transport takes it. False: the call is over. */
+/*
+ * Queues a message, waiting for room while the queue is full (STUB_FULL_WAIT). False: the call is
+ * over or half-closed. Several threads may send, and another may receive.
+ */
 bool stub_stream_send(struct stub_stream *stream, const ProtobufCMessage *message);
 
-/* No more messages from this side. */
-void stub_stream_send_end(struct stub_stream *stream);
-
-/* From any thread: the call ends soon, with STUB_CANCELLED unless it was over already. */
-void stub_stream_cancel(struct stub_stream *stream);
-
-/* Cancels it if it still runs, waits for its end, frees it. Returns the code; ret_status may be NULL. */
+/*
+ * Cancels the call if the end of its messages has not been received, waits for its end, frees it.
+ * Returns the code; ret_status may be NULL.
+ */
 int stub_stream_close(struct stub_stream *stream, struct stub_status *ret_status);
+
+/* --- streams: the form that calls back ------------------------------------------------------------ */
+
+/* Either may be NULL. All callbacks of a stream run on the channel's thread, one at a time. */
+struct stub_stream_events {
+    /* The transport has taken all that was queued. */
+    void (*on_drained)(void *user, struct stub_stream *stream);
+
+    /* Once, after every other callback: the call is over. The status is valid until it returns. */
+    void (*on_end)(void *user, struct stub_stream *stream, const struct stub_status *status);
+};
+
+/* Calls on_message with its own type; the message is valid until that returns. */
+typedef void stub_deliver_message(stub_function *on_message, void *user, struct stub_stream *stream,
+                                  const ProtobufCMessage *message);
+
+/*
+ * Begins a stream whose messages come by callback; the generated x_start passes on its on_message.
+ * *events (which may be NULL) is copied. When the call cannot be started, on_end runs on this thread
+ * before the function returns. Never NULL; to be given up with stub_stream_release.
+ */
+struct stub_stream *stub_stream_start(struct stub_channel *channel,
+                                      const struct stub_method *method,
+                                      const struct stub_call_options *options,
+                                      const ProtobufCMessage *request,
+                                      stub_deliver_message *deliver, stub_function *on_message,
+                                      const struct stub_stream_events *events, void *user);
+
+/*
+ * Gives up the caller's hold on a started stream, at any time, from any thread, callbacks included;
+ * the call goes on and the callbacks still come. Do not use it afterwards, except inside them.
+ */
+void stub_stream_release(struct stub_stream *stream);
 
 #ifdef __cplusplus
 }

@@ -1,54 +1,77 @@
-/*
- * Streaming calls of a client. Four batches inside Core at most, each with a tag:
- *
- *   status   RECV_STATUS_ON_CLIENT, from the first moment to the end
- *   open     initial metadata both ways, and for one request: the request and the half-close
- *   receive  one RECV_MESSAGE; the next is posted when the application has taken this one
- *   send     one SEND_MESSAGE or SEND_CLOSE of a streaming client
- *
- * `pending` counts those inside Core; the end of the call brings it to 0 by itself, and then
- * stub_stream_close frees everything. Until then the stream holds a reference to its channel, since
- * reading on may start a batch even when all that was under way is done.
- */
-#include "stub/channel.h"
+/* The machine under both forms of a client's stream; client_stream.h tells how it works. */
+#include "stub/client_stream.h"
 
 #include "stub/message.h"
 
 #include <grpc/byte_buffer.h>
-#include <errno.h>
+#include <grpc/slice_buffer.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-struct stub_stream {
-    struct client_link link;
-    struct stub_channel *channel;
-    const struct stub_method *method;
-    struct client_tag status_tag, open_tag, receive_tag, send_tag;
-    struct status_source source;
-    struct arena arena;
-    grpc_byte_buffer *payload; /* as Core writes it; to be looked at when `received` */
+/* --- lifetime ------------------------------------------------------------------------------------ */
 
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    int pending;
-    bool begun;    /* Core has a call */
-    bool received; /* payload holds a message or the end */
-    bool ended;    /* no more messages */
-    bool over;     /* the status is there */
-    bool sending;
-    bool send_ok;
-    const char *unreadable; /* a message that could not be decoded, in the arena */
-};
+struct stub_stream *client_create(struct stub_channel *channel, const struct stub_method *method)
+{
+    struct stub_stream *stream = calloc(1, sizeof(*stream));
+    pthread_condattr_t attributes;
 
-/* --- tags -------------------------------------------------------------------------------------- */
+    CHECK(stream);
+    stream->channel = channel;
+    stream->method = method;
+    atomic_store_explicit(&stream->refs, 1, memory_order_relaxed);
+    arena_init(&stream->arena, 512, SIZE_MAX / 2);
+    arena_init(&stream->message_arena, CLIENT_ARENA_BYTES, SIZE_MAX / 2);
+    status_source_init(&stream->source);
+    CHECK(pthread_mutex_init(&stream->lock, NULL) == 0);
+    CHECK(pthread_condattr_init(&attributes) == 0);
+    CHECK(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
+    CHECK(pthread_cond_init(&stream->changed, &attributes) == 0);
+    pthread_condattr_destroy(&attributes);
+    return stream;
+}
+
+void client_unref(struct stub_stream *stream)
+{
+    if (atomic_fetch_sub_explicit(&stream->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (stream->received && stream->payload)
+        grpc_byte_buffer_destroy(stream->payload);
+    queue_done(&stream->queue);
+    status_source_done(&stream->source);
+    arena_done(&stream->arena);
+    arena_done(&stream->message_arena);
+    pthread_cond_destroy(&stream->changed);
+    pthread_mutex_destroy(&stream->lock);
+    free(stream);
+}
+
+void client_leave(struct stub_stream *stream)
+{
+    struct stub_channel *channel = stream->channel;
+    bool begun;
+
+    pthread_mutex_lock(&stream->lock);
+    begun = stream->begun;
+    stream->begun = false; /* nobody cancels it any more */
+    pthread_mutex_unlock(&stream->lock);
+    if (!begun)
+        return;
+    channel_end(channel, &stream->link);
+    channel_unref(channel);
+}
+
+/* --- tags ---------------------------------------------------------------------------------------- */
 
 /* With the lock held; unlocks. After it the stream may be gone. */
 static void tag_done(struct stub_stream *stream)
 {
-    stream->pending--;
+    bool end = --stream->pending == 0 && stream->deliver;
+
     pthread_cond_broadcast(&stream->changed);
     pthread_mutex_unlock(&stream->lock);
+    if (end)
+        client_deliver_end(stream);
 }
 
 static void status_run(struct client_tag *tag, bool ok)
@@ -67,6 +90,7 @@ static void open_run(struct client_tag *tag, bool ok)
 
     (void)ok; /* what went wrong is in the status */
     pthread_mutex_lock(&stream->lock);
+    stream->opened = true;
     tag_done(stream);
 }
 
@@ -78,6 +102,13 @@ static void receive_run(struct client_tag *tag, bool ok)
     stream->received = true;
     if (!ok || !stream->payload)
         stream->ended = true;
+    if (stream->deliver && !stream->ended) {
+        pthread_mutex_unlock(&stream->lock);
+        client_deliver_message(stream);
+        pthread_mutex_lock(&stream->lock);
+        if (!stream->ended)
+            client_post_receive(stream);
+    }
     tag_done(stream);
 }
 
@@ -87,7 +118,17 @@ static void send_run(struct client_tag *tag, bool ok)
 
     pthread_mutex_lock(&stream->lock);
     stream->sending = false;
-    stream->send_ok = ok;
+    if (!ok) {
+        stream->dead = true;
+        queue_drop(&stream->queue);
+    }
+    client_pump(stream);
+    if (stream->events.on_drained && !stream->sending && !stream->dead && !stream->over &&
+        !stream->half_closed) {
+        pthread_mutex_unlock(&stream->lock);
+        stream->events.on_drained(stream->user, stream);
+        pthread_mutex_lock(&stream->lock);
+    }
     tag_done(stream);
 }
 
@@ -104,7 +145,7 @@ static bool post(struct stub_stream *stream, const grpc_op *ops, size_t count,
     return false;
 }
 
-static void post_receive(struct stub_stream *stream)
+void client_post_receive(struct stub_stream *stream)
 {
     grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
 
@@ -115,7 +156,15 @@ static void post_receive(struct stub_stream *stream)
         stream->ended = stream->received = true;
 }
 
-/* --- open -------------------------------------------------------------------------------------- */
+void client_give_up(struct stub_stream *stream, const char *text)
+{
+    stream->unreadable = arena_strndup(&stream->arena, text, strlen(text));
+    CHECK(stream->unreadable);
+    stream->ended = stream->received = true;
+    grpc_call_cancel(stream->link.core, NULL);
+}
+
+/* --- begin --------------------------------------------------------------------------------------- */
 
 static bool post_status(struct stub_stream *stream)
 {
@@ -130,13 +179,13 @@ static bool post_status(struct stub_stream *stream)
 static bool post_open(struct stub_stream *stream, const struct stub_call_options *options,
                       grpc_byte_buffer *request)
 {
-    size_t metadata_count = options ? options->metadata_count : 0;
     grpc_op ops[4];
     size_t count = 2;
     bool ok;
 
     memset(ops, 0, sizeof(ops));
-    channel_fill_initial(options, &stream->arena, &ops[0]);
+    outgoing_fill(stream->channel, stream->method, &stream->link, options, &stream->arena,
+                  &ops[0]);
     ops[1].op = GRPC_OP_RECV_INITIAL_METADATA;
     ops[1].data.recv_initial_metadata.recv_initial_metadata = &stream->source.initial;
     if (request) {
@@ -146,225 +195,184 @@ static bool post_open(struct stub_stream *stream, const struct stub_call_options
         count = 4;
     }
     ok = post(stream, ops, count, &stream->open_tag, open_run);
-    for (size_t i = 0; i < metadata_count; i++) {
-        grpc_slice_unref(ops[0].data.send_initial_metadata.metadata[i].key);
-        grpc_slice_unref(ops[0].data.send_initial_metadata.metadata[i].value);
-    }
+    outgoing_drop(&ops[0]);
     return ok;
 }
 
-static void begin(struct stub_stream *stream, const struct stub_call_options *options,
-                  grpc_byte_buffer *request)
+static void set_ended(struct stub_stream *stream)
 {
-    pthread_mutex_lock(&stream->lock);
+    stream->ended = stream->over = stream->received = true;
+}
+
+/* The channel's thread may complete batches from the first one on, so the lock is held. */
+static void post_all(struct stub_stream *stream, const struct stub_call_options *options,
+                     grpc_byte_buffer *request)
+{
     stream->begun = true;
+    stream->half_closed = stream->close_sent = request != NULL;
     if (!post_status(stream)) {
-        stream->ended = stream->over = stream->received = true;
-        pthread_mutex_unlock(&stream->lock);
+        set_ended(stream);
         return;
     }
     if (post_open(stream, options, request))
-        post_receive(stream);
+        client_post_receive(stream);
     else
         stream->ended = stream->received = true;
-    if (stream->ended)
+    if (stream->ended) {
+        stream->dead = true;
         grpc_call_cancel_with_status(stream->link.core, GRPC_STATUS_INTERNAL,
                                      "the call could not be started", NULL);
-    pthread_mutex_unlock(&stream->lock);
+    }
 }
 
-struct stub_stream *stub_stream_open(struct stub_channel *channel, const struct stub_method *method,
-                                     const struct stub_call_options *options,
-                                     const ProtobufCMessage *request)
+static void cannot_begin(struct stub_stream *stream, grpc_status_code code, const char *text)
 {
-    struct stub_stream *stream = calloc(1, sizeof(*stream));
-    grpc_byte_buffer *buffer = NULL;
-    pthread_condattr_t attributes;
-    grpc_slice slice;
+    set_ended(stream);
+    stream->source.code = code;
+    stream->source.text = grpc_slice_from_static_string(text);
+}
 
-    CHECK(stream);
-    stream->channel = channel;
-    stream->method = method;
-    arena_init(&stream->arena, 512, SIZE_MAX / 2);
-    status_source_init(&stream->source);
-    CHECK(pthread_mutex_init(&stream->lock, NULL) == 0);
-    CHECK(pthread_condattr_init(&attributes) == 0);
-    CHECK(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
-    CHECK(pthread_cond_init(&stream->changed, &attributes) == 0);
-    pthread_condattr_destroy(&attributes);
-    stream->ended = stream->over = stream->received = true;
+bool client_begin(struct stub_stream *stream, const struct stub_call_options *options,
+                  const ProtobufCMessage *request)
+{
+    static const struct stub_queue defaults;
+    struct stub_queue bounds = queue_bounds(options ? &options->queue : &defaults);
+    grpc_byte_buffer *buffer = NULL;
+    grpc_slice slice;
+    bool pending;
+
+    queue_reset(&stream->queue, &bounds);
     if (request && !message_encode(request, &slice)) {
-        stream->source.code = GRPC_STATUS_RESOURCE_EXHAUSTED;
-        stream->source.text = grpc_slice_from_static_string("the request is too large");
-        return stream;
+        cannot_begin(stream, GRPC_STATUS_RESOURCE_EXHAUSTED, "the request is too large");
+        return false;
     }
     if (request) {
         buffer = grpc_raw_byte_buffer_create(&slice, 1);
         grpc_slice_unref(slice);
     }
-    if (channel_begin(channel, method, options, &stream->link)) {
-        stream->ended = stream->over = stream->received = false;
-        begin(stream, options, buffer);
-    } else {
-        stream->source.code = GRPC_STATUS_UNAVAILABLE;
-        stream->source.text = grpc_slice_from_static_string("the channel is closed");
-    }
+    pthread_mutex_lock(&stream->lock);
+    if (channel_begin(stream->channel, stream->method, options, &stream->link))
+        post_all(stream, options, buffer);
+    else
+        cannot_begin(stream, GRPC_STATUS_UNAVAILABLE, "the channel is closed");
+    pending = stream->pending > 0;
+    pthread_mutex_unlock(&stream->lock);
     if (buffer)
         grpc_byte_buffer_destroy(buffer);
-    return stream;
+    return pending;
 }
 
-/* --- receive ------------------------------------------------------------------------------------ */
+/* --- send ---------------------------------------------------------------------------------------- */
 
-/* False: the time is over. */
-static bool wait_received(struct stub_stream *stream, int64_t timeout_us)
+static void pump_failed(struct stub_stream *stream)
 {
-    struct timespec until;
-
-    if (timeout_us >= 0) {
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += timeout_us / 1000000;
-        until.tv_nsec += timeout_us % 1000000 * 1000;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_sec++;
-            until.tv_nsec -= 1000000000;
-        }
-    }
-    while (!stream->received) {
-        if (timeout_us < 0)
-            pthread_cond_wait(&stream->changed, &stream->lock);
-        else if (pthread_cond_timedwait(&stream->changed, &stream->lock, &until) == ETIMEDOUT)
-            return stream->received;
-    }
-    return true;
+    stream->sending = false;
+    stream->dead = true;
+    queue_drop(&stream->queue);
+    grpc_call_cancel_with_status(stream->link.core, GRPC_STATUS_INTERNAL,
+                                 "the message cannot be sent", NULL);
 }
 
-static void give_up(struct stub_stream *stream, const char *text)
+/* As on the server: one batch at a time, the hint to buffer while more wait, the end with the last. */
+void client_pump(struct stub_stream *stream)
 {
-    stream->unreadable = arena_strndup(&stream->arena, text, strlen(text));
-    CHECK(stream->unreadable);
-    stream->ended = stream->received = true;
-    grpc_call_cancel(stream->link.core, NULL);
-}
-
-enum stub_recv stub_stream_recv(struct stub_stream *stream, int64_t timeout_us,
-                                ProtobufCMessage **ret_message)
-{
-    struct message_error error;
-    grpc_byte_buffer *payload;
-
-    *ret_message = NULL;
-    pthread_mutex_lock(&stream->lock);
-    if (!wait_received(stream, timeout_us)) {
-        pthread_mutex_unlock(&stream->lock);
-        return STUB_RECV_TIMEOUT;
-    }
-    if (stream->ended) {
-        pthread_mutex_unlock(&stream->lock);
-        return STUB_RECV_END;
-    }
-    payload = stream->payload;
-    post_receive(stream);
-    pthread_mutex_unlock(&stream->lock);
-    *ret_message =
-        message_decode_malloc(stream->method->response, payload, CLIENT_ELEMENTS_MAX, &error);
-    grpc_byte_buffer_destroy(payload);
-    if (*ret_message)
-        return STUB_RECV_MESSAGE;
-    pthread_mutex_lock(&stream->lock);
-    give_up(stream, error.text);
-    pthread_mutex_unlock(&stream->lock);
-    return STUB_RECV_END;
-}
-
-/* --- send --------------------------------------------------------------------------------------- */
-
-/* Posts and waits until the transport has taken it. With the lock held. */
-static bool send_and_wait(struct stub_stream *stream, const grpc_op *op)
-{
-    if (stream->over || stream->sending)
-        return false;
-    stream->sending = true;
-    if (!post(stream, op, 1, &stream->send_tag, send_run)) {
-        stream->sending = false;
-        return false;
-    }
-    while (stream->sending)
-        pthread_cond_wait(&stream->changed, &stream->lock);
-    return stream->send_ok;
-}
-
-bool stub_stream_send(struct stub_stream *stream, const ProtobufCMessage *message)
-{
-    grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
-    grpc_byte_buffer *buffer;
-    grpc_slice slice;
+    bool message = stream->queue.count > 0;
+    bool close = stream->half_closed && !stream->close_sent && stream->queue.count <= 1;
+    grpc_byte_buffer buffer;
+    grpc_op ops[2];
+    size_t count = 0;
     bool ok;
 
+    if (stream->sending || stream->dead || stream->over || (!message && !close))
+        return;
+    memset(ops, 0, sizeof(ops));
+    if (message) {
+        memset(&buffer, 0, sizeof(buffer));
+        buffer.type = GRPC_BB_RAW;
+        buffer.data.raw.compression = GRPC_COMPRESS_NONE;
+        grpc_slice_buffer_init(&buffer.data.raw.slice_buffer);
+        grpc_slice_buffer_add(&buffer.data.raw.slice_buffer, queue_pop(&stream->queue));
+        ops[count].op = GRPC_OP_SEND_MESSAGE;
+        ops[count].data.send_message.send_message = &buffer;
+        if (stream->queue.count > 0)
+            ops[count].flags = GRPC_WRITE_BUFFER_HINT;
+        count++;
+    }
+    if (close) {
+        ops[count++].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
+        stream->close_sent = true;
+    }
+    stream->sending = true;
+    ok = post(stream, ops, count, &stream->send_tag, send_run);
+    if (message)
+        grpc_slice_buffer_destroy(&buffer.data.raw.slice_buffer);
+    if (!ok)
+        pump_failed(stream);
+}
+
+enum stub_send client_room(struct stub_stream *stream, size_t bytes)
+{
+    if (stream->dead || stream->over || stream->half_closed)
+        return STUB_SEND_DEAD;
+    switch (queue_make_room(&stream->queue, bytes)) {
+    case QUEUE_ROOM:
+        return STUB_SEND_OK;
+    case QUEUE_FULL:
+        return STUB_SEND_FULL;
+    case QUEUE_OVERRUN:
+        stream->dead = true;
+        queue_drop(&stream->queue);
+        grpc_call_cancel_with_status(stream->link.core, GRPC_STATUS_RESOURCE_EXHAUSTED,
+                                     "the reader is too slow", NULL);
+        return STUB_SEND_DEAD;
+    }
+    UNREACHABLE();
+}
+
+enum stub_send stub_stream_try_send(struct stub_stream *stream, const ProtobufCMessage *message)
+{
+    enum stub_send state;
+    grpc_slice slice;
+
     if (!message_encode(message, &slice))
-        return false;
-    buffer = grpc_raw_byte_buffer_create(&slice, 1);
-    grpc_slice_unref(slice);
-    op.data.send_message.send_message = buffer;
+        return STUB_SEND_DEAD;
     pthread_mutex_lock(&stream->lock);
-    ok = send_and_wait(stream, &op);
+    state = client_room(stream, GRPC_SLICE_LENGTH(slice));
+    if (state == STUB_SEND_OK) {
+        queue_push(&stream->queue, slice);
+        client_pump(stream);
+    } else {
+        grpc_slice_unref(slice);
+    }
     pthread_mutex_unlock(&stream->lock);
-    grpc_byte_buffer_destroy(buffer);
-    return ok;
+    return state;
 }
 
 void stub_stream_send_end(struct stub_stream *stream)
 {
-    grpc_op op = {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
-
     pthread_mutex_lock(&stream->lock);
-    (void)send_and_wait(stream, &op);
+    stream->half_closed = true;
+    client_pump(stream);
+    pthread_cond_broadcast(&stream->changed); /* a send that waits for room */
     pthread_mutex_unlock(&stream->lock);
 }
 
-/* --- end ---------------------------------------------------------------------------------------- */
+uint64_t stub_stream_dropped(struct stub_stream *stream)
+{
+    uint64_t dropped;
+
+    pthread_mutex_lock(&stream->lock);
+    dropped = stream->queue.dropped;
+    pthread_mutex_unlock(&stream->lock);
+    return dropped;
+}
+
+/* --- cancel -------------------------------------------------------------------------------------- */
 
 void stub_stream_cancel(struct stub_stream *stream)
 {
+    pthread_mutex_lock(&stream->lock);
     if (stream->begun)
         grpc_call_cancel(stream->link.core, NULL);
-}
-
-static int final_status(struct stub_stream *stream, struct stub_status *ret_status)
-{
-    int code = stream->unreadable ? STUB_INTERNAL : (int)stream->source.code;
-
-    if (!ret_status)
-        return code;
-    status_fill_owned(ret_status, &stream->source);
-    if (stream->unreadable)
-        status_override(ret_status, status_arena(ret_status), code, stream->unreadable);
-    return code;
-}
-
-int stub_stream_close(struct stub_stream *stream, struct stub_status *ret_status)
-{
-    int code;
-
-    if (stream->begun) {
-        pthread_mutex_lock(&stream->lock);
-        if (!stream->ended)
-            grpc_call_cancel(stream->link.core, NULL);
-        while (stream->pending > 0)
-            pthread_cond_wait(&stream->changed, &stream->lock);
-        pthread_mutex_unlock(&stream->lock);
-    }
-    code = final_status(stream, ret_status);
-    if (stream->begun) {
-        channel_end(stream->channel, &stream->link);
-        channel_unref(stream->channel);
-    }
-    if (stream->received && stream->payload)
-        grpc_byte_buffer_destroy(stream->payload);
-    status_source_done(&stream->source);
-    arena_done(&stream->arena);
-    pthread_cond_destroy(&stream->changed);
-    pthread_mutex_destroy(&stream->lock);
-    free(stream);
-    return code;
+    pthread_mutex_unlock(&stream->lock);
 }

@@ -69,6 +69,11 @@ void status_source_done(struct status_source *source)
     grpc_metadata_array_destroy(&source->trailing);
 }
 
+const char *status_text(struct arena *arena, const struct status_source *source)
+{
+    return slice_text(arena, source->text);
+}
+
 void status_fill(struct stub_status *status, struct arena *arena,
                  const struct status_source *source)
 {
@@ -76,7 +81,7 @@ void status_fill(struct stub_status *status, struct arena *arena,
 
     *status = (struct stub_status){
         .code = (int)source->code,
-        .message = slice_text(arena, source->text),
+        .message = status_text(arena, source),
         .initial = copy_metadata(arena, &source->initial),
         .initial_count = source->initial.count,
         .trailing = copy_metadata(arena, &source->trailing),
@@ -138,6 +143,20 @@ const char *stub_status_metadata(const struct stub_status *status, const char *k
     return value ? value : find_value(status->trailing, status->trailing_count, key);
 }
 
+/* Checked as every message that comes in: the server may be anyone. */
+static ProtobufCMessage *unpack_any(const Google__Protobuf__Any *any,
+                                    const ProtobufCMessageDescriptor *type)
+{
+    grpc_slice slice = grpc_slice_from_static_buffer(any->value.data, any->value.len);
+    grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
+    struct message_error error;
+    ProtobufCMessage *message =
+        message_decode_malloc(type, buffer, CLIENT_ELEMENTS_MAX, &error);
+
+    grpc_byte_buffer_destroy(buffer);
+    return message;
+}
+
 ProtobufCMessage *stub_status_detail(const struct stub_status *status,
                                      const ProtobufCMessageDescriptor *type)
 {
@@ -146,7 +165,7 @@ ProtobufCMessage *stub_status_detail(const struct stub_status *status,
         const char *slash = strrchr(any->type_url, '/');
 
         if (slash && strcmp(slash + 1, type->name) == 0)
-            return protobuf_c_message_unpack(type, NULL, any->value.len, any->value.data);
+            return unpack_any(any, type);
     }
     return NULL;
 }

@@ -56,6 +56,7 @@ static struct unary *unary_take(struct stub_channel *channel, const struct stub_
     unary->reply = NULL;
     unary->deliver = NULL;
     unary->finished = false;
+    unary->link.intercepted = false;
     status_source_init(&unary->source);
     return unary;
 }
@@ -99,11 +100,10 @@ static grpc_call_error start_batch(struct unary *unary, const struct stub_call_o
     struct arena metadata; /* not the call's: that may be over, and in use again, before we are */
     grpc_op ops[6];
     grpc_call_error error;
-    size_t count = options ? options->metadata_count : 0;
 
     memset(ops, 0, sizeof(ops));
     arena_init(&metadata, METADATA_CHUNK_BYTES, SIZE_MAX);
-    channel_fill_initial(options, &metadata, &ops[0]);
+    outgoing_fill(unary->channel, unary->method, &unary->link, options, &metadata, &ops[0]);
     ops[1].op = GRPC_OP_SEND_MESSAGE;
     ops[1].data.send_message.send_message = request;
     ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
@@ -118,10 +118,7 @@ static grpc_call_error start_batch(struct unary *unary, const struct stub_call_o
     unary->tag.run = unary_run;
     handoff_give(&unary->tag);
     error = grpc_call_start_batch(core, ops, ARRAY_COUNT(ops), &unary->tag, NULL);
-    for (size_t i = 0; i < count; i++) {
-        grpc_slice_unref(ops[0].data.send_initial_metadata.metadata[i].key);
-        grpc_slice_unref(ops[0].data.send_initial_metadata.metadata[i].value);
-    }
+    outgoing_drop(&ops[0]);
     arena_done(&metadata);
     return error;
 }
@@ -173,6 +170,8 @@ static void deliver(struct unary *unary)
         if (!reply)
             status_override(&status, &unary->arena, STUB_INTERNAL, error.text);
     }
+    if (unary->link.intercepted)
+        outgoing_after(unary->channel, unary->method, &unary->link, status.code, status.message);
     unary->deliver(unary->done, unary->user, &status, reply);
 }
 
@@ -227,6 +226,9 @@ static int collect(struct unary *unary, ProtobufCMessage **ret_reply,
     }
     if (unreadable)
         code = STUB_INTERNAL;
+    if (unary->link.intercepted)
+        outgoing_after(unary->channel, unary->method, &unary->link, code,
+                       unreadable ? error.text : status_text(&unary->arena, &unary->source));
     if (!ret_status)
         return code;
     status_fill_owned(ret_status, &unary->source);

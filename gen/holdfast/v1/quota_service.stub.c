@@ -749,6 +749,26 @@ void holdfast_v1_quota_service_check_async(struct stub_channel *channel,
         user);
 }
 
+static void holdfast_v1_quota_service_watch_deliver(stub_function *on_message, void *user,
+    struct stub_stream *stream, const ProtobufCMessage *message)
+{
+    void (*typed)(void *, struct stub_stream *, const Holdfast__V1__WatchResponse *) =
+        (void (*)(void *, struct stub_stream *, const Holdfast__V1__WatchResponse *))on_message;
+
+    typed(user, stream, (const Holdfast__V1__WatchResponse *)(const void *)message);
+}
+
+struct stub_stream *holdfast_v1_quota_service_watch_start(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__WatchRequest *request,
+    void (*on_message)(void *user, struct stub_stream *stream,
+        const Holdfast__V1__WatchResponse *message),
+    const struct stub_stream_events *events, void *user)
+{
+    return stub_stream_start(channel, &holdfast_v1_quota_service_methods[5], options,
+        (const ProtobufCMessage *)request, holdfast_v1_quota_service_watch_deliver,
+        (stub_function *)on_message, events, user);
+}
+
 static void holdfast_v1_quota_service_get_reservation_deliver(stub_function *done, void *user,
     const struct stub_status *status, const ProtobufCMessage *reply)
 {

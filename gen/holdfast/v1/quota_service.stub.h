@@ -310,6 +310,12 @@ static inline enum stub_recv holdfast_v1_quota_service_watch_recv(struct stub_st
     return result;
 }
 
+struct stub_stream *holdfast_v1_quota_service_watch_start(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__WatchRequest *request,
+    void (*on_message)(void *user, struct stub_stream *stream,
+        const Holdfast__V1__WatchResponse *message),
+    const struct stub_stream_events *events, void *user);
+
 /* GetReservation: STUB_KIND_UNARY */
 
 static inline bool holdfast_v1_quota_service_get_reservation_reply(struct stub_call *call,

@@ -132,3 +132,23 @@ void grpc_health_v1_health_check_async(struct stub_channel *channel,
         (const ProtobufCMessage *)request, grpc_health_v1_health_check_deliver, (stub_function *)done,
         user);
 }
+
+static void grpc_health_v1_health_watch_deliver(stub_function *on_message, void *user,
+    struct stub_stream *stream, const ProtobufCMessage *message)
+{
+    void (*typed)(void *, struct stub_stream *, const Grpc__Health__V1__HealthCheckResponse *) =
+        (void (*)(void *, struct stub_stream *, const Grpc__Health__V1__HealthCheckResponse *))on_message;
+
+    typed(user, stream, (const Grpc__Health__V1__HealthCheckResponse *)(const void *)message);
+}
+
+struct stub_stream *grpc_health_v1_health_watch_start(struct stub_channel *channel,
+    const struct stub_call_options *options, const Grpc__Health__V1__HealthCheckRequest *request,
+    void (*on_message)(void *user, struct stub_stream *stream,
+        const Grpc__Health__V1__HealthCheckResponse *message),
+    const struct stub_stream_events *events, void *user)
+{
+    return stub_stream_start(channel, &grpc_health_v1_health_methods[1], options,
+        (const ProtobufCMessage *)request, grpc_health_v1_health_watch_deliver,
+        (stub_function *)on_message, events, user);
+}

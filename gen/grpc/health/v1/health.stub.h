@@ -105,6 +105,12 @@ static inline enum stub_recv grpc_health_v1_health_watch_recv(struct stub_stream
     return result;
 }
 
+struct stub_stream *grpc_health_v1_health_watch_start(struct stub_channel *channel,
+    const struct stub_call_options *options, const Grpc__Health__V1__HealthCheckRequest *request,
+    void (*on_message)(void *user, struct stub_stream *stream,
+        const Grpc__Health__V1__HealthCheckResponse *message),
+    const struct stub_stream_events *events, void *user);
+
 #ifdef __cplusplus
 }
 #endif

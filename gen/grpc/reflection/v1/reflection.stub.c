@@ -168,3 +168,23 @@ bool grpc_reflection_v1_server_reflection_register(struct stub_server *server,
 {
     return stub_server_register(server, &grpc_reflection_v1_server_reflection_service, handlers, user);
 }
+
+static void grpc_reflection_v1_server_reflection_server_reflection_info_deliver(stub_function *on_message, void *user,
+    struct stub_stream *stream, const ProtobufCMessage *message)
+{
+    void (*typed)(void *, struct stub_stream *, const Grpc__Reflection__V1__ServerReflectionResponse *) =
+        (void (*)(void *, struct stub_stream *, const Grpc__Reflection__V1__ServerReflectionResponse *))on_message;
+
+    typed(user, stream, (const Grpc__Reflection__V1__ServerReflectionResponse *)(const void *)message);
+}
+
+struct stub_stream *grpc_reflection_v1_server_reflection_server_reflection_info_start(struct stub_channel *channel,
+    const struct stub_call_options *options,
+    void (*on_message)(void *user, struct stub_stream *stream,
+        const Grpc__Reflection__V1__ServerReflectionResponse *message),
+    const struct stub_stream_events *events, void *user)
+{
+    return stub_stream_start(channel, &grpc_reflection_v1_server_reflection_methods[0], options,
+        NULL, grpc_reflection_v1_server_reflection_server_reflection_info_deliver,
+        (stub_function *)on_message, events, user);
+}

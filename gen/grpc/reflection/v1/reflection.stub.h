@@ -54,6 +54,12 @@ static inline bool grpc_reflection_v1_server_reflection_server_reflection_info_w
     return stub_stream_send(stream, (const ProtobufCMessage *)message);
 }
 
+static inline enum stub_send grpc_reflection_v1_server_reflection_server_reflection_info_try_write(struct stub_stream *stream,
+    const Grpc__Reflection__V1__ServerReflectionRequest *message)
+{
+    return stub_stream_try_send(stream, (const ProtobufCMessage *)message);
+}
+
 static inline enum stub_recv grpc_reflection_v1_server_reflection_server_reflection_info_recv(struct stub_stream *stream,
     int64_t timeout_us, Grpc__Reflection__V1__ServerReflectionResponse **ret_message)
 {
@@ -63,6 +69,12 @@ static inline enum stub_recv grpc_reflection_v1_server_reflection_server_reflect
     *ret_message = (Grpc__Reflection__V1__ServerReflectionResponse *)(void *)message;
     return result;
 }
+
+struct stub_stream *grpc_reflection_v1_server_reflection_server_reflection_info_start(struct stub_channel *channel,
+    const struct stub_call_options *options,
+    void (*on_message)(void *user, struct stub_stream *stream,
+        const Grpc__Reflection__V1__ServerReflectionResponse *message),
+    const struct stub_stream_events *events, void *user);
 
 #ifdef __cplusplus
 }

@@ -60,6 +60,12 @@ static inline bool grpc_reflection_v1alpha_server_reflection_server_reflection_i
     return stub_stream_send(stream, (const ProtobufCMessage *)message);
 }
 
+static inline enum stub_send grpc_reflection_v1alpha_server_reflection_server_reflection_info_try_write(struct stub_stream *stream,
+    const Grpc__Reflection__V1alpha__ServerReflectionRequest *message)
+{
+    return stub_stream_try_send(stream, (const ProtobufCMessage *)message);
+}
+
 static inline enum stub_recv grpc_reflection_v1alpha_server_reflection_server_reflection_info_recv(struct stub_stream *stream,
     int64_t timeout_us, Grpc__Reflection__V1alpha__ServerReflectionResponse **ret_message)
 {
@@ -69,6 +75,13 @@ static inline enum stub_recv grpc_reflection_v1alpha_server_reflection_server_re
     *ret_message = (Grpc__Reflection__V1alpha__ServerReflectionResponse *)(void *)message;
     return result;
 }
+
+STUB_DEPRECATED
+struct stub_stream *grpc_reflection_v1alpha_server_reflection_server_reflection_info_start(struct stub_channel *channel,
+    const struct stub_call_options *options,
+    void (*on_message)(void *user, struct stub_stream *stream,
+        const Grpc__Reflection__V1alpha__ServerReflectionResponse *message),
+    const struct stub_stream_events *events, void *user);
 
 #ifdef __cplusplus
 }

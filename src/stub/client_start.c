@@ -1,0 +1,69 @@
+/* Streams of a client in the form that calls back. */
+#include "stub/client_stream.h"
+
+#include "stub/message.h"
+
+#include <grpc/byte_buffer.h>
+
+void client_deliver_message(struct stub_stream *stream)
+{
+    struct message_error error;
+    ProtobufCMessage *message =
+        message_decode(&stream->message_arena, stream->method->response, stream->payload,
+                       CLIENT_ELEMENTS_MAX, &error);
+
+    grpc_byte_buffer_destroy(stream->payload);
+    stream->payload = NULL;
+    if (message) {
+        stream->deliver(stream->on_message, stream->user, stream, message);
+    } else {
+        pthread_mutex_lock(&stream->lock);
+        client_give_up(stream, error.text);
+        pthread_mutex_unlock(&stream->lock);
+    }
+    arena_reset(&stream->message_arena);
+}
+
+void client_deliver_end(struct stub_stream *stream)
+{
+    struct stub_status status = STUB_STATUS_INIT;
+
+    pthread_mutex_lock(&stream->lock); /* of the arena, that is */
+    status_fill(&status, &stream->arena, &stream->source);
+    if (stream->unreadable)
+        status_override(&status, &stream->arena, STUB_INTERNAL, stream->unreadable);
+    pthread_mutex_unlock(&stream->lock);
+    if (stream->link.intercepted)
+        outgoing_after(stream->channel, stream->method, &stream->link, status.code,
+                       status.message);
+    if (stream->events.on_end)
+        stream->events.on_end(stream->user, stream, &status);
+    client_leave(stream);
+    client_unref(stream);
+}
+
+struct stub_stream *stub_stream_start(struct stub_channel *channel,
+                                      const struct stub_method *method,
+                                      const struct stub_call_options *options,
+                                      const ProtobufCMessage *request,
+                                      stub_deliver_message *deliver, stub_function *on_message,
+                                      const struct stub_stream_events *events, void *user)
+{
+    struct stub_stream *stream = client_create(channel, method);
+
+    stream->deliver = deliver;
+    stream->on_message = on_message;
+    if (events)
+        stream->events = *events;
+    stream->user = user;
+    atomic_store_explicit(&stream->refs, 3, memory_order_relaxed); /* and this function's */
+    if (!client_begin(stream, options, request))
+        client_deliver_end(stream);
+    client_unref(stream);
+    return stream;
+}
+
+void stub_stream_release(struct stub_stream *stream)
+{
+    client_unref(stream);
+}

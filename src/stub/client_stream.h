@@ -1,0 +1,91 @@
+/*
+ * A streaming call of a client, for the files that implement it: client_stream.c has what both forms
+ * share, client_wait.c the one that waits, client_start.c the one that calls back.
+ *
+ * Four batches inside Core at most, each with a tag:
+ *
+ *   status   RECV_STATUS_ON_CLIENT, from the first moment to the end
+ *   open     initial metadata both ways, and for one request: the request and the half-close
+ *   receive  one RECV_MESSAGE; the next is posted when the application has taken this one
+ *   send     the next of the queue, and the half-close behind the last
+ *
+ * `pending` counts those inside Core; the end of the call brings it to 0 by itself. What then? A
+ * stream that was opened is freed by stub_stream_close, which waits for that; until then it holds its
+ * reference to the channel, since reading on may start a batch even when all that was under way is
+ * done. A stream that was started is ended by the completion that finds `pending` at 0: on_end, then
+ * the channel is given up, then the reference that stood for all this; stub_stream_release gives up
+ * the other.
+ */
+#ifndef HOLDFAST_STUB_CLIENT_STREAM_H
+#define HOLDFAST_STUB_CLIENT_STREAM_H
+
+#include "base/check.h"
+#include "stub/channel.h"
+#include "stub/queue.h"
+
+struct stub_stream {
+    struct client_link link;
+    struct stub_channel *channel;
+    const struct stub_method *method;
+    struct client_tag status_tag, open_tag, receive_tag, send_tag;
+    struct status_source source;
+    struct arena arena;
+    grpc_byte_buffer *payload; /* as Core writes it; to be looked at when `received` */
+    atomic_int refs;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct queue queue;
+    int pending;
+    bool begun;    /* Core has a call */
+    bool opened;   /* the initial metadata are there */
+    bool received; /* payload holds a message or the end */
+    bool ended;    /* no more messages */
+    bool over;     /* the status is there */
+    bool sending;
+    bool dead;        /* nothing can be sent any more */
+    bool half_closed; /* nothing more may be queued */
+    bool close_sent;  /* or in the batch under way */
+    const char *unreadable; /* a message that could not be decoded, in the arena */
+
+    /* the form that calls back; deliver is NULL in the other */
+    stub_deliver_message *deliver;
+    stub_function *on_message;
+    struct stub_stream_events events;
+    void *user;
+    struct arena message_arena;
+};
+
+/*
+ * A stream of which Core knows nothing yet, with one reference. Begin hands it to Core; false: it
+ * could not, no completion will come, and the stream is over with the reason in its source.
+ */
+struct stub_stream *client_create(struct stub_channel *channel, const struct stub_method *method);
+bool client_begin(struct stub_stream *stream, const struct stub_call_options *options,
+                  const ProtobufCMessage *request);
+
+/* With the lock held: asks for the next message. */
+void client_post_receive(struct stub_stream *stream);
+
+/* With the lock held: what is queued goes on its way. */
+void client_pump(struct stub_stream *stream);
+
+/* With the lock held: a message could not be read, and so the call ends. The text is copied. */
+void client_give_up(struct stub_stream *stream, const char *text);
+
+/* With the lock held: what happens to a message of so many bytes? */
+enum stub_send client_room(struct stub_stream *stream, size_t bytes);
+
+/* When nothing is pending: gives up the call and the channel. */
+void client_leave(struct stub_stream *stream);
+void client_unref(struct stub_stream *stream);
+
+/* --- client_start.c: callbacks, on the channel's thread and without the lock -------------------- */
+
+/* Hands on stream->payload. */
+void client_deliver_message(struct stub_stream *stream);
+
+/* After it the stream may be gone. */
+void client_deliver_end(struct stub_stream *stream);
+
+#endif
