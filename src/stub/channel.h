@@ -102,7 +102,7 @@ void status_source_init(struct status_source *source);
 void status_source_done(struct status_source *source);
 
 /* What Core says in words, in the arena. */
-const char *status_text(struct arena *arena, const struct status_source *source);
+const char *status_source_text(struct arena *arena, const struct status_source *source);
 
 /* Everything lies in the arena. */
 void status_fill(struct stub_status *status, struct arena *arena,

@@ -172,7 +172,7 @@ int stub_stream_close(struct stub_stream *stream, struct stub_status *ret_status
     code = text ? STUB_INTERNAL : (int)stream->source.code;
     if (stream->link.intercepted)
         outgoing_after(stream->channel, stream->method, &stream->link, code,
-                       text ? text : status_text(&stream->arena, &stream->source));
+                       text ? text : status_source_text(&stream->arena, &stream->source));
     if (ret_status) {
         status_fill_owned(ret_status, &stream->source);
         if (text)

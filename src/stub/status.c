@@ -69,7 +69,7 @@ void status_source_done(struct status_source *source)
     grpc_metadata_array_destroy(&source->trailing);
 }
 
-const char *status_text(struct arena *arena, const struct status_source *source)
+const char *status_source_text(struct arena *arena, const struct status_source *source)
 {
     return slice_text(arena, source->text);
 }
@@ -81,7 +81,7 @@ void status_fill(struct stub_status *status, struct arena *arena,
 
     *status = (struct stub_status){
         .code = (int)source->code,
-        .message = status_text(arena, source),
+        .message = status_source_text(arena, source),
         .initial = copy_metadata(arena, &source->initial),
         .initial_count = source->initial.count,
         .trailing = copy_metadata(arena, &source->trailing),

@@ -228,7 +228,7 @@ static int collect(struct unary *unary, ProtobufCMessage **ret_reply,
         code = STUB_INTERNAL;
     if (unary->link.intercepted)
         outgoing_after(unary->channel, unary->method, &unary->link, code,
-                       unreadable ? error.text : status_text(&unary->arena, &unary->source));
+                       unreadable ? error.text : status_source_text(&unary->arena, &unary->source));
     if (!ret_status)
         return code;
     status_fill_owned(ret_status, &unary->source);
