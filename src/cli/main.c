@@ -1,6 +1,7 @@
 /*
  * holdfast: the command-line client. Reads the options before the command, then hands over.
  */
+#include "base/check.h"
 #include "cli/cli.h"
 
 #include <stdlib.h>

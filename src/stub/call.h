@@ -23,8 +23,6 @@
 #ifndef HOLDFAST_STUB_CALL_H
 #define HOLDFAST_STUB_CALL_H
 
-#include "base/check.h"
-
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
 #include <stddef.h>

@@ -14,7 +14,6 @@
 #ifndef HOLDFAST_STUB_CLIENT_H
 #define HOLDFAST_STUB_CLIENT_H
 
-#include "base/check.h"
 #include "stub/call.h"
 #include "stub/method.h"
 #include "stub/tls.h"

@@ -1,5 +1,7 @@
 #include "stub/call.h"
 
+#include "base/check.h"
+
 static const char *const names[] = {
     [STUB_OK] = "OK",
     [STUB_CANCELLED] = "CANCELLED",

@@ -8,6 +8,8 @@
 #ifndef HOLDFAST_STUB_METHOD_H
 #define HOLDFAST_STUB_METHOD_H
 
+#include "stub/attribute.h"
+
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,9 +18,6 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* At a client function of a method that its .proto calls deprecated. */
-#define STUB_DEPRECATED __attribute__((deprecated))
 
 struct stub_call;
 

@@ -15,7 +15,7 @@
 #ifndef HOLDFAST_STUB_SERVER_H
 #define HOLDFAST_STUB_SERVER_H
 
-#include "base/check.h"
+#include "stub/attribute.h"
 #include "stub/call.h"
 #include "stub/intercept.h"
 #include "stub/method.h"
@@ -77,8 +77,8 @@ struct stub_server_options {
  * the address: it is in use, or not valid, or not permitted. Block the signals that you want to
  * handle before: Core starts threads here.
  */
-MUST_CHECK struct stub_server *stub_server_create(const struct stub_server_options *options,
-                                                  char *ret_error, size_t error_bytes);
+STUB_MUST_CHECK struct stub_server *stub_server_create(const struct stub_server_options *options,
+                                                       char *ret_error, size_t error_bytes);
 
 /*
  * Adds a service; called by the generated x_register, which has the typed handlers. The handlers are
@@ -95,7 +95,7 @@ void stub_server_add_file(struct stub_server *server, const struct stub_file *fi
 void stub_server_intercept(struct stub_server *server, const struct stub_interceptor *interceptor);
 
 /* Begins to serve. False: started already, or drained. */
-MUST_CHECK bool stub_server_start(struct stub_server *server);
+STUB_MUST_CHECK bool stub_server_start(struct stub_server *server);
 
 /* The bound port of options.listen[listen_index]; 1 for a unix socket. */
 int stub_server_port(const struct stub_server *server, size_t listen_index);

@@ -16,7 +16,7 @@
 #ifndef HOLDFAST_STUB_TLS_H
 #define HOLDFAST_STUB_TLS_H
 
-#include "base/check.h"
+#include "stub/attribute.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -50,8 +50,8 @@ struct stub_credentials;
  * What a channel needs for TLS; stub_channel_options.credentials. Any number of channels may be made
  * with it, and it may go before them. NULL: ret_error says why, naming the file.
  */
-MUST_CHECK struct stub_credentials *stub_credentials_create(const struct stub_tls_files *files,
-                                                            char *ret_error, size_t error_bytes);
+STUB_MUST_CHECK struct stub_credentials *stub_credentials_create(const struct stub_tls_files *files,
+                                                                 char *ret_error, size_t error_bytes);
 void stub_credentials_destroy(struct stub_credentials *credentials);
 
 #ifdef __cplusplus

@@ -1,5 +1,6 @@
 #include "stand_in_state.h"
 
+#include "base/check.h"
 #include "google/rpc/error_details.pb-c.h"
 
 #include <stdio.h>

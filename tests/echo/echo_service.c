@@ -1,5 +1,7 @@
 #include "echo/echo_service.h"
 
+#include "base/check.h"
+
 #include <echo/echo.stub.h>
 #include <google/rpc/error_details.pb-c.h>
 #include <pthread.h>

@@ -1,5 +1,7 @@
 #include "interop/cases.h"
 
+#include "base/check.h"
+
 #include <grpc/testing/test.stub.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -12,6 +12,7 @@
  */
 #include "interop/service.h"
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "interop/timer.h"
 
