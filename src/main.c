@@ -24,6 +24,7 @@
 #include "op/status.h"
 #include "op/worker.h"
 #include "quota/token_keys.h"
+#include "rpc/calls.h"
 #include "rpc/failure.h"
 #include "rpc/service.h"
 #include "stub/server.h"
@@ -105,6 +106,7 @@ struct server {
     struct token_keys *token_keys;
     struct services services;
     struct rpc rpc;
+    struct calls *calls;
     struct stub_server *stub;
     struct janitor *janitor;
     struct worker *workers[WORKERS_MAX];
@@ -316,6 +318,8 @@ static void open_ports(struct server *server)
     server->stub = stub_server_create(&options, error, sizeof(error));
     if (!server->stub)
         die(EX_UNAVAILABLE, "%s", error);
+    server->calls = calls_create();
+    calls_intercept(server->calls, server->stub);
     if (!rpc_register(&server->rpc, server->stub) || !stub_health_register(server->stub) ||
         !stub_reflection_register(server->stub))
         die(EX_SOFTWARE, "a service was registered twice");
@@ -395,6 +399,8 @@ static void destroy(struct server *server)
     for (int64_t i = 0; i < server->settings.workers; i++)
         worker_destroy(server->workers[i]);
     stub_server_destroy(server->stub);
+    calls_log(server->calls);
+    calls_destroy(server->calls);
     rpc_done(&server->rpc);
     plans_destroy(services->plans);
     authority_destroy(services->authority);

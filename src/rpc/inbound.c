@@ -1,7 +1,6 @@
 #include "rpc/inbound.h"
 
 #include "base/check.h"
-#include "base/log.h"
 #include "rpc/auth.h"
 #include "rpc/failure.h"
 #include "rpc/validate.h"
@@ -9,17 +8,6 @@
 #include <inttypes.h>
 
 enum { ANSWER_MARGIN_US_MAX = 50000 };
-
-static void log_call(struct stub_call *call)
-{
-    const char *traceparent;
-
-    if (log_get_level() > LOG_DEBUG)
-        return;
-    traceparent = stub_call_metadata(call, "traceparent");
-    log_debug("rpc", "call.begun method=%s peer=%s traceparent=%s", stub_call_method(call),
-              LOG_VALUE(stub_call_peer(call)), LOG_VALUE(traceparent ? traceparent : "-"));
-}
 
 /* A little before the caller gives up, so that he still hears whether anything was done. */
 static int64_t answer_margin_us(int64_t left_us)
@@ -41,7 +29,6 @@ void inbound_fill(struct rpc *rpc, struct stub_call *call, struct op *op,
     op->user = call;
     stub_call_set_user(call, rpc);
     stub_call_add_initial_static(call, "holdfast-server", rpc->services->server_name);
-    log_call(call);
 }
 
 bool inbound_begin(struct rpc *rpc, struct stub_call *call, struct op *op,

@@ -18,8 +18,8 @@
 enum { DEADLINE_DEFAULT_S = 15 };
 
 /*
- * Fills the op: services, arena, clock, done, the call as user; sends "holdfast-server", logs
- * traceparent. False: the server drains or the deadline is over; the call has been answered.
+ * Fills the op: services, arena, clock, done, the call as user; sends "holdfast-server".
+ * False: the server drains or the deadline is over; the call has been answered.
  */
 MUST_CHECK bool inbound_begin(struct rpc *rpc, struct stub_call *call, struct op *op,
                               void (*done)(struct op *op));

@@ -6,6 +6,9 @@
 #include <grpc/slice.h>
 #include <stdlib.h>
 
+/* The client's clock of a deadline runs ahead of ours by the way here, and its cancellation comes. */
+enum { LATE_US = 20000 };
+
 void stub_server_intercept(struct stub_server *server, const struct stub_interceptor *interceptor)
 {
     size_t count = server->interceptors_count + 1;
@@ -52,6 +55,7 @@ void intercept_after(struct stub_call *call)
     const struct stub_server *server = call->server;
     struct stub_ended ended = {
         .call = call,
+        .method = call->served->method,
         .code = call->status,
         .message = "",
         .answer = call->status,
@@ -65,7 +69,7 @@ void intercept_after(struct stub_call *call)
     };
 
     if (call->core_cancelled && !call->told) {
-        bool late = stub_call_deadline_left_us(call) <= 0;
+        bool late = stub_call_deadline_left_us(call) < LATE_US;
 
         ended.code = late ? STUB_DEADLINE_EXCEEDED : STUB_CANCELLED;
         ended.message = late ? "the deadline was over" : "the client has gone";

@@ -20,6 +20,7 @@
 #define HOLDFAST_STUB_INTERCEPT_H
 
 #include "stub/call.h"
+#include "stub/method.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
@@ -31,11 +32,12 @@ extern "C" {
 
 /* How a call ended. Times are those of one monotonic clock. */
 struct stub_ended {
-    struct stub_call *call; /* for its method, peer, metadata, user; it is answered */
+    struct stub_call *call; /* for its peer, metadata, user; it is answered */
+    const struct stub_method *method; /* NULL: one that nobody serves, see stub_call_method */
 
     /*
      * What the client was told, as far as this side can know: STUB_CANCELLED, or
-     * STUB_DEADLINE_EXCEEDED past the deadline, when the answer did not reach it.
+     * STUB_DEADLINE_EXCEEDED if the deadline was all but over, when the answer did not reach it.
      */
     int code;
     const char *message;

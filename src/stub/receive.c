@@ -15,13 +15,14 @@ void receive_init(struct stub_call *call)
 
 static void receive_post(struct stub_call *call)
 {
+    grpc_call *core = call->core; /* once the batch is started the call may be over at any moment */
     grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
     grpc_call_error error;
 
     op.data.recv_message.recv_message = &call->message_payload;
     stub_call_ref(call);
     handoff_give(&call->message_tag);
-    error = grpc_call_start_batch(call->core, &op, 1, &call->message_tag, NULL);
+    error = grpc_call_start_batch(core, &op, 1, &call->message_tag, NULL);
     if (error == GRPC_CALL_OK)
         return;
     log_every(&call->server->batch_failed, LOG_ERROR, "stub", "receive.refused error=%d",

@@ -45,6 +45,8 @@ void edge_start(struct edge *edge)
     cr_assert(rpc_init(&edge->rpc, &edge->services));
     edge->server = stub_server_create(&options, error, sizeof(error));
     cr_assert_not_null(edge->server, "%s", error);
+    edge->calls = calls_create();
+    calls_intercept(edge->calls, edge->server);
     cr_assert(rpc_register(&edge->rpc, edge->server));
     cr_assert(stub_server_start(edge->server));
     cr_assert_eq(pthread_create(&edge->thread, NULL, serve, edge->server), 0);
@@ -58,6 +60,7 @@ void edge_stop(struct edge *edge)
     stub_server_stop(edge->server);
     pthread_join(edge->thread, NULL);
     stub_server_destroy(edge->server);
+    calls_destroy(edge->calls);
     rpc_done(&edge->rpc);
     token_keys_destroy((struct token_keys *)(uintptr_t)edge->services.token_keys);
     estimate_done(&edge->estimate);

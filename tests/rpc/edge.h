@@ -7,6 +7,7 @@
 
 #include "op/services.h"
 #include "quota/token_keys.h"
+#include "rpc/calls.h"
 #include "rpc/service.h"
 #include "stub/client.h"
 #include "stub/server.h"
@@ -18,6 +19,7 @@ struct edge {
     struct estimate estimate;
     struct services services;
     struct rpc rpc;
+    struct calls *calls;
     struct stub_server *server;
     struct stub_channel *channel;
     pthread_t thread;

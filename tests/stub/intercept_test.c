@@ -365,19 +365,56 @@ Test(intercept, may_answer_before_a_message_is_refused)
     scene_stop(&scene);
 }
 
+/* A call that is answered when its deadline has passed, not before. */
+struct late {
+    struct stub_call *call;
+    atomic_bool closed;
+};
+
+static void late_closed(void *user)
+{
+    atomic_store(&((struct late *)user)->closed, true);
+}
+
+static void handle_late(void *user, struct stub_call *call, const echo_request *request)
+{
+    struct late *late = user;
+
+    (void)request;
+    late->call = call;
+    stub_call_on_closed(call, late_closed, late);
+}
+
+static bool is_closed_and_late(void *user)
+{
+    struct late *late = user;
+
+    return atomic_load(&late->closed) && stub_call_deadline_left_us(late->call) <= 0;
+}
+
 Test(intercept, is_told_of_a_deadline_that_was_missed)
 {
-    struct scene scene;
+    static const struct test_echo_v1_echo_service_handlers handlers = {.echo = handle_late};
     struct stub_call_options options = {.timeout_us = 100000};
+    struct diary diary = {.states_right = true};
+    struct page page = {&diary, 'a', false};
+    struct stub_interceptor interceptor = {before, after, &page};
+    echo_request request = TEST__ECHO__V1__ECHO_REQUEST__INIT;
+    struct late late = {0};
+    echo_response *reply;
+    struct rig rig;
 
-    scene_start(&scene, 1, 0);
-    cr_assert_eq(echo(&scene, &options, TEST__ECHO__V1__ECHO_REQUEST__ACTION__ACTION_NEVER),
+    pthread_mutex_init(&diary.lock, NULL);
+    rig_start(&rig, &handlers, &late, &interceptor);
+    cr_assert_eq(test_echo_v1_echo_service_echo(rig.channel, &options, &request, &reply, NULL),
                  STUB_DEADLINE_EXCEEDED);
-    settle(&scene);
-    cr_assert_str_eq(scene.diary.order, "+a-a");
-    cr_assert_eq(scene.diary.ended.code, STUB_DEADLINE_EXCEEDED);
-    cr_assert_eq(scene.diary.ended.answer, STUB_CANCELLED, "what the handler said of it");
-    scene_stop(&scene);
+    cr_assert(eventually(is_closed_and_late, &late));
+    stub_call_fail(late.call, STUB_ABORTED, "too late", NULL, 0);
+    rig_stop(&rig);
+    cr_assert_str_eq(diary.order, "+a-a");
+    cr_assert_eq(diary.ended.code, STUB_DEADLINE_EXCEEDED);
+    cr_assert_str_eq(diary.message, "the deadline was over");
+    cr_assert_eq(diary.ended.answer, STUB_ABORTED, "what the handler said of it");
 }
 
 Test(intercept, is_told_of_a_client_that_goes)
