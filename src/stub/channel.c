@@ -8,7 +8,7 @@
 
 static const int64_t YEAR_US = INT64_C(365) * 24 * 3600 * 1000 * 1000;
 
-enum { TIMEOUT_DEFAULT_US = 10 * 1000 * 1000 };
+enum { TIMEOUT_DEFAULT_US = 10 * 1000 * 1000, CONNECTING_US_MAX = 1000 * 1000 };
 
 /* Core only reads it; its members lack the const. */
 static char *borrowed(const char *text)
@@ -124,8 +124,28 @@ void channel_unref(struct stub_channel *channel)
         grpc_completion_queue_shutdown(cq);
 }
 
+/*
+ * Waits while a connection is being made: Core 1.51 forgets one that becomes ready after its channel is
+ * gone, and its socket stays open, at both ends, until the process ends.
+ */
+static void connection_settle(grpc_channel *connection, gpr_timespec deadline)
+{
+    grpc_completion_queue *cq = grpc_completion_queue_create_for_pluck(NULL);
+    gpr_timespec never = gpr_inf_future(GPR_CLOCK_MONOTONIC);
+
+    while (grpc_channel_check_connectivity_state(connection, 0) == GRPC_CHANNEL_CONNECTING &&
+           gpr_time_cmp(gpr_now(GPR_CLOCK_MONOTONIC), deadline) < 0) {
+        grpc_channel_watch_connectivity_state(connection, GRPC_CHANNEL_CONNECTING, deadline, cq, cq);
+        (void)grpc_completion_queue_pluck(cq, cq, never, NULL);
+    }
+    grpc_completion_queue_shutdown(cq);
+    grpc_completion_queue_destroy(cq);
+}
+
 void stub_channel_destroy(struct stub_channel *channel)
 {
+    gpr_timespec deadline;
+
     if (!channel)
         return;
     pthread_mutex_lock(&channel->lock);
@@ -135,8 +155,12 @@ void stub_channel_destroy(struct stub_channel *channel)
     pthread_mutex_unlock(&channel->lock);
     channel_unref(channel);
     pthread_join(channel->thread, NULL);
-    for (int i = 0; i < channel->connections_count; i++)
+    deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                            gpr_time_from_micros(CONNECTING_US_MAX, GPR_TIMESPAN));
+    for (int i = 0; i < channel->connections_count; i++) {
+        connection_settle(channel->connections[i], deadline);
         grpc_channel_destroy(channel->connections[i]);
+    }
     grpc_completion_queue_destroy(channel->cq);
     unary_free_all(channel);
     pthread_mutex_destroy(&channel->lock);

@@ -90,7 +90,8 @@ struct stub_channel *stub_channel_create(const char *target,
 
 /*
  * Cancels what still runs, waits until every callback has returned and every stream that was opened
- * has been closed, frees. Not from a callback.
+ * has been closed, and up to a second for connections that are just being made; frees. Not from a
+ * callback.
  */
 void stub_channel_destroy(struct stub_channel *channel);
 

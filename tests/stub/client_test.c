@@ -2,6 +2,7 @@
 #include "tests/stub/fixture.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,6 +113,43 @@ Test(client, cancels_running_calls_when_the_channel_is_destroyed)
         test_echo_v1_echo_service_echo_async(channel, NULL, &request, count_cancelled, &cancelled);
     stub_channel_destroy(channel);
     cr_assert_eq(atomic_load(&cancelled), 10);
+    fixture_stop(&f);
+}
+
+static int open_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int count = 0;
+
+    cr_assert(dir);
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count;
+}
+
+static bool has_few_descriptors(void *user)
+{
+    return open_descriptors() <= *(int *)user;
+}
+
+Test(client, leaves_no_connection_behind_when_destroyed_while_it_connects)
+{
+    struct fixture f = fixture_start(NULL);
+    int most;
+
+    cr_assert_eq(echo(f.channel, NULL, NULL), STUB_OK);
+    most = open_descriptors() + 4;
+    for (int i = 0; i < 100; i++) {
+        struct stub_channel *channel = stub_channel_create(echo_target(f.echo), NULL);
+        struct stub_stream *stream = test_echo_v1_echo_service_collect_open(channel, NULL);
+
+        stub_stream_cancel(stream);
+        cr_assert_eq(stub_stream_close(stream, NULL), STUB_CANCELLED);
+        stub_channel_destroy(channel);
+    }
+    cr_assert(eventually(has_few_descriptors, &most), "%d descriptors, not %d",
+              open_descriptors(), most);
     fixture_stop(&f);
 }
 
