@@ -1,5 +1,9 @@
 /*
- * grpc.testing.TestService on its own: interop_server [--port N] [--use_tls]. Prints the port and
+ * grpc.testing.TestService on its own:
+ *
+ *   interop_server [--port N] [--use_tls] [--tls_cert_file PEM] [--tls_key_file PEM]
+ *
+ * With TLS and no files: server1.pem and server1.key of the working directory. Prints the port and
  * serves until SIGTERM or SIGINT; 0 if every call was answered within a second then.
  */
 #include "interop/flags.h"
@@ -19,6 +23,9 @@ struct settings {
     const char *host;
     int port;
     int workers;
+    bool use_tls;
+    const char *certificate;
+    const char *key;
 };
 
 static bool read_settings(struct settings *settings, int argc, char **argv)
@@ -27,6 +34,9 @@ static bool read_settings(struct settings *settings, int argc, char **argv)
         {.name = "host", .text = &settings->host},
         {.name = "port", .number = &settings->port},
         {.name = "workers", .number = &settings->workers},
+        {.name = "use_tls", .on = &settings->use_tls},
+        {.name = "tls_cert_file", .text = &settings->certificate},
+        {.name = "tls_key_file", .text = &settings->key},
     };
 
     return flags_read(flags, ARRAY_COUNT(flags), argc, argv) && settings->workers >= 1 &&
@@ -37,7 +47,9 @@ static struct stub_server *create(const struct settings *settings)
 {
     char address[256], error[256];
     const char *listen = address;
-    struct stub_server_options options = {.listen = &listen, .listen_count = 1};
+    struct stub_tls_files files = {.certificate = settings->certificate, .key = settings->key};
+    struct stub_server_options options = {
+        .listen = &listen, .listen_count = 1, .tls = settings->use_tls ? &files : NULL};
     struct stub_server *server;
 
     snprintf(address, sizeof(address), "%s:%d", settings->host, settings->port);
@@ -66,7 +78,11 @@ static bool drain(struct stub_server *server)
 
 int main(int argc, char **argv)
 {
-    struct settings settings = {.host = "127.0.0.1", .port = 10000, .workers = 2};
+    struct settings settings = {.host = "127.0.0.1",
+                                .port = 10000,
+                                .workers = 2,
+                                .certificate = "server1.pem",
+                                .key = "server1.key"};
     pthread_t threads[WORKERS_MAX];
     struct stub_server *server;
     struct service *service;

@@ -194,7 +194,8 @@ def headers(tree):
              "-Wshadow", "-Wmissing-prototypes", "-Wstrict-prototypes", "-Werror", "-xc",
              f"-I{tree.root}/src", f"-I{tree.root}", "-isystem", f"{tree.root}/gen",
              f"-I{tree.root}/tests", "-isystem", f"{tree.build}/src/plugin/messages",
-             "-isystem", f"{tree.build}/tests/echo/gen"]
+             "-isystem", f"{tree.build}/tests/echo/gen",
+             "-isystem", f"{tree.build}/tests/interop/gen"]
     for path in tree.files(".h"):
         if tree.name(path).startswith("tests/support/tsan/"):
             continue
