@@ -64,6 +64,9 @@ struct settings {
     const char *redis;
     const char *postgres;
     const char *token_keys;
+    const char *tls_cert;
+    const char *tls_key;
+    const char *tls_client_ca;
     const char *log_level;
     int64_t workers;
     int64_t worker_timeout_ms;
@@ -74,7 +77,7 @@ struct settings {
 static const struct config_option option_table[] = {
     {.name = "listen", .type = CONFIG_TEXT, .fallback = "127.0.0.1:7070",
      .offset = offsetof(struct settings, listen), .letter = 'l', .arg = "ADDR[,ADDR...]",
-     .doc = "where to serve: loopback HOST:PORT or unix:/path (port 0: any free one)"},
+     .doc = "where to serve: HOST:PORT (without TLS loopback only) or unix:/path (port 0: any free one)"},
     {.name = "redis", .type = CONFIG_TEXT, .fallback = "127.0.0.1:6379",
      .offset = offsetof(struct settings, redis), .arg = "HOST:PORT|unix:/path",
      .doc = "the Redis that keeps the holds"},
@@ -83,6 +86,15 @@ static const struct config_option option_table[] = {
      .doc = "the Postgres that is the root: libpq key=value words or a URI"},
     {.name = "token-keys", .type = CONFIG_TEXT, .offset = offsetof(struct settings, token_keys),
      .arg = "FILE", .doc = "keys that sign reservation ids, one kid:64-hex a line (required)"},
+    {.name = "tls-cert", .type = CONFIG_TEXT, .offset = offsetof(struct settings, tls_cert),
+     .arg = "FILE", .doc = "serve HOST:PORT by TLS with this certificate (PEM, then those between it "
+                           "and the root); unix sockets stay plaintext; new files are used from the "
+                           "next connection on, SIGHUP checks them at once"},
+    {.name = "tls-key", .type = CONFIG_TEXT, .offset = offsetof(struct settings, tls_key),
+     .arg = "FILE", .doc = "its private key (PEM, not encrypted, readable by no others)"},
+    {.name = "tls-client-ca", .type = CONFIG_TEXT,
+     .offset = offsetof(struct settings, tls_client_ca), .arg = "FILE",
+     .doc = "mTLS: serve only clients with a certificate of these authorities (PEM)"},
     {.name = "log-level", .type = CONFIG_TEXT, .fallback = "info",
      .offset = offsetof(struct settings, log_level), .arg = "LEVEL",
      .doc = "debug, info, warn or error"},
@@ -138,7 +150,7 @@ static bool is_local(struct slice host)
             strspn(host.data, "0123456789.") >= host.len);
 }
 
-static void check_listen(const char *address)
+static void check_listen(const char *address, bool tls)
 {
     const char *colon = strrchr(address, ':');
     uint64_t port;
@@ -148,10 +160,13 @@ static void check_listen(const char *address)
             die(EX_USAGE, "--listen unix: lacks the path");
         return;
     }
-    if (!colon || !is_local(slice_of(address, (size_t)(colon - address))))
+    if (!colon)
+        die(EX_USAGE, "--listen %s: is neither HOST:PORT nor unix:/path", address);
+    if (!tls && !is_local(slice_of(address, (size_t)(colon - address))))
         die(EX_CONFIG,
             "will not listen on %s: without TLS only loopback (127.0.0.1:PORT, [::1]:PORT) "
-            "and unix:/path are allowed",
+            "and unix:/path are allowed; give --tls-cert, --tls-key and --tls-client-ca "
+            "(deploy/certs makes such files to try it)",
             address);
     if (!slice_to_u64(slice_from_cstr(colon + 1), &port) || port > UINT16_MAX)
         die(EX_USAGE, "--listen %s: the port is a number from 0 to 65535", address);
@@ -171,11 +186,43 @@ static void split_listen(struct server *server)
             continue;
         if (server->listen_count == LISTENS_MAX)
             die(EX_USAGE, "--listen names more than %d addresses", LISTENS_MAX);
-        check_listen(one);
+        check_listen(one, server->settings.tls_cert != NULL);
         server->listen[server->listen_count++] = one;
     }
     if (server->listen_count == 0)
         die(EX_USAGE, "--listen is empty");
+}
+
+static struct stub_tls_files tls_files(const struct settings *settings)
+{
+    return (struct stub_tls_files){
+        .certificate = settings->tls_cert,
+        .key = settings->tls_key,
+        .authority = settings->tls_client_ca,
+    };
+}
+
+/* A certificate without its key would mean plaintext, or nobody checked, to someone who forgot it. */
+static void check_tls(const struct settings *settings)
+{
+    const struct stub_tls_files files = tls_files(settings);
+    struct stub_credentials *credentials;
+    char error[1024];
+
+    if (!settings->tls_cert != !settings->tls_key)
+        die(EX_USAGE, "--tls-cert and --tls-key go together");
+    if (settings->tls_client_ca && !settings->tls_cert)
+        die(EX_USAGE, "--tls-client-ca needs --tls-cert and --tls-key");
+    if (settings->tls_cert && !settings->tls_client_ca)
+        log_warn("server", "tls.clients_unknown hint=%s",
+                 LOG_VALUE("whoever reaches it may act for every tenant; --tls-client-ca asks "
+                           "clients for certificates"));
+    if (!settings->tls_cert)
+        return;
+    credentials = stub_credentials_create(&files, error, sizeof(error));
+    if (!credentials) /* said now, not after the wait for Postgres */
+        die(EX_CONFIG, "%s", error);
+    stub_credentials_destroy(credentials);
 }
 
 static void configure(struct server *server, int argc, char **argv)
@@ -195,6 +242,7 @@ static void configure(struct server *server, int argc, char **argv)
     log_set_level(level);
     if (!fault_load_environment())
         die(EX_USAGE, FAULT_ENVIRONMENT " is malformed");
+    check_tls(&server->settings);
     split_listen(server);
     if (!server->settings.token_keys)
         die(EX_USAGE, "--token-keys (or HOLDFAST_TOKEN_KEYS) must name the key file; deploy/up "
@@ -311,8 +359,11 @@ static void open_ports(struct server *server)
         .reject = failure_reject,
         .reject_user = &server->rpc,
     };
-    char error[256];
+    const struct stub_tls_files tls = tls_files(&server->settings);
+    char error[1024];
 
+    if (tls.certificate)
+        options.tls = &tls;
     if (!rpc_init(&server->rpc, &server->services))
         die(EX_OSERR, "no thread-specific key left");
     server->stub = stub_server_create(&options, error, sizeof(error));
@@ -352,6 +403,16 @@ static void start_serving(struct server *server)
             fprintf(stderr, "holdfastd listening on %.*s:%d\n", (int)(colon - address), address,
                     stub_server_port(server->stub, i));
     }
+}
+
+/* SIGHUP. What was loaded or refused is in the log, by the stub layer. */
+static void reload(struct server *server)
+{
+    if (!server->settings.tls_cert)
+        log_info("server", "reload tls=none");
+    else
+        log_info("server", "reload tls=%s",
+                 stub_server_tls_reload(server->stub) ? "current" : "refused");
 }
 
 /* --- stopping ------------------------------------------------------------------------------------------- */
@@ -430,6 +491,7 @@ int main(int argc, char **argv)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     raise_descriptors();
@@ -440,7 +502,8 @@ int main(int argc, char **argv)
     build_services(&server);
     start_serving(&server);
     log_info("server", "serving workers=%" PRId64, server.settings.workers);
-    sigwait(&signals, &signal_number);
+    while (sigwait(&signals, &signal_number) != 0 || signal_number == SIGHUP)
+        reload(&server);
     pthread_sigmask(SIG_UNBLOCK, &signals, NULL); /* a second signal ends the process at once */
     signal(SIGTERM, SIG_DFL);
     signal(SIGINT, SIG_DFL);

@@ -357,7 +357,6 @@ static void settle_down(struct bench *bench)
 
 static int run(struct bench *bench)
 {
-    const struct stub_channel_options channel_options = {.connections = (int)bench->connections};
     struct stub_status status = STUB_STATUS_INIT;
     int result = CLI_OK;
 
@@ -369,7 +368,7 @@ static int run(struct bench *bench)
     stub_status_clear(&status);
     /* Its idle thread would take the events of the next channel and pass them on, at a switch each. */
     cli_close(bench->cli);
-    bench->channel = stub_channel_create(bench->cli->server, &channel_options);
+    bench->channel = cli_connect(bench->cli, bench->cli->server, (int)bench->connections);
     for (int64_t round = 0; round < bench->seconds; round++) {
         run_round(bench, WORK_NULL);
         run_round(bench, WORK_RESERVE);

@@ -29,11 +29,21 @@ struct cli {
     const char *server; /* target of the channel */
     int64_t timeout_us; /* of each call */
     bool json;          /* machine-readable output on stdout */
+    const char *tls_ca; /* by TLS if any of these is given, here or in the environment */
+    const char *tls_cert;
+    const char *tls_key;
+    const char *tls_server_name;
     struct stub_channel *channel; /* made by cli_channel */
 };
 
-/* The options --server, --timeout and --json; its input is a struct cli. For use as a child. */
+/* The options --server, --timeout, --json and --tls-*; its input is a struct cli. For use as a child. */
 extern const struct argp cli_argp;
+
+/*
+ * A channel to this server with this many connections, by TLS if so asked. Files that cannot be used end
+ * the program with CLI_USAGE, the file named.
+ */
+struct stub_channel *cli_connect(struct cli *cli, const char *server, int connections);
 
 /* The channel to cli->server, made at the first call. */
 struct stub_channel *cli_channel(struct cli *cli);

@@ -257,7 +257,7 @@ static bool open_channels(struct replay *replay)
             replay->cli->server = name;
             replay->channels[replay->channels_count++] = cli_channel(replay->cli);
         } else {
-            replay->channels[replay->channels_count++] = stub_channel_create(name, NULL);
+            replay->channels[replay->channels_count++] = cli_connect(replay->cli, name, 1);
         }
     }
     return replay->channels_count > 0;

@@ -1,8 +1,9 @@
 /*
  * Whose call it is: the one place that decides whether a caller may act for a tenant.
  *
- * In this version there are no credentials: the server listens on loopback or a unix socket, and
- * whoever reaches it may act for every tenant.
+ * In this version whoever reaches the server may act for every tenant: on loopback and unix sockets
+ * that is who may log in to the machine, by mTLS who has a certificate of --tls-client-ca. Which of
+ * them may act for which tenant is to be decided here, by stub_call_peer_identities.
  */
 #ifndef HOLDFAST_RPC_AUTH_H
 #define HOLDFAST_RPC_AUTH_H

@@ -61,7 +61,7 @@ static void scene_open(struct scene *scene, const char *tenant, int servers,
     scene->servers_count = servers;
     for (int i = 0; i < servers; i++) {
         fixture_server_start(&scene->servers[i], options);
-        scene->channels[i] = stub_channel_create(scene->servers[i].listen, &connection);
+        scene->channels[i] = fixture_channel(scene->servers[i].listen, &connection);
     }
     scene->tenant = tenant;
     plan_tenant(scene->channels[0], tenant);

@@ -212,7 +212,7 @@ class Listening(Case):
     def start(self, address, *args):
         """Where it is expected to fail: (status, what it said)."""
         done = subprocess.run(harness.command(address, *args), capture_output=True, text=True,
-                              timeout=30)
+                              timeout=30, env=harness.plaintext())
         return done.returncode, done.stderr
 
     def test_a_port_in_use(self):

@@ -79,7 +79,7 @@ static void scene_open(struct scene *scene, int servers)
     memset(scene, 0, sizeof(*scene));
     for (int i = 0; i < servers; i++) {
         fixture_server_start(&scene->servers[i], NULL);
-        scene->rush.channels[i] = stub_channel_create(scene->servers[i].listen, &options);
+        scene->rush.channels[i] = fixture_channel(scene->servers[i].listen, &options);
     }
     scene->rush.channels_count = servers;
 }

@@ -16,7 +16,7 @@ static struct stub_channel *channel;
 static void open_scene(void)
 {
     fixture_server_start(&server, NULL);
-    channel = stub_channel_create(server.listen, NULL);
+    channel = fixture_channel(server.listen, NULL);
 }
 
 static void close_scene(void)

@@ -33,8 +33,8 @@ class Edge(Case):
     def grpcurl(self, *args):
         command = subprocess.run([ROOT / "deploy" / "grpcurl"], check=True, text=True,
                                  capture_output=True).stdout.strip()
-        return subprocess.run([command, "-plaintext", server.address, *args], check=True,
-                              text=True, capture_output=True).stdout
+        return subprocess.run([command, *harness.grpcurl_options(), server.address, *args],
+                              check=True, text=True, capture_output=True).stdout
 
     def test_health(self):
         stub = health_pb2_grpc.HealthStub(server.channel)

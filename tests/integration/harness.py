@@ -42,6 +42,32 @@ from holdfast.v1 import quota_service_pb2_grpc as service_grpc  # noqa: E402
 ids = itertools.count(1)
 
 
+def credentials():
+    """What HOLDFAST_TEST_TLS=1 (tests/support/with_stores) has made for clients, or None."""
+    if "HOLDFAST_TLS_CA" not in os.environ:
+        return None
+    ca, cert, key = (pathlib.Path(os.environ[f"HOLDFAST_TLS_{name}"]).read_bytes()
+                     for name in ("CA", "CLIENT_CERT", "CLIENT_KEY"))
+    return grpc.ssl_channel_credentials(ca, key, cert)
+
+
+TLS = credentials()
+
+
+def grpcurl_options():
+    if not TLS:
+        return ["-plaintext"]
+    return ["-cacert", os.environ["HOLDFAST_TLS_CA"],
+            "-cert", os.environ["HOLDFAST_TLS_CLIENT_CERT"],
+            "-key", os.environ["HOLDFAST_TLS_CLIENT_KEY"]]
+
+
+def plaintext():
+    """The environment of a server that is told of no TLS."""
+    return {name: value for name, value in os.environ.items()
+            if not name.startswith("HOLDFAST_TLS_")}
+
+
 def free_port():
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -79,8 +105,12 @@ class Server:
 
     def connect(self, address=None, options=()):
         """A connection of its own."""
-        channel = grpc.insecure_channel(
-            address or self.address, options=[("grpc.use_local_subchannel_pool", 1), *options])
+        address = address or self.address
+        options = [("grpc.use_local_subchannel_pool", 1), *options]
+        if TLS and not address.startswith("unix:"):
+            channel = grpc.secure_channel(address, TLS, options)
+        else:
+            channel = grpc.insecure_channel(address, options)
         grpc.channel_ready_future(channel).result(timeout=60)
         return channel
 

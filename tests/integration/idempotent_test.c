@@ -20,7 +20,7 @@ static void open_scene(void)
 
     for (int i = 0; i < 2; i++) {
         fixture_server_start(&servers[i], NULL);
-        channels[i] = stub_channel_create(servers[i].listen, &options);
+        channels[i] = fixture_channel(servers[i].listen, &options);
     }
     if (fixture_sql("SELECT count(*) FROM tenant WHERE name = '%s'", tenant) == 0) {
         plan_tenant(channels[0], tenant);

@@ -187,7 +187,7 @@ static void scene_open(struct scene *scene)
     scene->puts = calloc(PUTS_MAX, sizeof(*scene->puts));
     for (int i = 0; i < 2; i++) {
         fixture_server_start(&scene->servers[i], NULL);
-        scene->channels[i] = stub_channel_create(scene->servers[i].listen, &options);
+        scene->channels[i] = fixture_channel(scene->servers[i].listen, &options);
     }
     plan_tenant(scene->channels[0], tenant);
     scene->puts[0] = (struct put){0, fixture_now_us(), HIGHEST};

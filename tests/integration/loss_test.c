@@ -94,9 +94,9 @@ static void scene_open(struct scene *scene, const char *name)
     fixture_stores("start-postgres", NULL);
     for (int i = 0; i < SERVERS; i++) {
         fixture_server_start(&scene->servers[i], NULL);
-        scene->channels[i] = stub_channel_create(scene->servers[i].listen, &connection);
+        scene->channels[i] = fixture_channel(scene->servers[i].listen, &connection);
     }
-    scene->probe.channel = stub_channel_create(scene->servers[0].listen, NULL);
+    scene->probe.channel = fixture_channel(scene->servers[0].listen, NULL);
     plan_tenant(scene->channels[0], scene->tenant);
     plan_limit(scene->channels[0], scene->tenant, "calls", "", "calls", NEVER, LIMIT);
     plan_tenant(scene->channels[0], scene->probe.tenant);

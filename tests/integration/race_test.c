@@ -107,7 +107,7 @@ static void run_race(bool by_job, int jobs)
     race.releases = calloc((size_t)jobs, sizeof(*race.releases));
     race.reserved = calloc((size_t)jobs, sizeof(*race.reserved));
     for (int i = 0; i < 2; i++)
-        race.channels[i] = stub_channel_create(server.listen, NULL);
+        race.channels[i] = fixture_channel(server.listen, NULL);
     for (int i = 0; i < PAIRS; i++)
         pthread_barrier_init(&race.pairs[i].together, NULL, 2);
     if (fixture_sql("SELECT count(*) FROM tenant WHERE name = '%s'", tenant) == 0) {

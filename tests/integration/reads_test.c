@@ -95,7 +95,7 @@ static void commit(char *job)
 static void start(void)
 {
     fixture_server_start(&server, NULL);
-    channel = stub_channel_create(server.listen, NULL);
+    channel = fixture_channel(server.listen, NULL);
 }
 
 static void stop(void)

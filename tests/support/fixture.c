@@ -54,6 +54,28 @@ bool fixture_until(int64_t deadline_ms, bool (*condition)(void *user), void *use
 
 /* ---- servers ---- */
 
+struct stub_channel *fixture_channel(const char *target, const struct stub_channel_options *options)
+{
+    struct stub_channel_options with_tls = options ? *options : (struct stub_channel_options){0};
+    const struct stub_tls_files files = {
+        .certificate = getenv("HOLDFAST_TLS_CLIENT_CERT"),
+        .key = getenv("HOLDFAST_TLS_CLIENT_KEY"),
+        .authority = getenv("HOLDFAST_TLS_CA"),
+    };
+    struct stub_credentials *credentials = NULL;
+    struct stub_channel *channel;
+    char error[1024];
+
+    if (files.authority) {
+        credentials = stub_credentials_create(&files, error, sizeof(error));
+        cr_assert(credentials, "%s", error);
+    }
+    with_tls.credentials = credentials;
+    channel = stub_channel_create(target, &with_tls);
+    stub_credentials_destroy(credentials);
+    return channel;
+}
+
 /* One key file per stores, made by whichever test comes first. */
 static const char *token_keys(void)
 {

@@ -9,6 +9,7 @@
 #define HOLDFAST_TESTS_SUPPORT_FIXTURE_H
 
 #include "base/check.h"
+#include "stub/client.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -51,6 +52,12 @@ void fixture_server_stop(struct fixture_server *server);
 void fixture_server_kill(struct fixture_server *server);
 void fixture_server_restart(struct fixture_server *server,
                             const struct fixture_server_options *options);
+
+/*
+ * A channel to a server of this test, for stub_channel_destroy; options may be NULL. With mTLS if the test
+ * runs with it (HOLDFAST_TEST_TLS=1, see tests/support/with_stores).
+ */
+struct stub_channel *fixture_channel(const char *target, const struct stub_channel_options *options);
 
 /* ---- stores ---- */
 
