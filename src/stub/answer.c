@@ -39,6 +39,7 @@ void answer_init(struct stub_call *call)
     call->status_text = grpc_empty_slice();
     call->answered = call->sealed = call->told = call->initial_sent = call->status_sent = false;
     call->sending = call->dead = call->initial_wanted = call->rejected = false;
+    call->paused = call->owes_read = false;
     call->send_tag.run = send_run;
 }
 

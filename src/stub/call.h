@@ -246,12 +246,17 @@ void stub_call_on_drained(struct stub_call *call, void (*fn)(void *user), void *
  * Client-streaming and bidi: fn runs on a poller thread for each message, in order, one at a time;
  * the message is valid until fn returns. message == NULL: the client sends no more (or is gone), fn
  * is not called again, and the call still wants its answer. To be called once, in the handler or later.
- * Not taking messages is back-pressure: the next one is read when fn has returned.
+ * Not taking messages is back-pressure: the next one is read when fn has returned, and if fn has
+ * called stub_call_pause, not before stub_call_resume.
  */
 void stub_call_on_message(struct stub_call *call,
                           void (*fn)(void *user, struct stub_call *call,
                                      const ProtobufCMessage *message),
                           void *user);
+
+/* Inside on_message's fn: this message is the last until stub_call_resume, which is for any thread. */
+void stub_call_pause(struct stub_call *call);
+void stub_call_resume(struct stub_call *call);
 
 #ifdef __cplusplus
 }

@@ -287,6 +287,13 @@ struct stub_stream *stub_stream_start(struct stub_channel *channel,
                                       const struct stub_stream_events *events, void *user);
 
 /*
+ * Inside on_message: this message is the last until stub_stream_resume, which is for any thread. The
+ * server is held up meanwhile; on_end may come all the same.
+ */
+void stub_stream_pause(struct stub_stream *stream);
+void stub_stream_resume(struct stub_stream *stream);
+
+/*
  * Gives up the caller's hold on a started stream, at any time, from any thread, callbacks included;
  * the call goes on and the callbacks still come. Do not use it afterwards, except inside them.
  */

@@ -24,6 +24,23 @@ void client_deliver_message(struct stub_stream *stream)
     arena_reset(&stream->message_arena);
 }
 
+void stub_stream_pause(struct stub_stream *stream)
+{
+    pthread_mutex_lock(&stream->lock);
+    stream->paused = true;
+    pthread_mutex_unlock(&stream->lock);
+}
+
+void stub_stream_resume(struct stub_stream *stream)
+{
+    pthread_mutex_lock(&stream->lock);
+    stream->paused = false;
+    if (stream->owes_read && !stream->over)
+        client_post_receive(stream);
+    stream->owes_read = false;
+    pthread_mutex_unlock(&stream->lock);
+}
+
 void client_deliver_end(struct stub_stream *stream)
 {
     struct stub_status status = STUB_STATUS_INIT;

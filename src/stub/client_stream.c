@@ -106,7 +106,8 @@ static void receive_run(struct client_tag *tag, bool ok)
         pthread_mutex_unlock(&stream->lock);
         client_deliver_message(stream);
         pthread_mutex_lock(&stream->lock);
-        if (!stream->ended)
+        stream->owes_read = !stream->ended && stream->paused;
+        if (!stream->ended && !stream->paused)
             client_post_receive(stream);
     }
     tag_done(stream);

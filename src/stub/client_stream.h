@@ -42,6 +42,8 @@ struct stub_stream {
     bool received; /* payload holds a message or the end */
     bool ended;    /* no more messages */
     bool over;     /* the status is there */
+    bool paused;   /* by the application: nothing is to be read */
+    bool owes_read; /* and would be, else */
     bool sending;
     bool dead;        /* nothing can be sent any more */
     bool half_closed; /* nothing more may be queued */

@@ -65,6 +65,19 @@ static bool receive_message(struct stub_call *call)
     return true;
 }
 
+/* Reads on, or leaves it to stub_call_resume. */
+static void receive_next(struct stub_call *call)
+{
+    bool read;
+
+    pthread_mutex_lock(&call->lock);
+    read = !call->sealed && !call->paused;
+    call->owes_read = !call->sealed && call->paused;
+    pthread_mutex_unlock(&call->lock);
+    if (read)
+        receive_post(call);
+}
+
 static void receive_run(struct stub_tag *tag, bool ok, void *worker)
 {
     struct stub_call *call = container_of(tag, struct stub_call, message_tag);
@@ -75,10 +88,29 @@ static void receive_run(struct stub_tag *tag, bool ok, void *worker)
     if (!is_answered(call) && call_callback_begin(call)) {
         more = receive_message(call);
         call_callback_end(call);
-        if (more && !is_answered(call))
-            receive_post(call);
+        if (more)
+            receive_next(call);
     }
     stub_call_unref(call);
+}
+
+void stub_call_pause(struct stub_call *call)
+{
+    pthread_mutex_lock(&call->lock);
+    call->paused = true;
+    pthread_mutex_unlock(&call->lock);
+}
+
+void stub_call_resume(struct stub_call *call)
+{
+    bool read;
+
+    pthread_mutex_lock(&call->lock);
+    read = call->owes_read && !call->sealed;
+    call->paused = call->owes_read = false;
+    pthread_mutex_unlock(&call->lock);
+    if (read)
+        receive_post(call);
 }
 
 void stub_call_on_message(struct stub_call *call,

@@ -98,6 +98,8 @@ struct stub_call {
     bool sending;      /* a batch with the send tag is inside Core */
     bool dead;         /* nothing can be sent any more */
     bool initial_wanted;
+    bool paused;       /* by the application: nothing is to be read */
+    bool owes_read;    /* and would be, else */
     bool rejected;     /* the runtime has answered: the application's answer is not a bug */
     struct stub_tag send_tag;
 

@@ -327,6 +327,67 @@ Test(client_start, ends_with_its_channel_and_may_be_released_afterwards)
     fixture_stop(&f);
 }
 
+static void on_count_and_pause(void *user, struct stub_stream *stream, const count_response *message)
+{
+    on_count(user, stream, message);
+    stub_stream_pause(stream);
+}
+
+struct waiting {
+    struct seen *seen;
+    int messages;
+};
+
+static bool has_seen(void *user)
+{
+    const struct waiting *waiting = user;
+
+    return atomic_load(&waiting->seen->messages) == waiting->messages;
+}
+
+Test(client_start, holds_the_server_up_while_it_is_paused)
+{
+    struct fixture f = fixture_start(NULL);
+    count_request request = TEST__ECHO__V1__COUNT_REQUEST__INIT;
+    struct seen seen = fresh();
+    struct stub_stream *stream;
+
+    request.to = 20;
+    stream = test_echo_v1_echo_service_count_start(f.channel, NULL, &request, on_count_and_pause,
+                                                   &events, &seen);
+    for (int i = 1; i <= 20; i++) {
+        struct waiting waiting = {&seen, i};
+
+        cr_assert(eventually(has_seen, &waiting), "%d messages", atomic_load(&seen.messages));
+        if (i < 20) /* behind the last message the end needs no reading */
+            cr_assert_eq(atomic_load(&seen.ends), 0);
+        stub_stream_resume(stream);
+    }
+    cr_assert(eventually(has_ended, &seen));
+    cr_assert_eq(seen.code, STUB_OK);
+    cr_assert(seen.in_order);
+    stub_stream_resume(stream);
+    stub_stream_release(stream);
+    fixture_stop(&f);
+}
+
+Test(client_start, ends_while_it_is_paused)
+{
+    struct fixture f = fixture_start(NULL);
+    struct stub_call_options options = {.timeout_us = 200000};
+    count_request request = TEST__ECHO__V1__COUNT_REQUEST__INIT;
+    struct seen seen = fresh();
+    struct stub_stream *stream = test_echo_v1_echo_service_count_start(
+        f.channel, &options, &request, on_count_and_pause, &events, &seen);
+
+    cr_assert(eventually(has_ended, &seen));
+    cr_assert_eq(seen.code, STUB_DEADLINE_EXCEEDED);
+    cr_assert_eq(atomic_load(&seen.messages), 1);
+    stub_stream_resume(stream);
+    stub_stream_release(stream);
+    fixture_stop(&f);
+}
+
 static void *cancel_thread(void *user)
 {
     stub_stream_cancel(user);
