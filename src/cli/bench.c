@@ -21,6 +21,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define ROUND_US INT64_C(1000000)
@@ -31,13 +32,14 @@ enum work { WORK_NULL, WORK_RESERVE, WORK_PAIR, WORK_COUNT, WORK_RELEASE = WORK_
 
 static const char *const work_names[WORK_COUNT] = {"null", "reserve", "pair"};
 
-enum { KEY_CONCURRENCY = 'c', KEY_SECONDS = 'n', KEY_TENANTS = 0x500, KEY_CONNECTIONS };
+enum { KEY_CONCURRENCY = 'c', KEY_SECONDS = 'n', KEY_WORK = 'w', KEY_TENANTS = 0x500, KEY_CONNECTIONS };
 
 static const struct argp_option options[] = {
     {"concurrency", KEY_CONCURRENCY, "N", 0, "calls in flight (default: 64)", 0},
     {"seconds", KEY_SECONDS, "N", 0, "rounds of one second for each kind of work (default: 5)", 0},
     {"tenant", 't', "NAME", 0, "tenant to use; added if missing (default: bench)", 0},
     {"tenants", KEY_TENANTS, "N", 0, "spread over N tenants, NAME-1 to NAME-N (default: 1)", 0},
+    {"work", KEY_WORK, "WORK", 0, "only this kind of work: null, reserve or pair", 0},
     {"connections", KEY_CONNECTIONS, "N", 0, "connections to the server (default: 1)", 0},
     {0},
 };
@@ -63,6 +65,7 @@ struct bench {
     const char *tenant;
     int64_t tenants_count;
     int64_t connections;
+    int only; /* -1: all kinds of work */
     char run[CLI_ID_BYTES];
     struct stub_channel *channel;
     struct lane *lanes;
@@ -277,6 +280,14 @@ static void print_object(const struct bench *bench)
     cli_print_object(object);
 }
 
+static int work_named(const char *name)
+{
+    for (int work = WORK_NULL; work < WORK_COUNT; work++)
+        if (strcmp(work_names[work], name) == 0)
+            return work;
+    return -1;
+}
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     struct bench *bench = state->input;
@@ -288,6 +299,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case 't':
         bench->tenant = arg;
+        return 0;
+    case KEY_WORK:
+        bench->only = work_named(arg);
+        if (bench->only < 0)
+            argp_error(state, "\"%s\" is not null, reserve or pair", arg);
         return 0;
     case KEY_CONCURRENCY:
         count = &bench->concurrency;
@@ -355,6 +371,11 @@ static void settle_down(struct bench *bench)
     cli_close(bench->cli);
 }
 
+static bool is_wanted(const struct bench *bench, enum work work)
+{
+    return bench->only < 0 || bench->only == (int)work;
+}
+
 static int run(struct bench *bench)
 {
     struct stub_status status = STUB_STATUS_INIT;
@@ -370,12 +391,17 @@ static int run(struct bench *bench)
     cli_close(bench->cli);
     bench->channel = cli_connect(bench->cli, bench->cli->server, (int)bench->connections);
     for (int64_t round = 0; round < bench->seconds; round++) {
-        run_round(bench, WORK_NULL);
-        run_round(bench, WORK_RESERVE);
-        run_round(bench, WORK_RELEASE);
-        settle_down(bench);
-        run_round(bench, WORK_PAIR);
-        settle_down(bench);
+        if (is_wanted(bench, WORK_NULL))
+            run_round(bench, WORK_NULL);
+        if (is_wanted(bench, WORK_RESERVE)) {
+            run_round(bench, WORK_RESERVE);
+            run_round(bench, WORK_RELEASE);
+            settle_down(bench);
+        }
+        if (is_wanted(bench, WORK_PAIR)) {
+            run_round(bench, WORK_PAIR);
+            settle_down(bench);
+        }
         for (int64_t i = 0; i < bench->concurrency; i++)
             bench->lanes[i].released = bench->lanes[i].jobs;
     }
@@ -405,6 +431,7 @@ int command_bench(struct cli *cli, int argc, char **argv)
     bench->tenant = "bench";
     bench->tenants_count = 1;
     bench->connections = 1;
+    bench->only = -1;
     argp_parse(&argp, argc, argv, 0, NULL, bench);
     cli_random_id("bench-", bench->run);
     pthread_mutex_init(&bench->lock, NULL);
