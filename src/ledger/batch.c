@@ -18,13 +18,26 @@ enum {
 static const struct statement begin = {"batch_begin", "BEGIN"};
 static const struct statement commit = {"batch_commit", "COMMIT"};
 
-const struct statement *const batch_statements[] = {
+static const struct statement *const statements[] = {
     &begin,           &rows_quota_lock,   &rows_lease_lock,    &rows_clock,
-    &rows_epochs,     &rows_ledger_find,  &rows_fence_find,    &rows_expired_find,
-    &rows_quota_update, &rows_lease_update, &rows_event_lock,  &rows_event_insert,
-    &rows_ledger_insert, &rows_fence_insert, &commit,
+    &rows_epochs,     &rows_fence_find,   &rows_expired_find,  &rows_quota_update,
+    &rows_quota_update_one, &rows_lease_update, &rows_event_lock, &rows_event_insert,
+    &rows_fence_insert, &commit,
 };
-const size_t batch_statements_count = ARRAY_COUNT(batch_statements);
+
+size_t batch_statements(const struct statement *ret_statements[BATCH_STATEMENTS_MAX])
+{
+    size_t count = 0;
+
+    CHECK(ARRAY_COUNT(statements) + 2 * ROWS_LEDGER_PARTS_COUNT <= BATCH_STATEMENTS_MAX);
+    for (size_t i = 0; i < ARRAY_COUNT(statements); i++)
+        ret_statements[count++] = statements[i];
+    for (size_t part = 0; part < ROWS_LEDGER_PARTS_COUNT; part++) {
+        ret_statements[count++] = &rows_ledger_find[part];
+        ret_statements[count++] = &rows_ledger_insert[part];
+    }
+    return count;
+}
 
 void batch_init(struct batch *batch, int64_t late_window_ms, int64_t lease_ms)
 {
@@ -73,6 +86,17 @@ static bool collect_jobs(struct batch *batch)
         batch->items[i].job = (size_t)(found - batch->jobs);
     }
     return true;
+}
+
+/* The partition of the ledger that all items are in; 0: they are in several. */
+static int common_part(const struct batch *batch)
+{
+    int part = batch->items[0].item->plan ? batch->items[0].item->plan->ledger_part : 0;
+
+    for (size_t i = 1; i < batch->count; i++)
+        if (!batch->items[i].item->plan || batch->items[i].item->plan->ledger_part != part)
+            return 0;
+    return part;
 }
 
 /* For items that neither name a hold nor have one in Redis: which one expired last? */
@@ -162,6 +186,7 @@ enum status batch_begin(struct batch *batch, struct commit_item *const *items, s
     batch->count = count;
     for (size_t i = 0; i < count; i++)
         batch->items[i] = (struct batch_item){.item = items[i]};
+    batch->ledger_part = common_part(batch);
     if (!collect_jobs(batch))
         return STATUS_EXHAUSTED;
     status = look_aside(batch, aside);
@@ -205,7 +230,7 @@ void batch_ask(struct batch *batch, struct lane *lane)
     /* After the locks: in the statement that waits for them it would be the time before. */
     batch->steps.clock = lane_add(lane, &rows_clock, NULL);
     batch->steps.epochs = lane_add(lane, &rows_epochs, &tenants);
-    batch->steps.ledger = lane_add(lane, &rows_ledger_find, &jobs);
+    batch->steps.ledger = lane_add(lane, &rows_ledger_find[batch->ledger_part], &jobs);
     batch->steps.fences = lane_add(lane, &rows_fence_find, &jobs);
     if (batch->ask_expired)
         batch->steps.expired = lane_add(lane, &rows_expired_find, &jobs);
@@ -339,7 +364,7 @@ void batch_write(struct batch *batch, struct lane *lane)
     sql_params_begin(&params, &batch->arena);
     rows_ledger_insert_params(&params, batch->made, batch->made_count, &batch->entries_count);
     if (batch->entries_count > 0)
-        lane_add(lane, &rows_ledger_insert, &params);
+        lane_add(lane, &rows_ledger_insert[batch->ledger_part], &params);
     sql_params_begin(&params, &batch->arena);
     rows_fence_insert_params(&params, batch->made, batch->made_count, batch->book.now_ms,
                              batch->late_window_ms + LIFETIME_AND_HOUR_MS, &batch->fences_count);
@@ -348,7 +373,7 @@ void batch_write(struct batch *batch, struct lane *lane)
     sql_params_begin(&params, &batch->arena);
     rows_quota_update_params(&params, &batch->book, &count);
     if (count > 0)
-        lane_add(lane, &rows_quota_update, &params);
+        lane_add(lane, count == 1 ? &rows_quota_update_one : &rows_quota_update, &params);
     sql_params_begin(&params, &batch->arena);
     rows_lease_update_params(&params, &batch->book, &count);
     if (count > 0)

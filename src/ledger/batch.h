@@ -48,6 +48,7 @@ struct batch {
     struct rows_ref *refs; /* likewise */
     size_t refs_count;
     bool ask_expired;
+    int ledger_part; /* index into rows_ledger_find and rows_ledger_insert */
     struct settle_book book;
     struct settle_item **made; /* items with rows to be inserted, by (tenant, job) */
     size_t made_count;
@@ -64,8 +65,8 @@ void batch_init(struct batch *batch, int64_t late_window_ms, int64_t lease_ms);
 void batch_done(struct batch *batch);
 
 /* The statements that a lane must have prepared. */
-extern const struct statement *const batch_statements[];
-extern const size_t batch_statements_count;
+enum { BATCH_STATEMENTS_MAX = 64 };
+size_t batch_statements(const struct statement *ret_statements[BATCH_STATEMENTS_MAX]);
 
 /*
  * Takes items[0..count) over. aside: a blocking connection, used only for items that are known by

@@ -421,13 +421,10 @@ static void note_up(struct committer *committer)
 
 static void connect_work(struct committer *committer, struct work *work)
 {
-    const struct statement *statements[32];
-    size_t count = 0;
+    const struct statement *statements[BATCH_STATEMENTS_MAX + 1];
+    size_t count = batch_statements(statements);
     enum status status;
 
-    CHECK(batch_statements_count < ARRAY_COUNT(statements));
-    for (; count < batch_statements_count; count++)
-        statements[count] = batch_statements[count];
     statements[count++] = &rollback;
     status = lane_connect(&work->lane, statements, count);
     if (status == STATUS_OK) {

@@ -12,6 +12,8 @@ enum { PLANS_ARENA_BYTES = 16 * 1024, PLANS_ARENA_MAX = 64 << 20 };
 static const struct statement load = {
     "plan_load",
     "SELECT t.tenant_id, t.shard, t.state = 'S', t.admit_unlimited_meters, t.config_version,"
+    " (SELECT p + 1 FROM generate_series(0, 15) p"
+    " WHERE satisfies_hash_partition('ledger'::regclass, 16, p, t.tenant_id)),"
     " l.limit_id, l.name, l.scope, l.meter, l.period_kind, l.amount, l.unlimited, l.cap, l.soft,"
     " l.soft_percent, l.max_ttl_ms"
     " FROM tenant t LEFT JOIN limit_ l ON l.tenant_id = t.tenant_id AND l.deleted_at IS NULL"
@@ -65,6 +67,7 @@ static enum status read_plan(struct database *db, struct arena *arena, struct sl
         plan.suspended = sql_bool(&row);
         plan.admit_unlimited_meters = sql_bool(&row);
         plan.config_version = sql_i64(&row);
+        plan.ledger_part = (int)sql_i64(&row);
         if (sql_is_null(&row)) {
             for (int column = 0; column < 11; column++)
                 sql_skip(&row);

@@ -225,11 +225,15 @@ static struct rows_job *next_job(struct sql_row *row, struct rows_job *jobs, siz
     return NULL;
 }
 
-const struct statement rows_ledger_find = {
-    "rows_ledger_find",
-    "SELECT n.at, l.hold_epoch, l.hold_seq, l.scope, l.late, l.at, l.meter, l.asked, l.amount,"
-    " l.debt, l.held, l.counted FROM " JOBS
-    " JOIN ledger l ON l.tenant_id = n.tenant AND l.job_id = n.job ORDER BY n.at, l.entry"};
+#define LEDGER_FIND(part)                                                                          \
+    {                                                                                              \
+        "rows_ledger_find" part,                                                                   \
+        "SELECT n.at, l.hold_epoch, l.hold_seq, l.scope, l.late, l.at, l.meter, l.asked,"          \
+        " l.amount, l.debt, l.held, l.counted FROM " JOBS " JOIN ledger" part " l"                 \
+        " ON l.tenant_id = n.tenant AND l.job_id = n.job ORDER BY n.at, l.entry"                   \
+    }
+
+const struct statement rows_ledger_find[] = {ROWS_LEDGER_PARTS(LEDGER_FIND)};
 
 static void read_counted(struct sql_row *row, struct settle_entry *entry)
 {
@@ -302,29 +306,28 @@ enum status rows_ledger_find_read(PGresult *result, struct arena *arena, struct 
 }
 
 const struct statement rows_fence_find = {
-    "rows_fence_find", "SELECT n.at, f.epoch, f.hold_seq, count(*) OVER (PARTITION BY n.at) FROM " JOBS
+    "rows_fence_find", "SELECT n.at, f.epoch, f.hold_seq FROM " JOBS
                        " JOIN job_fence f ON f.tenant_id = n.tenant AND f.job_id = n.job"
                        " ORDER BY n.at, f.epoch, f.hold_seq"};
 
+/* All fences in one array, by job; a job's facts name its part of it. */
 enum status rows_fence_find_read(PGresult *result, struct arena *arena, struct rows_job *jobs,
                                  size_t count)
 {
     struct sql_row row = sql_rows(result, arena);
+    struct attempt *fence = room(arena, &row, sizeof(*fence));
 
     while (sql_next(&row)) {
         struct rows_job *job = next_job(&row, jobs, count);
-        struct attempt attempt = {.epoch = sql_i64(&row)};
-        int64_t fences;
 
-        attempt.seq = sql_i64(&row);
-        fences = sql_i64(&row);
-        if (job && !job->facts.fences)
-            job->facts.fences = arena_array(arena, (size_t)fences, sizeof(attempt));
-        if (!job || !job->facts.fences || job->facts.fences_count >= (size_t)fences) {
-            row.bad = true;
+        if (!job)
             break;
-        }
-        job->facts.fences[job->facts.fences_count++] = attempt;
+        if (!job->facts.fences)
+            job->facts.fences = fence;
+        *fence = (struct attempt){.epoch = sql_i64(&row)};
+        fence->seq = sql_i64(&row);
+        fence++;
+        job->facts.fences_count++;
     }
     return sql_done(&row);
 }
@@ -394,7 +397,7 @@ enum status rows_facts(struct database *db, struct arena *arena, struct rows_job
         jobs[i].facts = (struct settle_facts){0};
     sql_params_begin(&params, arena);
     rows_jobs_params(&params, jobs, count);
-    status = database_run(db, &rows_ledger_find, &params, &result);
+    status = database_run(db, &rows_ledger_find[0], &params, &result);
     if (status == STATUS_OK)
         status = rows_ledger_find_read(result, arena, jobs, count);
     if (status == STATUS_OK)

@@ -105,7 +105,17 @@ extern const struct statement rows_epochs; /* of the tenants of refs */
 void rows_epochs_params(struct sql_params *params, const struct rows_ref *refs, size_t count);
 MUST_CHECK enum status rows_epochs_read(PGresult *result, struct settle_book *book);
 
-extern const struct statement rows_ledger_find, rows_fence_find, rows_expired_find;
+/*
+ * The ledger as a whole, [0], and each of its partitions. A statement on a partition spares the
+ * database to look at the 16 of them and their indexes, a fifth of what a batch costs it.
+ */
+enum { ROWS_LEDGER_PARTS_COUNT = 17 };
+#define ROWS_LEDGER_PARTS(of)                                                                      \
+    of(""), of("_0"), of("_1"), of("_2"), of("_3"), of("_4"), of("_5"), of("_6"), of("_7"),        \
+        of("_8"), of("_9"), of("_10"), of("_11"), of("_12"), of("_13"), of("_14"), of("_15")
+
+extern const struct statement rows_ledger_find[ROWS_LEDGER_PARTS_COUNT]; /* [plan->ledger_part] */
+extern const struct statement rows_fence_find, rows_expired_find;
 void rows_jobs_params(struct sql_params *params, const struct rows_job *jobs, size_t count);
 MUST_CHECK enum status rows_ledger_find_read(PGresult *result, struct arena *arena,
                                              struct rows_job *jobs, size_t count);
@@ -114,8 +124,11 @@ MUST_CHECK enum status rows_fence_find_read(PGresult *result, struct arena *aren
 MUST_CHECK enum status rows_expired_find_read(PGresult *result, struct arena *arena,
                                               struct rows_job *jobs, size_t count);
 
-/* Of the dirty rows; *ret_count 0: there are none, do not send. */
-extern const struct statement rows_quota_update, rows_lease_update;
+/*
+ * Of the dirty rows; *ret_count 0: there are none, do not send; 1: rows_quota_update_one takes the
+ * same values at half the cost.
+ */
+extern const struct statement rows_quota_update, rows_quota_update_one, rows_lease_update;
 void rows_quota_update_params(struct sql_params *params, const struct settle_book *book,
                               size_t *ret_count);
 void rows_lease_update_params(struct sql_params *params, const struct settle_book *book,
@@ -133,7 +146,7 @@ void rows_event_insert_params(struct sql_params *params, const struct settle_boo
  * which must be by (tenant, job). *ret_count: rows to be inserted. A unique key that is violated means
  * that another transaction was faster: roll back and begin again.
  */
-extern const struct statement rows_ledger_insert, rows_fence_insert;
+extern const struct statement rows_ledger_insert[ROWS_LEDGER_PARTS_COUNT], rows_fence_insert;
 void rows_ledger_insert_params(struct sql_params *params, struct settle_item *const *items,
                                size_t count, size_t *ret_count);
 void rows_fence_insert_params(struct sql_params *params, struct settle_item *const *items,

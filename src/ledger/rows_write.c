@@ -32,6 +32,18 @@ const struct statement rows_quota_update = {
     " returned, spent, lease_deadline, lease_target, reaped_to, ledger_seq, level, recall, state)"
     " WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim AND q.period_start_ms = n.start"};
 
+/* The same parameters: arrays, of one element. */
+const struct statement rows_quota_update_one = {
+    "rows_quota_update_one",
+    "UPDATE quota SET committed = ($4::bigint[])[1], debt = ($5::bigint[])[1],"
+    " pg_held = ($6::bigint[])[1], leased = ($7::bigint[])[1], lease_id = ($8::bigint[])[1],"
+    " granted = ($9::bigint[])[1], returned = ($10::bigint[])[1], spent = ($11::bigint[])[1],"
+    " lease_deadline_ms = ($12::bigint[])[1], lease_target = ($13::bigint[])[1],"
+    " reaped_to_ms = ($14::bigint[])[1], ledger_seq = ($15::bigint[])[1],"
+    " level = ($16::bigint[])[1], recall = ($17::boolean[])[1], state = (($18::text[])[1])::\"char\""
+    " WHERE tenant_id = ($1::bigint[])[1] AND limit_id = ($2::bigint[])[1]"
+    " AND period_start_ms = ($3::bigint[])[1]"};
+
 void rows_quota_update_params(struct sql_params *params, const struct settle_book *book,
                               size_t *ret_count)
 {
@@ -332,7 +344,8 @@ enum status rows_write(struct database *db, struct settle_book *book)
     sql_params_begin(&params, book->arena);
     rows_quota_update_params(&params, book, &count);
     if (count > 0 || params.bad)
-        status = database_run(db, &rows_quota_update, &params, NULL);
+        status = database_run(db, count == 1 ? &rows_quota_update_one : &rows_quota_update, &params,
+                              NULL);
     if (status != STATUS_OK)
         return status;
     sql_params_begin(&params, book->arena);
@@ -351,15 +364,19 @@ enum status rows_write(struct database *db, struct settle_book *book)
 
 /* --- records and fences ----------------------------------------------------------------------- */
 
-const struct statement rows_ledger_insert = {
-    "rows_ledger_insert",
-    "INSERT INTO ledger (tenant_id, job_id, entry, hold_epoch, hold_seq, scope, meter, asked, amount,"
-    " debt, held, late, counted, at) SELECT n.tenant, n.job, n.entry, n.epoch, n.seq, n.scope,"
-    " n.meter, n.asked, n.amount, n.debt, n.held, n.late, n.counted::bigint[], $14::timestamptz"
-    " FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[],"
-    " $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::boolean[],"
-    " $13::text[]) AS n(tenant, job, entry, epoch, seq, scope, meter, asked, amount, debt, held,"
-    " late, counted)"};
+#define LEDGER_INSERT(part)                                                                        \
+    {                                                                                              \
+        "rows_ledger_insert" part,                                                                 \
+        "INSERT INTO ledger" part " (tenant_id, job_id, entry, hold_epoch, hold_seq, scope, meter,"\
+        " asked, amount, debt, held, late, counted, at) SELECT n.tenant, n.job, n.entry, n.epoch," \
+        " n.seq, n.scope, n.meter, n.asked, n.amount, n.debt, n.held, n.late, n.counted::bigint[],"\
+        " $14::timestamptz FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[],"      \
+        " $5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[],"        \
+        " $11::bigint[], $12::boolean[], $13::text[]) AS n(tenant, job, entry, epoch, seq, scope," \
+        " meter, asked, amount, debt, held, late, counted)"                                        \
+    }
+
+const struct statement rows_ledger_insert[] = {ROWS_LEDGER_PARTS(LEDGER_INSERT)};
 
 /* One row of the ledger to be. */
 struct line {

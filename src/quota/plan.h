@@ -34,6 +34,7 @@ struct plan {
     int64_t tenant_id;
     struct slice tenant;
     int shard;             /* 0 to SHARDS-1, plan_shard(tenant) */
+    int ledger_part;       /* 1 to 16: the partition of the ledger with its jobs; 0: unknown */
     bool suspended;
     bool admit_unlimited_meters;
     int64_t config_version;
