@@ -51,7 +51,6 @@ enum {
     STREAM_QUEUE_SPARE = 16, /* so that a slow reader's last frame still fits */
     STREAM_QUEUE_BYTES_MAX = 64 << 20, /* the hub counts frames: more than they ever take */
     COMMIT_ITEMS_MAX = 16384,
-    COMMIT_BATCH_MAX = 256,
     HUB_POLL_MS = 10,
     HUB_PROGRESS_MS = 15000,
     DRAIN_MS = 8000, /* then calls are cancelled; the whole stop stays below 10 s */
@@ -304,7 +303,6 @@ static void build_services(struct server *server)
         .estimate = &server->estimate,
         .late_window_ms = INT64_C(24) * 3600 * 1000,
         .items_max = COMMIT_ITEMS_MAX,
-        .batch_max = COMMIT_BATCH_MAX,
         .away_ms = 500, /* callers had better hear so than run into their deadline */
         .lease_ms = 60000,
         .done = commit_done,

@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BATCH_ITEMS_MAX = 256 };
+enum { BATCH_ITEMS_MAX = COMMITTER_BATCH_MAX };
 
 /* An item in a batch. */
 struct batch_item {

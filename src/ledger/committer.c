@@ -88,11 +88,15 @@ static void put_back(struct committer *committer, struct batch *batch)
     batch->count = 0;
 }
 
-static void finish(struct committer *committer, struct commit_item *item, enum status status)
+static void finish(struct committer *committer, struct commit_item *const *items, size_t count,
+                   enum status status)
 {
-    item->status = status;
-    item->settle.facts = NULL;
-    committer->options.done(committer->options.user, item);
+    for (size_t i = 0; i < count; i++) {
+        items[i]->status = status;
+        items[i]->settle.facts = NULL;
+    }
+    if (count > 0)
+        committer->options.done(committer->options.user, items, count);
 }
 
 /* What the caller is told of an item that was not done. */
@@ -120,7 +124,7 @@ static void expire_queue(struct committer *committer)
         return;
     committer->expire_at_us = now + BUSY_POLL_MS * 1000;
     while ((item = queue_take_expired(&committer->queue, until)))
-        finish(committer, item, given_up(committer, item));
+        finish(committer, &item, 1, given_up(committer, item));
 }
 
 /* For queue_take: is a batch with items of this tenant under way? */
@@ -154,7 +158,7 @@ static void refuse_item(struct committer *committer, struct work *work, enum sta
               "commit.item_refused tenant_id=%" PRId64 " status=%s error=%s", item->settle.tenant_id,
               status_name(status), LOG_VALUE(work->lane.error));
     work->batch.count = 0;
-    finish(committer, item, item->maybe_landed ? STATUS_UNKNOWN : status);
+    finish(committer, &item, 1, item->maybe_landed ? STATUS_UNKNOWN : status);
 }
 
 /* The batch certainly did not commit. Its items go back, together or in smaller parts, or fail. */
@@ -346,8 +350,7 @@ static void committed(struct committer *committer, struct work *work)
     }
     batch->count = 0;
     work->phase = PHASE_FREE;
-    for (size_t i = 0; i < count; i++)
-        finish(committer, items[i], confirmed ? STATUS_OK : STATUS_UNKNOWN);
+    finish(committer, items, count, confirmed ? STATUS_OK : STATUS_UNKNOWN);
     if (batch->event_tenants_count > 0 && committer->options.events)
         committer->options.events(committer->options.user, batch->event_tenants,
                                   batch->event_tenants_count);

@@ -59,17 +59,20 @@ struct commit_item {
     int tries;                   /* private: runs that met a conflict */
 };
 
+enum { COMMITTER_BATCH_MAX = 256 };
+
 struct committer_options {
     const char *conninfo;
     const struct clock *clock;
     struct estimate *estimate;
     int64_t late_window_ms;
     size_t items_max;    /* mailbox bound */
-    size_t batch_max;    /* 256 */
+    size_t batch_max;    /* 0: COMMITTER_BATCH_MAX */
     int64_t away_ms;     /* items wait so long for a database that is away; 0: as their callers do */
     int64_t lease_ms;    /* a refill pushes the lease's deadline to now + this */
     /*
-     * Called on the committer thread for each finished item; takes it back; may submit it again.
+     * Called on the committer thread with items that are finished, 1 to COMMITTER_BATCH_MAX; takes
+     * them back; may submit them again. All of one transaction come together.
      *
      *   OK           decided and, if anything was to be written, durable: see settle.outcome
      *   TIMEOUT      the caller's deadline passed first; it did not happen
@@ -80,7 +83,7 @@ struct committer_options {
      *   UNKNOWN      a COMMIT was sent and the deadline passed, or the database stays away, before
      *                the committer could find out what became of it: the caller repeats the call
      */
-    void (*done)(void *user, struct commit_item *item);
+    void (*done)(void *user, struct commit_item *const *items, size_t count);
     /* After each transaction's last done: tenants that got events (a hint for the hub). */
     void (*events)(void *user, const int64_t *tenants, size_t count);
     void *user;

@@ -223,48 +223,76 @@ static void part_done(struct op_commit *op)
         op_release(&op->op);
 }
 
-/* The settle is queued before the answer goes out, so that the caller's next Reserve finds it done. */
-static void settle_and_answer(struct op_commit *op)
+/* Sends it through Redis once more, before it is decided. */
+static void recall(struct op_commit *op)
 {
-    bool answer_now = op->brief || op->op.error.failure != FAILURE_NONE;
-
-    op->answered = answer_now;
-    op->parts = answer_now ? 2 : 1;
-    op->op.run = granter_run_settle;
-    if (!granter_push(op->op.services->granter, &op->op)) {
-        op_finish(&op->op);
-    } else if (answer_now) {
-        op->op.done(&op->op);
-        part_done(op);
-    }
+    op->op.run = granter_run_recall;
+    if (granter_push(op->op.services->granter, &op->op))
+        return;
+    op->item.settle.recall_done = true;
+    commit_submit(op);
 }
 
-void commit_done(void *services, struct commit_item *item)
+/* True: what is left is the settle and, if op->answered, the answer. False: the op is gone. */
+static bool conclude(struct op_commit *op)
 {
-    struct op_commit *op = container_of(item, struct op_commit, item);
-
-    (void)services;
-    op->op.now_ms = item->now_ms;
-    if (item->status != STATUS_OK) {
-        fail_status(op, item->status);
+    op->op.now_ms = op->item.now_ms;
+    if (op->item.status != STATUS_OK) {
+        fail_status(op, op->item.status);
         op_finish(&op->op);
-        return;
+        return false;
     }
-    if (item->settle.outcome == SETTLE_WANTS_RECALL) {
-        op->op.run = granter_run_recall;
-        if (granter_push(op->op.services->granter, &op->op))
-            return;
-        item->settle.recall_done = true;
-        commit_submit(op);
-        return;
+    if (op->item.settle.outcome == SETTLE_WANTS_RECALL) {
+        recall(op);
+        return false;
     }
     judge_outcome(op);
     if (!op->brief && op->op.error.failure == FAILURE_NONE)
         fill_quotas(op);
-    if (wants_settle(op))
-        settle_and_answer(op);
-    else
+    if (!wants_settle(op)) {
         op_finish(&op->op);
+        return false;
+    }
+    op->answered = op->brief || op->op.error.failure != FAILURE_NONE;
+    op->parts = op->answered ? 2 : 1;
+    op->op.run = granter_run_settle;
+    return true;
+}
+
+/*
+ * Settles are queued before the answers go out, so that the callers' next Reserves find them done, and
+ * together, so that they become one script. One that is not to be answered here is the granter's from
+ * the push on.
+ */
+void commit_done(void *user, struct commit_item *const *items, size_t count)
+{
+    struct services *services = user;
+    struct op *settles[COMMITTER_BATCH_MAX];
+    bool answered[COMMITTER_BATCH_MAX];
+    size_t settles_count = 0, pushed;
+
+    CHECK(count <= COMMITTER_BATCH_MAX);
+    for (size_t i = 0; i < count; i++) {
+        struct op_commit *op = container_of(items[i], struct op_commit, item);
+
+        if (!conclude(op))
+            continue;
+        answered[settles_count] = op->answered;
+        settles[settles_count++] = &op->op;
+    }
+    if (settles_count == 0)
+        return;
+    pushed = granter_push_all(services->granter, settles, settles_count);
+    for (size_t i = 0; i < settles_count; i++) {
+        struct op_commit *op = container_of(settles[i], struct op_commit, op);
+
+        if (i >= pushed) {
+            op_finish(&op->op);
+        } else if (answered[i]) {
+            op->op.done(&op->op);
+            part_done(op);
+        }
+    }
 }
 
 void commit_settled(struct op_commit *op)

@@ -16,8 +16,8 @@ void commit_looked_up(struct op_commit *op, bool asked, struct slice entry);
 /* To the committer; answers OVERLOADED if that is full. */
 void commit_submit(struct op_commit *op);
 
-/* The committer's callback. */
-void commit_done(void *services, struct commit_item *item);
+/* The committer's callback; user is the struct services. */
+void commit_done(void *user, struct commit_item *const *items, size_t count);
 
 /* Answers the caller if that is not done yet, with these held units; the op is settled. */
 void commit_settled(struct op_commit *op);

@@ -16,6 +16,7 @@
 
 enum {
     MAILBOX_MAX = 16384,
+    PUSH_MAX = 256,
     SCRATCH_BYTES = 256 * 1024,
     SCRATCH_BYTES_MAX = 256 << 20,
     CONNECT_TIMEOUT_MS = 2000,
@@ -219,4 +220,14 @@ void granter_destroy(struct granter *granter)
 bool granter_push(struct granter *granter, struct op *op)
 {
     return mailbox_push(granter->mailbox, &op->mailbox);
+}
+
+size_t granter_push_all(struct granter *granter, struct op *const *ops, size_t count)
+{
+    struct mailbox_item *items[PUSH_MAX];
+
+    CHECK(count <= PUSH_MAX);
+    for (size_t i = 0; i < count; i++)
+        items[i] = &ops[i]->mailbox;
+    return mailbox_push_all(granter->mailbox, items, count);
 }

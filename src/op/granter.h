@@ -27,10 +27,12 @@ void granter_destroy(struct granter *granter);
 /* [any thread] op->run is one of the functions below. False: full; the op stays with the caller. */
 MUST_CHECK bool granter_push(struct granter *granter, struct op *op);
 
+/* The same for at most 256; returns how many, the first, were taken. */
+MUST_CHECK size_t granter_push_all(struct granter *granter, struct op *const *ops, size_t count);
+
 void granter_run_reserve(struct op *op, void *granter);
 void granter_run_extend(struct op *op, void *granter);
 void granter_run_settle(struct op *op, void *granter);
 void granter_run_recall(struct op *op, void *granter);
-
 
 #endif

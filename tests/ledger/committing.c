@@ -16,16 +16,18 @@ static void make_estimate(void)
     estimate_init(&estimate);
 }
 
-static void on_done(void *user, struct commit_item *item)
+static void on_done(void *user, struct commit_item *const *items, size_t count)
 {
-    struct committing *c = container_of(item, struct committing, item);
-
     (void)user;
-    pthread_mutex_lock(&c->lock);
-    c->done = true;
-    c->dones++;
-    pthread_cond_signal(&c->finished);
-    pthread_mutex_unlock(&c->lock);
+    for (size_t i = 0; i < count; i++) {
+        struct committing *c = container_of(items[i], struct committing, item);
+
+        pthread_mutex_lock(&c->lock);
+        c->done = true;
+        c->dones++;
+        pthread_cond_signal(&c->finished);
+        pthread_mutex_unlock(&c->lock);
+    }
 }
 
 static void on_events(void *user, const int64_t *tenants, size_t count)

@@ -61,11 +61,10 @@ static void submit(struct slot *slot)
     CHECK(committer_submit(committer, &slot->item));
 }
 
-static void on_done(void *user, struct commit_item *item)
+static void done(struct commit_item *item)
 {
     struct slot *slot = container_of(item, struct slot, item);
 
-    (void)user;
     if (item->status == STATUS_OK && item->settle.outcome == SETTLE_COMMITTED)
         commits++;
     else
@@ -75,6 +74,13 @@ static void on_done(void *user, struct commit_item *item)
         submit(slot);
     else
         atomic_fetch_sub(&running, 1);
+}
+
+static void on_done(void *user, struct commit_item *const *items, size_t count)
+{
+    (void)user;
+    for (size_t i = 0; i < count; i++)
+        done(items[i]);
 }
 
 static void make_slots(struct slot *slots, int in_flight, int tenants)
