@@ -218,6 +218,29 @@ class Connection:
         self.send(*pieces)
         return stream
 
+    def push(self, stream, data, seconds=10):
+        """Sends data as the windows allow, without an end, until the answer comes; returns it."""
+        answer, until = Answer(), time.monotonic() + seconds
+        room, at = {0: 65535, stream: 65535}, 0
+        while True:
+            while at < len(data) and min(room.values()) > 0:
+                piece = data[at:at + min(16384, *room.values())]
+                self.send(frame(DATA, 0, stream, piece))
+                at += len(piece)
+                room = {number: left - len(piece) for number, left in room.items()}
+            got = self.read(until - time.monotonic())
+            if got.type == WINDOW_UPDATE and got.stream in room:
+                room[got.stream] += int.from_bytes(got.payload, "big")
+            elif got.type == SETTINGS and not got.flags & ACK:
+                for begin in range(0, len(got.payload), 6):
+                    number, value = struct.unpack(">HI", got.payload[begin:begin + 6])
+                    if number == 4:
+                        room[stream] += value - 65535
+            elif got.type == HEADERS and got.stream == stream:
+                answer.headers.update(read_headers(got.payload))
+                if got.flags & END_STREAM:
+                    return answer
+
     def finish(self, stream, seconds=5):
         """Reads until this stream is over."""
         answer, until = Answer(), time.monotonic() + seconds

@@ -1,0 +1,173 @@
+"""Too many: connections, streams, resets."""
+import struct
+import time
+import unittest
+
+import http2
+from attacked import HEALTH, HOLDFASTD, Attacked, Server
+from http2 import (END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Connection, frame, message,
+                   request_headers)
+
+CHECK, WATCH = HEALTH + "Check", HEALTH + "Watch"
+
+
+def begin(stream, path=CHECK, end=True):
+    """A call's first frame, whole."""
+    return frame(HEADERS, END_HEADERS | (END_STREAM if end else 0), stream, request_headers(path))
+
+
+def reset(stream, why=8):
+    return frame(RST_STREAM, 0, stream, struct.pack(">I", why))
+
+
+class Streams(Attacked):
+    """Many streams on one connection."""
+
+    fresh_server = True
+
+    def flood(self, pieces):
+        """Sends all at once and waits until the server has seen the last of it, or closed. True: the
+        connection serves on."""
+        connection = self.connect(timeout=30)
+        connection.next_stream = 100_001
+        try:
+            connection.send(*pieces)
+            return connection.call(CHECK, seconds=30).status == 0
+        except (http2.Closed, TimeoutError):
+            return False
+
+    def test_reset_storm(self):
+        """1,000 streams, each given up at once; the connection serves afterwards."""
+        self.assertTrue(self.flood([begin(n) + reset(n) for n in range(1, 2001, 2)]))
+
+    def test_rapid_reset(self):
+        """CVE-2023-44487, 10,000 streams of it: Core 1.51 hands every one of them on, with 13 KiB
+        each, before it looks at the next reset."""
+        self.bound = 200
+        self.flood([begin(n) + reset(n) for n in range(1, 20_001, 2)])
+
+    def test_more_streams_than_allowed(self):
+        """10,000 at once where 1,000 are allowed."""
+        connection = self.connect()
+        self.usable(connection)  # its settings have been acknowledged
+        try:
+            for number in range(10_000):
+                connection.send(begin(2 * number + 1001, WATCH, end=False))
+        except http2.Closed:
+            pass
+
+    def test_more_streams_by_one_who_does_not_agree(self):
+        """The same by a client that never acknowledges the server's settings: Core 1.51 does not
+        enforce what has not been agreed to."""
+        self.bound = 200
+        self.flood([begin(n, WATCH, end=False) for n in range(1, 20_001, 2)])
+
+    def test_resets_in_the_middle_of_answers(self):
+        for _ in range(50):
+            connection = self.connect()
+            streams = [connection.open(WATCH, message()) for _ in range(20)]
+            connection.read()
+            connection.send(*[reset(stream) for stream in streams])
+            self.usable(connection)
+            connection.socket.close()
+
+
+class Crowd(Attacked):
+    """Many connections."""
+
+    def test_three_hundred_that_do_nothing(self):
+        for _ in range(300):
+            self.connect()
+
+    def test_three_hundred_that_come_and_go(self):
+        """Some without a word, some in the middle of one, some with a call under way."""
+        for number in range(300):
+            connection = self.connect(hello=number % 3 > 0)
+            if number % 3 == 2:
+                connection.open(WATCH, message())
+            connection.socket.close()
+
+
+@unittest.skipIf(HOLDFASTD, "its keepalive time is a minute")
+class Silence(Attacked):
+    """A peer that has vanished without closing."""
+
+    @classmethod
+    def make_server(cls):
+        return Server(keepalive_ms=1000)
+
+    def test_who_answers_no_ping_is_put_out(self):
+        silent, alive = self.connect(), self.connect()
+        silent.open(WATCH, message())
+        alive.open(WATCH, message())
+        begun = time.monotonic()
+        silent.socket.settimeout(0.05)
+        while not self.at_end(silent):  # it reads, but answers nothing
+            self.assertLess(time.monotonic() - begun, 8)
+            try:
+                alive.read(0.05)
+            except http2.Late:
+                pass
+        self.assertGreater(time.monotonic() - begun, 1)
+        self.usable(alive)
+
+    @staticmethod
+    def at_end(connection):
+        try:
+            return connection.socket.recv(65536) == b""
+        except TimeoutError:
+            return False
+
+
+class Descriptors(Attacked):
+    """Out of descriptors: 300 connections to a server that may have 96 or 128 open."""
+
+    limit = 128 if HOLDFASTD else 96
+    fresh_callers = False  # nobody new is let in
+
+    @classmethod
+    def make_server(cls):
+        return Server(descriptors=cls.limit)
+
+    def test_new_callers_are_served_again(self):
+        crowd = [self.connect() for _ in range(300)]
+        refused = sum(self.is_refused(connection) for connection in crowd)
+        self.assertGreater(refused, 300 - self.limit)
+        self.assertLess(refused, 300)
+        self.assertLess(self.server.descriptors(), self.limit - 8, "some are left for others")
+        calls = self.others.calls  # on a connection that was there before
+        while self.others.calls < calls + 10 and not self.others.trouble:
+            time.sleep(0.01)
+        self.assertIsNone(self.others.trouble)
+        for connection in crowd:
+            connection.socket.close()
+        until = time.monotonic() + 1
+        while not self.server.answers():
+            self.assertLess(time.monotonic(), until, "new callers are not served within a second")
+        for _ in range(20):
+            with Connection(self.server.address) as connection:
+                self.usable(connection)
+        self.assertIn("connection.refused", self.server.said())
+
+    @staticmethod
+    def is_refused(connection):
+        """True when the server has closed it; one that is let in hears settings."""
+        try:
+            connection.read(2)
+            return False
+        except (http2.Closed, http2.Late, OSError):
+            return True
+
+    def test_again_and_again(self):
+        for _ in range(5):
+            crowd = [self.connect(hello=False) for _ in range(150)]
+            for connection in crowd:
+                connection.socket.close()
+        self.assertTrue(self.eventually_answers())
+
+    def eventually_answers(self):
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            if self.server.answers():
+                return True
+        return False
