@@ -359,6 +359,22 @@ Test(queue, aborts_a_slow_reader_without_what_is_queued)
     cr_assert(atomic_load(&counter.answered_late));
 }
 
+Test(queue, is_the_servers_unless_the_handler_says_otherwise)
+{
+    struct echo_options options = {
+        .server.queue = {.messages_max = 4, .when_full = STUB_FULL_FAIL}};
+    struct fixture f = fixture_start(&options);
+    count_request request = TEST__ECHO__V1__COUNT_REQUEST__INIT;
+    struct read read;
+
+    request.to = 200;
+    request.bytes = LARGE;
+    read = read_all(test_echo_v1_echo_service_count_open(f.channel, NULL, &request));
+    fixture_stop(&f);
+    is_numbers(&read, (int64_t[]){1, 2, 3, 4, 5}, 5);
+    cr_assert_eq(read.code, STUB_RESOURCE_EXHAUSTED);
+}
+
 static bool one_closed(void *user)
 {
     return atomic_load(&((struct counter *)user)->closed) == 1;
