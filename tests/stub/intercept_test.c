@@ -516,3 +516,83 @@ Test(intercept, runs_once_per_call_under_load)
     cr_assert_eq(atomic_load(&scene.diary.afters), 1000);
     scene_stop(&scene);
 }
+
+/* --- everything at once ---------------------------------------------------------------------------- */
+
+struct storm {
+    struct scene *scene;
+    pthread_t thread;
+    unsigned seed;
+};
+
+static unsigned draw(struct storm *storm, unsigned below)
+{
+    storm->seed = storm->seed * 1103515245u + 12345u;
+    return (storm->seed >> 16) % below;
+}
+
+static void storm_unary(struct storm *storm)
+{
+    struct stub_cancel *cancel = stub_cancel_create();
+    struct stub_call_options options = {.timeout_us = 500 + draw(storm, 20000), .cancel = cancel};
+    struct many many = {.left = 5};
+    echo_request request = TEST__ECHO__V1__ECHO_REQUEST__INIT;
+
+    for (int i = 0; i < 5; i++) {
+        request.action = (Test__Echo__V1__EchoRequest__Action)draw(storm, 4);
+        test_echo_v1_echo_service_echo_async(storm->scene->f.channel, &options, &request,
+                                             count_down, &many);
+    }
+    if (draw(storm, 2))
+        stub_cancel_fire(cancel);
+    stub_cancel_destroy(cancel);
+    cr_assert(eventually(none_left, &many));
+}
+
+static void storm_stream(struct storm *storm)
+{
+    struct stub_call_options options = {.timeout_us = 500 + draw(storm, 20000)};
+    count_request request = TEST__ECHO__V1__COUNT_REQUEST__INIT;
+    count_response *message;
+    struct stub_stream *stream;
+    unsigned reads = draw(storm, 50);
+
+    request.bytes = (int32_t)draw(storm, 2000);
+    request.fail_when_full = draw(storm, 2) == 1;
+    stream = test_echo_v1_echo_service_count_open(storm->scene->f.channel, &options, &request);
+    while (reads-- > 0 &&
+           test_echo_v1_echo_service_count_recv(stream, -1, &message) == STUB_RECV_MESSAGE)
+        test__echo__v1__count_response__free_unpacked(message, NULL);
+    (void)stub_stream_close(stream, NULL);
+}
+
+static void *storm_thread(void *user)
+{
+    struct storm *storm = user;
+
+    for (int i = 0; i < 60; i++) {
+        if (draw(storm, 2))
+            storm_unary(storm);
+        else
+            storm_stream(storm);
+    }
+    return NULL;
+}
+
+/* scene_stop finds out whether every call that has begun has ended, once. */
+Test(intercept, runs_once_per_call_whatever_happens_to_it)
+{
+    struct scene scene;
+    struct storm storms[4];
+
+    scene_start(&scene, 2, 0);
+    for (unsigned i = 0; i < 4; i++) {
+        storms[i] = (struct storm){.scene = &scene, .seed = i + 1};
+        cr_assert(pthread_create(&storms[i].thread, NULL, storm_thread, &storms[i]) == 0);
+    }
+    for (int i = 0; i < 4; i++)
+        pthread_join(storms[i].thread, NULL);
+    settle(&scene);
+    cr_assert_gt(atomic_load(&scene.diary.befores), 240);
+    scene_stop(&scene);
+}
