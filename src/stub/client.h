@@ -8,8 +8,8 @@
  *                      stub_stream_send_end, _close             stub_stream_send_end, _release
  *
  * A channel is one or more connections to a target plus one background thread that does their I/O.
- * All functions may be used from any thread; callbacks run on the channel's and must not block, so
- * the form that waits is not for them. A call never lasts longer than its timeout.
+ * All functions may be used from any thread; callbacks run on the channel's and must not block. The
+ * form that waits is not for them: on the thread that does the I/O it aborts. A call never lasts longer than its timeout.
  */
 #ifndef HOLDFAST_STUB_CLIENT_H
 #define HOLDFAST_STUB_CLIENT_H
@@ -48,7 +48,7 @@ struct stub_client_ended {
  * What runs around every call of a channel. Either function may be NULL.
  *
  * before: on the thread that begins the call, in order; may add metadata with stub_outgoing_add.
- * after: once per call that was begun, in reverse order, when its outcome is known and before the
+ * after: once per call whose `before` has run, in reverse order, when its outcome is known and before the
  * caller learns it: on the channel's thread, or on the one that waited. It must not block.
  */
 struct stub_client_interceptor {

@@ -177,16 +177,14 @@ static bool post_status(struct stub_stream *stream)
     return post(stream, &op, 1, &stream->status_tag, status_run);
 }
 
-static bool post_open(struct stub_stream *stream, const struct stub_call_options *options,
+static bool post_open(struct stub_stream *stream, const grpc_op *initial,
                       grpc_byte_buffer *request)
 {
     grpc_op ops[4];
     size_t count = 2;
-    bool ok;
 
     memset(ops, 0, sizeof(ops));
-    outgoing_fill(stream->channel, stream->method, &stream->link, options, &stream->arena,
-                  &ops[0]);
+    ops[0] = *initial;
     ops[1].op = GRPC_OP_RECV_INITIAL_METADATA;
     ops[1].data.recv_initial_metadata.recv_initial_metadata = &stream->source.initial;
     if (request) {
@@ -195,9 +193,7 @@ static bool post_open(struct stub_stream *stream, const struct stub_call_options
         ops[3].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
         count = 4;
     }
-    ok = post(stream, ops, count, &stream->open_tag, open_run);
-    outgoing_drop(&ops[0]);
-    return ok;
+    return post(stream, ops, count, &stream->open_tag, open_run);
 }
 
 static void set_ended(struct stub_stream *stream)
@@ -206,7 +202,7 @@ static void set_ended(struct stub_stream *stream)
 }
 
 /* The channel's thread may complete batches from the first one on, so the lock is held. */
-static void post_all(struct stub_stream *stream, const struct stub_call_options *options,
+static void post_all(struct stub_stream *stream, const grpc_op *initial,
                      grpc_byte_buffer *request)
 {
     stream->begun = true;
@@ -215,7 +211,7 @@ static void post_all(struct stub_stream *stream, const struct stub_call_options 
         set_ended(stream);
         return;
     }
-    if (post_open(stream, options, request))
+    if (post_open(stream, initial, request))
         client_post_receive(stream);
     else
         stream->ended = stream->received = true;
@@ -239,6 +235,7 @@ bool client_begin(struct stub_stream *stream, const struct stub_call_options *op
     static const struct stub_queue defaults;
     struct stub_queue bounds = queue_bounds(options ? &options->queue : &defaults);
     grpc_byte_buffer *buffer = NULL;
+    grpc_op initial = {0};
     grpc_slice slice;
     bool pending;
 
@@ -251,13 +248,15 @@ bool client_begin(struct stub_stream *stream, const struct stub_call_options *op
         buffer = grpc_raw_byte_buffer_create(&slice, 1);
         grpc_slice_unref(slice);
     }
+    outgoing_fill(stream->channel, stream->method, &stream->link, options, &stream->arena, &initial);
     pthread_mutex_lock(&stream->lock);
     if (channel_begin(stream->channel, stream->method, options, &stream->link))
-        post_all(stream, options, buffer);
+        post_all(stream, &initial, buffer);
     else
         cannot_begin(stream, GRPC_STATUS_UNAVAILABLE, "the channel is closed");
     pending = stream->pending > 0;
     pthread_mutex_unlock(&stream->lock);
+    outgoing_drop(&initial);
     if (buffer)
         grpc_byte_buffer_destroy(buffer);
     return pending;

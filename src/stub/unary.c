@@ -242,9 +242,11 @@ int stub_unary(struct stub_channel *channel, const struct stub_method *method,
                ProtobufCMessage **ret_reply, struct stub_status *ret_status)
 {
     struct unary *unary = unary_take(channel, method);
-    bool started = unary_start(unary, options, request);
+    bool started;
     int code;
 
+    CHECK(!pthread_equal(pthread_self(), channel->thread)); /* it would wait for itself */
+    started = unary_start(unary, options, request);
     if (started) {
         pthread_mutex_lock(&unary->lock);
         while (!unary->finished)

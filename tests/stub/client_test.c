@@ -2,6 +2,7 @@
 #include "tests/stub/fixture.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <dirent.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -181,4 +182,20 @@ Test(client, comes_back_when_the_server_does)
     cr_assert(f.echo, "%s", error);
     cr_assert_eq(echo(f.channel, &wait, NULL), STUB_OK);
     fixture_stop(&f);
+}
+
+static void call_and_wait(void *user, const struct stub_status *st,
+                          const Test__Echo__V1__EchoResponse *reply)
+{
+    (void)st, (void)reply;
+    (void)echo(user, NULL, NULL);
+}
+
+Test(client, aborts_where_it_would_wait_for_itself, .signal = SIGABRT)
+{
+    struct fixture f = fixture_start(NULL);
+    Test__Echo__V1__EchoRequest request = TEST__ECHO__V1__ECHO_REQUEST__INIT;
+
+    test_echo_v1_echo_service_echo_async(f.channel, NULL, &request, call_and_wait, f.channel);
+    stub_channel_destroy(f.channel);
 }
