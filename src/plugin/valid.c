@@ -19,8 +19,7 @@ struct unpacking {
 static void *unpacking_alloc(void *user, size_t size)
 {
     struct unpacking *unpacking = user;
-    const char here = 0;
-    ptrdiff_t used = unpacking->stack - &here;
+    ptrdiff_t used = unpacking->stack - (const char *)__builtin_frame_address(0);
 
     if (used > STACK_BYTES_MAX || used < -STACK_BYTES_MAX)
         return NULL;
@@ -35,8 +34,7 @@ static void unpacking_free(void *user, void *pointer)
 ProtobufCMessage *valid_unpack(struct arena *arena, const ProtobufCMessageDescriptor *type,
                                struct slice bytes)
 {
-    const char here = 0;
-    struct unpacking unpacking = {.arena = arena, .stack = &here};
+    struct unpacking unpacking = {.arena = arena, .stack = __builtin_frame_address(0)};
     ProtobufCAllocator allocator = {unpacking_alloc, unpacking_free, &unpacking};
 
     return protobuf_c_message_unpack(type, &allocator, bytes.len, (const uint8_t *)bytes.data);
