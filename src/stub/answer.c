@@ -38,7 +38,7 @@ void answer_init(struct stub_call *call)
     call->status = STUB_OK;
     call->status_text = grpc_empty_slice();
     call->answered = call->sealed = call->told = call->initial_sent = call->status_sent = false;
-    call->sending = call->dead = call->initial_wanted = call->rejected = false;
+    call->last_sent = call->sending = call->dead = call->initial_wanted = call->rejected = false;
     call->paused = call->owes_read = false;
     call->send_tag.run = send_run;
 }
@@ -150,7 +150,7 @@ static void batch_add_message(struct batch *batch, struct stub_call *call)
 {
     grpc_op *op = batch_add(batch, GRPC_OP_SEND_MESSAGE);
 
-    memset(&batch->message, 0, sizeof(batch->message));
+    batch->message.reserved = NULL;
     batch->message.type = GRPC_BB_RAW;
     batch->message.data.raw.compression = GRPC_COMPRESS_NONE;
     grpc_slice_buffer_init(&batch->message.data.raw.slice_buffer);
@@ -176,7 +176,7 @@ static void batch_add_status(struct batch *batch, struct stub_call *call)
         return;
     op = batch_add(batch, GRPC_OP_RECV_CLOSE_ON_SERVER);
     op->data.recv_close_on_server.cancelled = &call->core_cancelled;
-    call->close_posted = true;
+    call->close_posted = call->last_sent = true;
 }
 
 /* Core will not have it: nothing can be saved but the process. */
@@ -218,7 +218,7 @@ static void pump(struct stub_call *call)
         grpc_slice_buffer_destroy(&batch.message.data.raw.slice_buffer);
     if (error == GRPC_CALL_OK)
         return;
-    call->sending = false;
+    call->sending = call->last_sent = false;
     atomic_fetch_sub_explicit(&call->refs, 1, memory_order_relaxed); /* the caller has another */
     pump_failed(call, error, close_was_posted);
 }
@@ -229,6 +229,10 @@ static void send_run(struct stub_tag *tag, bool ok, void *worker)
     bool drained;
 
     (void)worker;
+    if (call->last_sent) { /* as for every unary call that was answered at once */
+        stub_call_unref(call);
+        return;
+    }
     pthread_mutex_lock(&call->lock);
     call->sending = false;
     if (!ok) {

@@ -39,11 +39,11 @@ struct stub_call *call_take(struct served_method *served)
     struct stub_server *server = served->server;
     struct stub_call *call;
 
-    pthread_mutex_lock(&server->free_lock);
+    brief_lock(&server->free_lock);
     call = server->free_calls;
     if (call)
         server->free_calls = call->next_free;
-    pthread_mutex_unlock(&server->free_lock);
+    brief_unlock(&server->free_lock);
     if (!call)
         call = call_create(server);
     atomic_fetch_add_explicit(&server->refs, 1, memory_order_relaxed);
@@ -106,10 +106,10 @@ void call_recycle(struct stub_call *call)
     if (call->intercepted > 0)
         intercept_after(call);
     call_reset(call);
-    pthread_mutex_lock(&server->free_lock);
+    brief_lock(&server->free_lock);
     call->next_free = server->free_calls;
     server->free_calls = call;
-    pthread_mutex_unlock(&server->free_lock);
+    brief_unlock(&server->free_lock);
     if (begun)
         atomic_fetch_sub_explicit(&server->calls, 1, memory_order_release);
     server_unref(server);

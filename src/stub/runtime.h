@@ -17,6 +17,7 @@
 #include "base/arena.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "stub/brief.h"
 #include "stub/call.h"
 #include "stub/handoff.h"
 #include "stub/message.h"
@@ -96,6 +97,7 @@ struct stub_call {
     bool initial_sent; /* or in the batch under way */
     bool status_sent;  /* or in the batch under way */
     bool sending;      /* a batch with the send tag is inside Core */
+    bool last_sent;    /* it holds the status and RECV_CLOSE: nothing comes after it */
     bool dead;         /* nothing can be sent any more */
     bool initial_wanted;
     bool paused;       /* by the application: nothing is to be read */
@@ -157,7 +159,7 @@ struct stub_server {
     atomic_long calls; /* begun and not over */
     struct stub_tag shutdown_tag;
 
-    pthread_mutex_t free_lock;
+    struct brief free_lock;
     struct stub_call *free_calls;
     struct log_limit batch_failed;
 };

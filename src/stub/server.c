@@ -200,7 +200,6 @@ struct stub_server *stub_server_create(const struct stub_server_options *options
     server->options.listen = NULL;
     server->options.tls = NULL;
     set_defaults(&server->options);
-    CHECK(pthread_mutex_init(&server->free_lock, NULL) == 0);
     atomic_store(&server->refs, 1);
     server->shutdown_tag.run = shutdown_run;
     server->unknown.server = server;
@@ -418,7 +417,6 @@ void stub_server_destroy(struct stub_server *server)
     free(server->services);
     free(server->files);
     free(server->ports);
-    pthread_mutex_destroy(&server->free_lock);
     free(server);
     grpc_shutdown();
 }

@@ -236,10 +236,30 @@ static void prepend_path(struct walk *walk, const ProtobufCFieldDescriptor *fiel
         walk->error->field[0] = '\0';
 }
 
+/*
+ * The field of this number, or NULL. Fields mostly come in the order of their numbers, repeated ones
+ * several times: *likely is the one after the last that was found.
+ */
+static inline const ProtobufCFieldDescriptor *find_field(const ProtobufCMessageDescriptor *type,
+                                                         uint32_t number, size_t *likely)
+{
+    const ProtobufCFieldDescriptor *field;
+
+    if (*likely < type->n_fields && type->fields[*likely].id == number)
+        return &type->fields[(*likely)++];
+    if (*likely > 0 && type->fields[*likely - 1].id == number)
+        return &type->fields[*likely - 1];
+    field = protobuf_c_message_descriptor_get_field(type, number);
+    if (field)
+        *likely = (size_t)(field - type->fields) + 1;
+    return field;
+}
+
 static enum wire_verdict walk_message(struct walk *walk, const ProtobufCMessageDescriptor *type,
                                       struct cursor in, int depth)
 {
     struct cursor whole = in;
+    size_t likely = 0;
     uint32_t number;
     enum wire_type wire;
     struct cursor value;
@@ -253,7 +273,7 @@ static enum wire_verdict walk_message(struct walk *walk, const ProtobufCMessageD
 
         if (!read_field(&in, &number, &wire, &value))
             return WIRE_MALFORMED;
-        field = protobuf_c_message_descriptor_get_field(type, number);
+        field = find_field(type, number, &likely);
         if (!field) {
             if (!spend_element(walk))
                 return WIRE_ELEMENTS;
