@@ -9,7 +9,8 @@
  *
  * A channel is one or more connections to a target plus one background thread that does their I/O.
  * All functions may be used from any thread; callbacks run on the channel's and must not block. The
- * form that waits is not for them: on the thread that does the I/O it aborts. A call never lasts longer than its timeout.
+ * form that waits is not for them: on the thread that does the I/O it aborts. A call never lasts
+ * longer than its timeout.
  */
 #ifndef HOLDFAST_STUB_CLIENT_H
 #define HOLDFAST_STUB_CLIENT_H
