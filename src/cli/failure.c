@@ -112,7 +112,7 @@ const char *failure_advice(const struct failure *failure)
             return advices[i].advice;
     }
     if (failure->code == STUB_UNAVAILABLE || failure->code == STUB_DEADLINE_EXCEEDED)
-        return "is the server running there? see --server and $HOLDFAST_LISTEN";
+        return "is the server running there? see --server, and --tls-ca if it wants TLS";
     if (failure->effect == FAILURE_EFFECT_UNKNOWN)
         return "repeat with the same job: the answer tells what happened";
     return "";

@@ -8,7 +8,11 @@
 
 static const int64_t YEAR_US = INT64_C(365) * 24 * 3600 * 1000 * 1000;
 
-enum { TIMEOUT_DEFAULT_US = 10 * 1000 * 1000, CONNECTING_US_MAX = 1000 * 1000 };
+enum {
+    TIMEOUT_DEFAULT_US = 10 * 1000 * 1000,
+    CONNECTING_US_MAX = 1000 * 1000,
+    TLS_CONNECT_MS = 10000, /* for one attempt: a handshake far away, or on a busy machine */
+};
 
 /* Core only reads it; its members lack the const. */
 static char *borrowed(const char *text)
@@ -49,7 +53,7 @@ static grpc_channel *connection_create(const char *target,
         int_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, bytes_max),
         int_arg(GRPC_ARG_MAX_METADATA_SIZE, 64 << 10),
         int_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, reconnect_ms < 100 ? reconnect_ms : 100),
-        int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000),
+        int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, options->credentials ? TLS_CONNECT_MS : 1000),
         int_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, reconnect_ms),
         int_arg(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
         {0}, /* two places for what not every channel has */

@@ -182,10 +182,14 @@ static void shutdown_run(struct stub_tag *tag, bool ok, void *worker)
 
 static void log_core(gpr_log_func_args *args)
 {
-    enum log_level level = args->severity == GPR_LOG_SEVERITY_ERROR ? LOG_WARN : LOG_DEBUG;
+    static struct log_limit limit; /* Core has one log for the process, and one function for it */
 
-    log_line(level, "grpc", "core file=%s:%d message=%s", args->file, args->line,
-             LOG_VALUE(args->message));
+    if (args->severity == GPR_LOG_SEVERITY_ERROR)
+        log_every(&limit, LOG_WARN, "grpc", "core file=%s:%d message=%s", args->file, args->line,
+                  LOG_VALUE(args->message)); /* peers cause them, such as by a failed handshake */
+    else
+        log_debug("grpc", "core file=%s:%d message=%s", args->file, args->line,
+                  LOG_VALUE(args->message));
 }
 
 struct stub_server *stub_server_create(const struct stub_server_options *options, char *ret_error,

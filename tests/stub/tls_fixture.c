@@ -94,11 +94,13 @@ struct stub_channel *tls_channel(const struct tls_fixture *f, const struct stub_
 int tls_call(struct stub_channel *channel, char names[TLS_TEXT_MAX])
 {
     Test__Echo__V1__EchoRequest request = TEST__ECHO__V1__ECHO_REQUEST__INIT;
-    struct stub_call_options options = {.timeout_us = 5000000};
+    struct stub_call_options options = {.timeout_us = 20000000};
     struct stub_status status = STUB_STATUS_INIT;
     Test__Echo__V1__EchoResponse *reply;
     int code = test_echo_v1_echo_service_echo(channel, &options, &request, &reply, &status);
 
+    if (code != STUB_OK)
+        fprintf(stderr, "call: %s: %s\n", stub_code_name(code), status.message);
     if (names) {
         const char *seen = stub_status_metadata(&status, "echo-identities");
 

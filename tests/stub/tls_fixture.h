@@ -41,7 +41,7 @@ void tls_remove(struct tls_fixture *f);
 struct stub_channel *tls_channel(const struct tls_fixture *f, const struct stub_tls_files *files,
                                  const char *server_name);
 
-/* One call on it, with a second's deadline; the code. names, unless NULL, gets who the server saw. */
+/* One call on it, with a deadline of 20 s; the code. names, unless NULL, gets who the server saw. */
 int tls_call(struct stub_channel *channel, char names[TLS_TEXT_MAX]);
 
 /* tls_channel, tls_call, destroyed. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 /* --- who is served ------------------------------------------------------------------------------ */
@@ -170,6 +171,44 @@ Test(tls, nothing_below_1_2_is_spoken)
     tls_remove(&f);
 }
 
+static int count_lines(FILE *stream, const char *what)
+{
+    char line[4096];
+    int lines = 0;
+
+    rewind(stream);
+    while (fgets(line, sizeof(line), stream))
+        lines += strstr(line, what) != NULL;
+    return lines;
+}
+
+Test(tls, whoever_fails_to_shake_hands_does_not_fill_the_log)
+{
+    struct timespec begun, ended;
+    FILE *log = tmpfile();
+    struct tls_fixture f;
+    char byte;
+
+    cr_assert(log && dup2(fileno(log), STDERR_FILENO) == STDERR_FILENO);
+    tls_make(&f);
+    tls_serve(&f, NULL);
+    clock_gettime(CLOCK_MONOTONIC, &begun);
+    for (int i = 0; i < 100; i++) {
+        int fd = tls_connect(&f);
+
+        cr_assert_eq(send(fd, "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL), 18);
+        while (recv(fd, &byte, 1, 0) > 0)
+            ;
+        close(fd);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &ended);
+    cr_assert_geq(count_lines(log, "Handshake failed"), 1);
+    cr_assert_leq(count_lines(log, "Handshake failed"), 2 + (int)(ended.tv_sec - begun.tv_sec));
+    cr_assert_eq(tls_once(&f, &f.client_files, NULL, NULL), STUB_OK);
+    tls_remove(&f);
+    fclose(log);
+}
+
 /* --- who he is ---------------------------------------------------------------------------------- */
 
 Test(tls, identities_are_all_names_of_the_certificate_and_not_its_common_name)
@@ -238,6 +277,5 @@ Test(tls, a_handshake_that_never_ends_is_cut)
         ; /* the server's settings, then the end */
     cr_assert_neq(SSL_get_error(ssl, got), SSL_ERROR_WANT_READ, "still open after 10 s");
     tls_hang_up(ssl);
-    cr_assert_eq(tls_once(&f, &f.client_files, NULL, NULL), STUB_OK);
     tls_remove(&f);
 }
