@@ -71,6 +71,7 @@ struct settings {
     int64_t worker_timeout_ms;
     int64_t events_keep_hours;
     int64_t start_timeout_s;
+    int64_t memory_max_mb;
 };
 
 static const struct config_option option_table[] = {
@@ -109,6 +110,9 @@ static const struct config_option option_table[] = {
     {.name = "start-timeout", .type = CONFIG_INTEGER, .fallback = "30", .min = 0, .max = 3600,
      .offset = offsetof(struct settings, start_timeout_s), .arg = "SECONDS",
      .doc = "how long to wait for Postgres at the start"},
+    {.name = "memory-max-mb", .type = CONFIG_INTEGER, .fallback = "1024", .min = 0,
+     .max = 1 << 20, .offset = offsetof(struct settings, memory_max_mb), .arg = "MB",
+     .doc = "cut the connection that sends most when memory grows beyond this; 0: never"},
 };
 
 struct server {
@@ -354,6 +358,7 @@ static void open_ports(struct server *server)
         .queue = {.messages_max = STREAM_QUEUE_MAX + STREAM_QUEUE_SPARE,
                   .bytes_max = STREAM_QUEUE_BYTES_MAX},
         .descriptors_spare = DESCRIPTORS_SPARE + 2 * (int)server->settings.workers,
+        .memory_bytes_max = server->settings.memory_max_mb << 20,
         .reject = failure_reject,
         .reject_user = &server->rpc,
     };

@@ -1,6 +1,7 @@
 #include "stub/accept.h"
 
 #include "base/log.h"
+#include "stub/guard.h"
 #include "stub/server.h"
 
 #include <errno.h>
@@ -146,6 +147,7 @@ int accept4(int listener, __SOCKADDR_ARG address, socklen_t *restrict bytes, int
         if (fd < descriptors_max() - spare) {
             if (atomic_load_explicit(&reserve, memory_order_relaxed) < 0)
                 keep_reserve(open_reserve());
+            guard_meet(fd);
             return fd;
         }
         refuse(fd);

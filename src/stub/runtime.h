@@ -147,6 +147,7 @@ struct stub_server {
     void **owned; /* copies of handlers and whatever else goes with the server */
     size_t owned_count;
     struct health *health;
+    struct guard *guard; /* NULL without a bound on memory */
     struct tls_store *tls; /* NULL: plaintext */
     struct stub_interceptor *interceptors;
     size_t interceptors_count;

@@ -8,6 +8,7 @@
 #include "stub/server.h"
 
 #include "stub/accept.h"
+#include "stub/guard.h"
 #include "stub/runtime.h"
 #include "stub/security.h"
 #include "stub/socket_file.h"
@@ -215,6 +216,8 @@ struct stub_server *stub_server_create(const struct stub_server_options *options
         stub_server_destroy(server);
         return NULL;
     }
+    if (server->options.memory_bytes_max > 0)
+        server->guard = guard_create(server->options.memory_bytes_max);
     if (!open_ports(server, options, ret_error, error_bytes)) {
         stub_server_destroy(server);
         return NULL;
@@ -404,6 +407,7 @@ void stub_server_destroy(struct stub_server *server)
         log_error("stub", "server.leaked calls=%ld", stub_server_calls(server));
         return;
     }
+    guard_destroy(server->guard);
     grpc_server_destroy(server->core);
     grpc_completion_queue_destroy(server->cq);
     health_destroy(server->health);

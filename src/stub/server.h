@@ -46,6 +46,7 @@ struct stub_server_options {
     int64_t keepalive_ms;      /* ping a silent connection after this; 0: 60,000 */
     int64_t handshake_ms;      /* to say a first word, TLS included; 0: 20,000 */
     int descriptors_spare;     /* no connection may take one of the last so many; 0: see below */
+    int64_t memory_bytes_max;  /* of the process; beyond it who sends most is cut; 0: no bound */
 
     /*
      * Serves the TCP addresses by TLS; unix sockets stay plaintext, for their files' permissions say who
@@ -70,6 +71,9 @@ struct stub_server_options {
  * stores: connections are closed when fewer would be left, so that a crowd of clients starves
  * nothing and cannot end the listener. 0: an eighth of RLIMIT_NOFILE, at least 16, at most 256. It
  * counts for the whole process; of several servers the largest holds.
+ *
+ * memory_bytes_max is for servers that others than friends can reach: several times what the process
+ * takes under its own load. Without it one client can make Core 1.51 take all the memory there is.
  */
 
 /*
@@ -127,6 +131,9 @@ bool stub_server_tls_reload(struct stub_server *server);
 
 /* [any thread] Connections of this process that were closed at once for want of descriptors. */
 long stub_connections_refused(void);
+
+/* [any thread] Connections of this process that were cut because its memory grew beyond its bound. */
+long stub_connections_cut(void);
 
 /* [any thread] Calls that were begun and are not yet over. */
 long stub_server_calls(const struct stub_server *server);

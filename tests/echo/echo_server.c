@@ -1,6 +1,6 @@
 /*
- * The echo service as a program: echo_server [ADDRESS [WORKERS [HANDSHAKE_MS [KEEPALIVE_MS]]]]. Prints
- * where it listens; ends on SIGINT and SIGTERM.
+ * The echo service as a program: echo_server [ADDRESS [WORKERS [HANDSHAKE_MS [KEEPALIVE_MS [MEMORY_MB]]]]].
+ * Prints where it listens; ends on SIGINT and SIGTERM.
  */
 #include "echo/echo_service.h"
 
@@ -15,6 +15,7 @@ int main(int argc, char **argv)
         .workers = argc > 2 ? atoi(argv[2]) : 1,
         .server.handshake_ms = argc > 3 ? atoi(argv[3]) : 0,
         .server.keepalive_ms = argc > 4 ? atoi(argv[4]) : 0,
+        .server.memory_bytes_max = argc > 5 ? (int64_t)atoi(argv[5]) << 20 : 0,
     };
     char error[256];
     struct echo *echo;

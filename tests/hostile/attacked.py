@@ -31,7 +31,7 @@ def free_port():
 class Server:
     """A process of its own; descriptors limits what it may have open."""
 
-    def __init__(self, descriptors=None, keepalive_ms=0):
+    def __init__(self, descriptors=None, keepalive_ms=0, memory_mb=0):
         self.errors = tempfile.TemporaryFile()
 
         def limit():
@@ -48,7 +48,7 @@ class Server:
                        f"--postgres={os.environ['HOLDFAST_TEST_POSTGRES']}"]
         else:
             command = [BUILD / "tests/echo/echo_server", listen, "1", str(HANDSHAKE_MS),
-                       str(keepalive_ms)]
+                       str(keepalive_ms), str(memory_mb)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.errors,
                                         preexec_fn=limit)
         until = time.monotonic() + 20
@@ -98,19 +98,19 @@ class Server:
 class Others(threading.Thread):
     """An honest caller during an attack: one old connection, and a new one now and then."""
 
-    def __init__(self, server, fresh=True):
+    def __init__(self, server, fresh, patience):
         super().__init__()
-        self.server, self.fresh = server, fresh
+        self.server, self.fresh, self.patience = server, fresh, patience
         self.calls, self.slowest, self.trouble = 0, 0.0, None
         self.enough = threading.Event()
 
     def run(self):
         try:
-            with Connection(self.server.address, timeout=10) as old:
+            with Connection(self.server.address, timeout=self.patience) as old:
                 while not self.enough.is_set():
                     self.call(old)
                     if self.fresh and self.calls % 10 == 1:
-                        with Connection(self.server.address, timeout=10) as new:
+                        with Connection(self.server.address, timeout=self.patience) as new:
                             self.call(new)
                     self.enough.wait(0.02)
         except (OSError, Closed, Late, AssertionError) as error:
@@ -118,7 +118,7 @@ class Others(threading.Thread):
 
     def call(self, connection):
         begun = time.monotonic()
-        status = connection.call(HEALTH + "Check", seconds=10).status
+        status = connection.call(HEALTH + "Check", seconds=self.patience).status
         assert status == 0, f"status {status}"
         self.calls += 1
         self.slowest = max(self.slowest, time.monotonic() - begun)
@@ -128,6 +128,7 @@ class Attacked(unittest.TestCase):
     """Each test is one attack; before it the memory is looked at, after it everything."""
 
     growth_mb = 24  # what an attack may add to the server's memory, at its peak
+    patience = 10  # seconds that another caller may have to wait
     fresh_callers = True
     fresh_server = False  # for each test: memory that one attack has left hides the next one's
 
@@ -164,7 +165,7 @@ class Attacked(unittest.TestCase):
         self.server.forget_peak()
         self.before = self.server.memory_mb("VmRSS")
         self.bound = self.growth_mb
-        self.others = Others(self.server, self.fresh_callers)
+        self.others = Others(self.server, self.fresh_callers, self.patience)
         self.others.start()
         self.addCleanup(self.check)
         while self.others.calls == 0 and not self.others.trouble:
@@ -172,7 +173,7 @@ class Attacked(unittest.TestCase):
 
     def check(self):
         more = self.others.calls + 2  # of an attack that is over at once, too
-        until = time.monotonic() + 10
+        until = time.monotonic() + self.patience
         while self.others.calls < more and not self.others.trouble and time.monotonic() < until:
             time.sleep(0.01)
         self.others.enough.set()

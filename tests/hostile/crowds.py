@@ -5,8 +5,8 @@ import unittest
 
 import http2
 from attacked import HEALTH, HOLDFASTD, Attacked, Server
-from http2 import (END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Connection, frame, message,
-                   request_headers)
+from http2 import (CONTINUATION, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Connection, frame,
+                   literal, message, request_headers)
 
 CHECK, WATCH = HEALTH + "Check", HEALTH + "Watch"
 
@@ -70,6 +70,52 @@ class Streams(Attacked):
             connection.send(*[reset(stream) for stream in streams])
             self.usable(connection)
             connection.socket.close()
+
+
+@unittest.skipIf(HOLDFASTD, "its bound is for the machines that it runs on")
+class Bound(Attacked):
+    """What Core 1.51 does not bound, on a server that may take 100 MiB: whoever makes it take more is
+    cut, and nobody else."""
+
+    fresh_server = True
+    growth_mb = 250
+    patience = 30  # its one worker works off what the attacker has begun
+
+    @classmethod
+    def make_server(cls):
+        return Server(memory_mb=100)
+
+    def attack(self, pieces):
+        """True if the attacker was cut before he had sent all and heard of it."""
+        connection = self.connect(timeout=30)
+        connection.next_stream = 1_000_001
+        try:
+            for piece in pieces:
+                connection.send(piece)
+            connection.call(CHECK, seconds=30)
+            return False
+        except (http2.Closed, TimeoutError):
+            return True
+
+    def check_cut(self, pieces):
+        self.assertTrue(self.attack(pieces))
+        self.assertIn("connection.cut", self.server.said())
+
+    def test_rapid_reset(self):
+        """200,000 streams: 2.5 GiB without a bound."""
+        self.check_cut(b"".join(begin(n) + reset(n) for n in range(at, at + 2000, 2))
+                       for at in range(1, 400_000, 2000))
+
+    def test_streams_that_were_not_agreed_on(self):
+        """100,000, none of them ever ended: 1.2 GiB."""
+        self.check_cut(b"".join(begin(n, end=False) for n in range(at, at + 2000, 2))
+                       for at in range(1, 200_000, 2000))
+
+    def test_headers_without_an_end(self):
+        """1 GiB of one header block."""
+        first = [frame(HEADERS, 0, 1, request_headers(CHECK))]
+        more = frame(CONTINUATION, 0, 1, literal("x-more", b"v" * 16000)) * 10
+        self.check_cut(first + [more] * 6400)
 
 
 class Crowd(Attacked):
