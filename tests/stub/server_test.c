@@ -215,7 +215,7 @@ Test(server, drains_without_cutting_running_calls)
     struct fixture f = fixture_start(NULL);
     Test__Echo__V1__CountRequest count = TEST__ECHO__V1__COUNT_REQUEST__INIT;
     Test__Echo__V1__EchoRequest request = TEST__ECHO__V1__ECHO_REQUEST__INIT;
-    struct stub_call_options options = {.timeout_us = 500000};
+    struct stub_call_options options = {.timeout_us = 500000}, patient = {.timeout_us = 50000000};
     struct stub_stream *stream;
     Test__Echo__V1__CountResponse *message;
     Test__Echo__V1__EchoResponse *reply;
@@ -223,7 +223,7 @@ Test(server, drains_without_cutting_running_calls)
 
     count.to = 100000;
     count.bytes = 100;
-    stream = test_echo_v1_echo_service_count_open(f.channel, NULL, &count);
+    stream = test_echo_v1_echo_service_count_open(f.channel, &patient, &count);
     cr_assert_eq(test_echo_v1_echo_service_count_recv(stream, -1, &message), STUB_RECV_MESSAGE);
     stub_server_drain(echo_server(f.echo));
     do {
