@@ -1,5 +1,6 @@
 #include "stub/channel.h"
 
+#include "stub/core.h"
 #include "stub/credentials.h"
 
 #include <grpc/support/time.h>
@@ -97,7 +98,7 @@ struct stub_channel *stub_channel_create(const char *target,
     struct stub_channel *channel = calloc(1, sizeof(*channel));
 
     CHECK(channel);
-    grpc_init();
+    core_init();
     if (!options)
         options = &defaults;
     channel->live.next = channel->live.previous = &channel->live;

@@ -8,13 +8,13 @@
 #include "stub/server.h"
 
 #include "stub/accept.h"
+#include "stub/core.h"
 #include "stub/guard.h"
 #include "stub/runtime.h"
 #include "stub/security.h"
 #include "stub/socket_file.h"
 #include "stub/tls_store.h"
 
-#include <grpc/support/log.h>
 #include <grpc/support/time.h>
 #include <netdb.h>
 #include <errno.h>
@@ -181,26 +181,14 @@ static void shutdown_run(struct stub_tag *tag, bool ok, void *worker)
     server_unref(container_of(tag, struct stub_server, shutdown_tag));
 }
 
-static void log_core(gpr_log_func_args *args)
-{
-    static struct log_limit limit; /* Core has one log for the process, and one function for it */
-
-    if (args->severity == GPR_LOG_SEVERITY_ERROR)
-        log_every(&limit, LOG_WARN, "grpc", "core file=%s:%d message=%s", args->file, args->line,
-                  LOG_VALUE(args->message)); /* peers cause them, such as by a failed handshake */
-    else
-        log_debug("grpc", "core file=%s:%d message=%s", args->file, args->line,
-                  LOG_VALUE(args->message));
-}
-
 struct stub_server *stub_server_create(const struct stub_server_options *options, char *ret_error,
                                        size_t error_bytes)
 {
     struct stub_server *server = calloc(1, sizeof(*server));
 
     CHECK(server);
-    grpc_init();
-    gpr_set_log_function(log_core);
+    core_init();
+    core_log();
     server->options = *options;
     server->options.listen = NULL;
     server->options.tls = NULL;
