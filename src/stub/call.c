@@ -295,6 +295,20 @@ const char *stub_call_peer(struct stub_call *call)
     return call->peer ? call->peer : "";
 }
 
+/* Core lets every byte through; C would cut a text at its first NUL, and a log would break at a CR. */
+static bool is_clean(const grpc_metadata *pair)
+{
+    const uint8_t *value = GRPC_SLICE_START_PTR(pair->value);
+
+    if (grpc_is_binary_header(pair->key))
+        return true;
+    for (size_t i = 0; i < GRPC_SLICE_LENGTH(pair->value); i++) {
+        if ((value[i] < ' ' && value[i] != '\t') || value[i] == 0x7f)
+            return false;
+    }
+    return true;
+}
+
 const void *stub_call_metadata_next(struct stub_call *call, const char *key, size_t *at,
                                     size_t *ret_bytes)
 {
@@ -306,7 +320,7 @@ const void *stub_call_metadata_next(struct stub_call *call, const char *key, siz
         void *copy;
 
         if (GRPC_SLICE_LENGTH(pair->key) != key_len ||
-            memcmp(GRPC_SLICE_START_PTR(pair->key), key, key_len) != 0)
+            memcmp(GRPC_SLICE_START_PTR(pair->key), key, key_len) != 0 || !is_clean(pair))
             continue;
         copy = arena_strndup(&call->arena, (const char *)GRPC_SLICE_START_PTR(pair->value), bytes);
         CHECK(copy);

@@ -155,7 +155,10 @@ struct stub_identity {
  */
 const struct stub_identity *stub_call_peer_identities(struct stub_call *call, size_t *ret_count);
 
-/* First value of this (lower-case) key, or NULL. Keys that end in -bin may hold NULs: their length. */
+/*
+ * First value of this (lower-case) key, or NULL. Keys that end in -bin may hold NULs: their length. A
+ * text with a control character in it is no value: it is passed over.
+ */
 const char *stub_call_metadata(struct stub_call *call, const char *key);
 const void *stub_call_metadata_bin(struct stub_call *call, const char *key, size_t *ret_bytes);
 

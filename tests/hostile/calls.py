@@ -27,6 +27,16 @@ class Messages(Attacked):
         self.assertIn(answer.status, codes, (answer.headers, answer.reset))
         self.usable(self.connection)
 
+    def test_metadata_that_c_or_a_log_would_stumble_over(self):
+        """The handler is told of a clean value, and of none with a control character in it."""
+        for value, known in ((b"plain text", True), (b"a\0b", False), (b"a\r\nb", False),
+                             (b"a\x7f", False)):
+            headers = request_headers(ECHO + "Echo", [("echo-key", value)])
+            answer = self.send(message(), headers=headers)
+            self.assertEqual(answer.status, OK)
+            self.assertEqual(field(5, value) in answer.data, known)
+            self.assertEqual(b"*" in answer.data, known)
+
     def test_a_length_beyond_the_data(self):
         self.refused(self.send(message(b"abc", length=100)), INVALID_ARGUMENT, INTERNAL)
 
