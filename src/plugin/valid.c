@@ -6,7 +6,10 @@
 
 typedef Google__Protobuf__FileDescriptorProto file_message;
 
-enum { STACK_BYTES_MAX = 256 * 1024 };
+enum {
+    STACK_BYTES_MAX = 256 * 1024,
+    NAME_BYTES_MAX = 1000, /* three of them and a package fit in a literal of standard C, 4,095 */
+};
 
 /* --- unpacking ---------------------------------------------------------------------------------- */
 
@@ -91,10 +94,16 @@ struct walk {
 
 static void walk_name(struct walk *walk, const char *what, const char *name)
 {
-    if (walk->error || (name && valid_identifier(slice_from_cstr(name))))
-        return;
-    walk->error = text_format(walk->arena, "%s: a %s has %s", walk->file->name, what,
-                              name ? "a name that is no identifier" : "no name");
+    const char *fault = NULL;
+
+    if (!name)
+        fault = "no name";
+    else if (!valid_identifier(slice_from_cstr(name)))
+        fault = "a name that is no identifier";
+    else if (strlen(name) > NAME_BYTES_MAX)
+        fault = "a name that is too long for C";
+    if (fault && !walk->error)
+        walk->error = text_format(walk->arena, "%s: a %s has %s", walk->file->name, what, fault);
 }
 
 static void walk_enum(struct walk *walk, const Google__Protobuf__EnumDescriptorProto *type)

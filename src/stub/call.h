@@ -242,7 +242,10 @@ bool stub_call_finish(struct stub_call *call);
  */
 void stub_call_on_closed(struct stub_call *call, void (*fn)(void *user), void *user);
 
-/* fn runs on a poller thread each time the queue has become empty. One fn per call. */
+/*
+ * fn runs on a poller thread each time the queue has become empty, which may be while another thread
+ * still sends. One fn per call.
+ */
 void stub_call_on_drained(struct stub_call *call, void (*fn)(void *user), void *user);
 
 /*

@@ -63,6 +63,18 @@ Test(valid, names_are_identifiers)
     }
 }
 
+Test(valid, names_have_an_end)
+{
+    char name[1002];
+
+    memset(name, 'x', sizeof(name));
+    name[1000] = name[1001] = '\0';
+    request.method.name = name;
+    cr_assert_null(valid_request(&arena, &request.base));
+    name[1000] = 'x';
+    refused("too long");
+}
+
 Test(valid, packages_are_identifiers_with_dots)
 {
     char package[16];
