@@ -139,7 +139,9 @@ class Messages(Attacked):
 
 @unittest.skipIf(HOLDFASTD, "it takes tenants and quotas to make it send that much")
 class Readers(Attacked):
-    """Clients that do not read."""
+    """Clients that do not read: TCP's buffers and Core's writes are what they can fill."""
+
+    growth_mb = 64
 
     def test_a_stream_that_nobody_reads(self):
         """Counts to infinity, 1,000 bytes each: flow control stops it, the queue is bounded."""

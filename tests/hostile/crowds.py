@@ -24,6 +24,7 @@ class Streams(Attacked):
     """Many streams on one connection."""
 
     fresh_server = True
+    patience = 30
 
     def flood(self, pieces):
         """Sends all at once and waits until the server has seen the last of it, or closed. True: the
