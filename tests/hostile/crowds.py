@@ -1,12 +1,13 @@
 """Too many: connections, streams, resets."""
 import struct
+import threading
 import time
 import unittest
 
 import http2
 from attacked import HEALTH, HOLDFASTD, Attacked, Server
-from http2 import (CONTINUATION, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Connection, frame,
-                   literal, message, request_headers)
+from http2 import (CONTINUATION, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, Connection,
+                   frame, literal, message, request_headers)
 
 CHECK, WATCH = HEALTH + "Check", HEALTH + "Watch"
 
@@ -164,6 +165,45 @@ class Silence(Attacked):
             return connection.socket.recv(65536) == b""
         except TimeoutError:
             return False
+
+
+class Stop(unittest.TestCase):
+    """The operator stops the server while it is under attack."""
+
+    def test_it_ends_in_time_and_well(self):
+        server = Server()
+        enough = threading.Event()
+        attackers = [threading.Thread(target=self.attack, args=(server.address, enough, number))
+                     for number in range(4)]
+        for attacker in attackers:
+            attacker.start()
+        busy = time.process_time() + 0.2  # of this process: the attack is under way
+        while time.process_time() < busy:
+            time.sleep(0.01)
+        begun = time.monotonic()
+        status = server.stop()
+        took = time.monotonic() - begun
+        enough.set()
+        for attacker in attackers:
+            attacker.join()
+        self.assertEqual(status, 0)
+        self.assertLess(took, 12)
+
+    @staticmethod
+    def attack(address, enough, number):
+        """Resets, half calls, watches and pings, on a new connection whenever one has ended."""
+        while not enough.is_set():
+            try:
+                with Connection(address, timeout=2) as connection:
+                    for stream in range(1, 401, 2):
+                        connection.send(begin(stream, WATCH, end=False),
+                                        *([reset(stream)] if number % 2 else []))
+                    for _ in range(50):
+                        stream = connection.open(WATCH, message())
+                        connection.send(frame(PING, 0, 0, b"12345678"))
+                        connection.read(0.1)
+            except (http2.Closed, http2.Late, OSError):
+                pass
 
 
 class Descriptors(Attacked):
