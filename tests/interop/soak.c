@@ -2,6 +2,7 @@
  * Mixed calls for a long time, and whether memory stays flat:
  *
  *   soak --seconds N [--threads N] [--server PATH] [--growth_kib N] [--judge=false]
+ *       [--use_tls --tls_cert_file PEM --tls_key_file PEM --ca_file PEM --server_host_override NAME]
  *
  * Starts an interop_server of its own, plays every interop case and every case of soak_cases.c in
  * random order on several threads, now and then on a channel that is made for it, and prints what the
@@ -52,6 +53,11 @@ struct settings {
     const char *server;
     int growth_kib;
     bool judge;
+    bool use_tls;
+    const char *certificate;
+    const char *key;
+    const char *authority;
+    const char *server_name;
 };
 
 struct sample {
@@ -85,7 +91,9 @@ static FILE *spawn(struct soak *soak)
     if (soak->server == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(ends[1], STDOUT_FILENO);
-        execl(soak->settings.server, "interop_server", "--port=0", (char *)NULL);
+        execl(soak->settings.server, "interop_server", "--port=0", "--tls_cert_file",
+              soak->settings.certificate, "--tls_key_file", soak->settings.key,
+              soak->settings.use_tls ? "--use_tls" : NULL, (char *)NULL);
         fprintf(stderr, "soak: no server at %s\n", soak->settings.server);
         _exit(127);
     }
@@ -121,6 +129,30 @@ static bool stop_server(struct soak *soak)
 
 /* --- load ------------------------------------------------------------------------------------------ */
 
+/* With credentials of its own, too. */
+static struct stub_channel *connect_to(const struct soak *soak, int connections)
+{
+    struct stub_tls_files files = {.authority = soak->settings.authority};
+    struct stub_channel_options options = {.connections = connections,
+                                           .server_name = soak->settings.server_name};
+    struct stub_credentials *credentials = NULL;
+    struct stub_channel *channel;
+    char error[256];
+
+    if (soak->settings.use_tls) {
+        credentials = stub_credentials_create(&files, error, sizeof(error));
+        if (!credentials) {
+            fprintf(stderr, "soak: %s\n", error);
+            exit(1);
+        }
+        options.credentials = credentials;
+    }
+    channel = stub_channel_create(soak->target, &options);
+    if (credentials)
+        stub_credentials_destroy(credentials);
+    return channel;
+}
+
 static void play(struct soak *soak, struct stub_channel *channel)
 {
     size_t which = entropy_below(entropy_real(), interop_cases_count + soak_cases_count);
@@ -147,7 +179,7 @@ static void *load_thread(void *user)
 
         for (int i = 0; i < CASES_PER_CHANNEL && !atomic_load(&soak->ending); i++)
             play(soak, soak->channel);
-        fresh = stub_channel_create(soak->target, &(struct stub_channel_options){.connections = 2});
+        fresh = connect_to(soak, 2);
         play(soak, fresh);
         stub_channel_destroy(fresh);
     }
@@ -252,7 +284,7 @@ static bool run(struct soak *soak)
 {
     pthread_t threads[THREADS_MAX];
 
-    soak->channel = stub_channel_create(soak->target, NULL);
+    soak->channel = connect_to(soak, 1);
     for (int i = 0; i < soak->settings.threads; i++)
         CHECK(pthread_create(&threads[i], NULL, load_thread, soak) == 0);
     watch(soak);
@@ -271,6 +303,11 @@ static bool read_settings(struct settings *settings, int argc, char **argv)
         {.name = "server", .text = &settings->server},
         {.name = "growth_kib", .number = &settings->growth_kib},
         {.name = "judge", .on = &settings->judge},
+        {.name = "use_tls", .on = &settings->use_tls},
+        {.name = "tls_cert_file", .text = &settings->certificate},
+        {.name = "tls_key_file", .text = &settings->key},
+        {.name = "ca_file", .text = &settings->authority},
+        {.name = "server_host_override", .text = &settings->server_name},
     };
 
     return flags_read(flags, ARRAY_COUNT(flags), argc, argv) && settings->seconds >= 2 &&
@@ -300,7 +337,8 @@ int main(int argc, char **argv)
     own[bytes] = 0;
     snprintf(server, sizeof(server), "%s/interop_server", dirname(own));
     soak->settings = (struct settings){
-        .seconds = 10, .threads = 4, .server = server, .growth_kib = 2048, .judge = true};
+        .seconds = 10, .threads = 4, .server = server, .growth_kib = 2048, .judge = true,
+        .certificate = "server1.pem", .key = "server1.key"};
     if (!read_settings(&soak->settings, argc, argv))
         return 2;
     if (!start_server(soak)) {

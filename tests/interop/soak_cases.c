@@ -126,6 +126,44 @@ static bool asynchronous_burst(struct stub_channel *channel, char *error)
     return burst.failed == 0 || play_wrong(error, "%d of %d failed", burst.failed, BURST);
 }
 
+static void burst_cancelled(void *user, const struct stub_status *status,
+                            const Grpc__Testing__SimpleResponse *reply)
+{
+    struct burst *burst = user;
+    bool as_due = status->code == STUB_OK ? reply != NULL : status->code == STUB_CANCELLED;
+
+    pthread_mutex_lock(&burst->lock);
+    burst->failed += !as_due;
+    if (--burst->left == 0)
+        pthread_cond_signal(&burst->changed);
+    pthread_mutex_unlock(&burst->lock);
+}
+
+/* By one handle, at any point of their way: some may be over already. */
+static bool cancelled_burst(struct stub_channel *channel, char *error)
+{
+    Grpc__Testing__SimpleRequest request = GRPC__TESTING__SIMPLE_REQUEST__INIT;
+    struct stub_cancel *cancel = stub_cancel_create();
+    struct stub_call_options options = {.timeout_us = PLAY_PATIENCE_US, .cancel = cancel};
+    struct burst burst = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                          .changed = PTHREAD_COND_INITIALIZER,
+                          .left = BURST};
+
+    request.response_size = any_size(1 << 20);
+    for (int i = 0; i < BURST; i++) {
+        if (i == BURST / 2)
+            stub_cancel_fire(cancel);
+        grpc_testing_test_service_unary_call_async(channel, &options, &request, burst_cancelled,
+                                                   &burst);
+    }
+    stub_cancel_destroy(cancel);
+    pthread_mutex_lock(&burst.lock);
+    while (burst.left > 0)
+        pthread_cond_wait(&burst.changed, &burst.lock);
+    pthread_mutex_unlock(&burst.lock);
+    return burst.failed == 0 || play_wrong(error, "%d of %d failed", burst.failed, BURST);
+}
+
 /* --- streams --------------------------------------------------------------------------------- */
 
 static struct stub_stream *open_output(struct stub_channel *channel,
@@ -222,6 +260,7 @@ const struct interop_case soak_cases[] = {
     {"size_refused", size_refused},
     {"text_refused", text_refused},
     {"asynchronous_burst", asynchronous_burst},
+    {"cancelled_burst", cancelled_burst},
     {"long_stream", long_stream},
     {"stream_left", stream_left},
     {"stream_asleep", stream_asleep},
