@@ -42,7 +42,7 @@ def serial(address, folder):
     context.load_cert_chain(folder / "client.crt", folder / "client.key")
     context.set_alpn_protocols(["h2"])
     host, port = address.split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as raw:
+    with socket.create_connection((host, int(port)), timeout=40) as raw:
         with context.wrap_socket(raw, server_hostname=host) as connection:
             return int(connection.getpeercert()["serialNumber"], 16)
 
