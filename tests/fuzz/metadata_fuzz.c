@@ -112,6 +112,15 @@ static void read_status(int code, grpc_metadata_array *trailing)
 
 /* --- as a handler reads and writes it ------------------------------------------------------------- */
 
+static bool has_control(const char *text, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        if (((unsigned char)text[i] < ' ' && text[i] != '\t') || text[i] == 0x7f)
+            return true;
+    }
+    return false;
+}
+
 static void read_call(const grpc_metadata_array *metadata)
 {
     struct stub_call call = {.metadata = *metadata};
@@ -123,7 +132,11 @@ static void read_call(const grpc_metadata_array *metadata)
         const char *value = stub_call_metadata_bin(&call, key, &bytes);
 
         CHECK(!value || value[bytes] == '\0');
-        CHECK(value || strlen(key) != GRPC_SLICE_LENGTH(metadata->metadata[i].key));
+        CHECK(!value || grpc_is_binary_header(metadata->metadata[i].key) ||
+              !has_control(value, bytes));
+        CHECK(value || strlen(key) != GRPC_SLICE_LENGTH(metadata->metadata[i].key) ||
+              has_control((const char *)GRPC_SLICE_START_PTR(metadata->metadata[i].value),
+                          GRPC_SLICE_LENGTH(metadata->metadata[i].value)));
         gpr_free(key);
     }
     CHECK(!stub_call_metadata(&call, "no-such-key-anywhere"));
