@@ -57,6 +57,10 @@ static grpc_channel *connection_create(const char *target,
         int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, options->credentials ? TLS_CONNECT_MS : 1000),
         int_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, reconnect_ms),
         int_arg(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
+        int_arg(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET,
+                core_algorithms(options->compression)),
+        int_arg(GRPC_COMPRESSION_CHANNEL_DEFAULT_ALGORITHM,
+                options->compression ? GRPC_COMPRESS_GZIP : GRPC_COMPRESS_NONE),
         {0}, /* two places for what not every channel has */
         {0},
     };

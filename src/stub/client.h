@@ -72,6 +72,12 @@ struct stub_channel_options {
     int64_t reconnect_ms_max;  /* longest pause between attempts to connect; 0: 2,000 */
     int64_t keepalive_ms;      /* ping a silent connection while calls run; 0: never */
 
+    /*
+     * Requests go compressed by gzip, which the server must take, and replies may come so. Without it a
+     * compressed reply fails the call: a server could fill the client's memory with it.
+     */
+    bool compression;
+
     /* TLS by these, which may go before the channel does; NULL: plaintext. */
     const struct stub_credentials *credentials;
 

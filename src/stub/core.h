@@ -6,6 +6,10 @@
 #ifndef HOLDFAST_STUB_CORE_H
 #define HOLDFAST_STUB_CORE_H
 
+#include <grpc/compression.h>
+#include <stdbool.h>
+#include <stdint.h>
+
 /*
  * grpc_init, after what must be settled before it. A current Core reads its environment then: where
  * the variables are not set, GRPC_EXPERIMENTS is set to turn its EventEngine off, which costs a server
@@ -17,5 +21,11 @@ void core_init(void);
 
 /* Has Core write to our log, where it lets us: a current one writes to stderr. After core_init. */
 void core_log(void);
+
+/* The algorithms of messages that a channel or server takes: a set of bits, identity always. */
+static inline int64_t core_algorithms(bool compression)
+{
+    return compression ? 1 << GRPC_COMPRESS_NONE | 1 << GRPC_COMPRESS_GZIP : 1 << GRPC_COMPRESS_NONE;
+}
 
 #endif

@@ -71,7 +71,8 @@ static void create_core(struct stub_server *server)
         int_arg(GRPC_ARG_ALLOW_REUSEPORT, 0), /* a port in use is an error */
         int_arg(GRPC_ARG_ENABLE_CHANNELZ, 0),
         int_arg(GRPC_ARG_HTTP2_BDP_PROBE, 0),
-        int_arg("grpc.compression_enabled_algorithms_bitset", 1), /* no decompression bombs */
+        int_arg(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET,
+                core_algorithms(options->compression)),
         int_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, options->message_bytes_max),
         int_arg(GRPC_ARG_MAX_CONCURRENT_STREAMS, options->streams_max),
         int_arg(GRPC_ARG_MAX_METADATA_SIZE, options->metadata_bytes_max),

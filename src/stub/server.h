@@ -46,6 +46,11 @@ struct stub_server_options {
     int64_t keepalive_ms;      /* ping a silent connection after this; 0: 60,000 */
     int64_t handshake_ms;      /* to say a first word, TLS included; 0: 20,000 */
     int descriptors_spare;     /* no connection may take one of the last so many; 0: see below */
+    /*
+     * Requests may come compressed by gzip. Without it they are refused, UNIMPLEMENTED: Core 1.51
+     * inflates a message before it compares its size with message_bytes_max.
+     */
+    bool compression;
     int64_t memory_bytes_max;  /* of the process; beyond it who sends most is cut; 0: no bound */
 
     /*

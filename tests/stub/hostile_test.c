@@ -110,6 +110,32 @@ Test(hostile, oversize_is_exhausted)
     fixture_stop(&f);
 }
 
+static int echo_compressed(bool server_takes)
+{
+    const struct echo_options options = {.server.compression = server_takes};
+    const struct stub_channel_options compressing = {.compression = true};
+    struct fixture f = fixture_start(&options);
+    struct stub_channel *channel = stub_channel_create(echo_target(f.echo), &compressing);
+    struct stub_status st = STUB_STATUS_INIT;
+    static char message[3 + 4096] = "\x0a\x80\x20"; /* field 1, 4,096 times the same letter */
+    int code;
+
+    memset(message + 3, 'a', 4096);
+    code = raw_echo(channel, message, sizeof(message), &st);
+    cr_assert_eq(code, st.code);
+    stub_status_clear(&st);
+    expect_alive(&f);
+    stub_channel_destroy(channel);
+    fixture_stop(&f);
+    return code;
+}
+
+Test(hostile, compressed_requests_are_refused_unless_they_are_allowed)
+{
+    cr_assert_eq(echo_compressed(false), STUB_UNIMPLEMENTED);
+    cr_assert_eq(echo_compressed(true), STUB_OK);
+}
+
 Test(hostile, a_missing_message_is_invalid)
 {
     struct fixture f = fixture_start(NULL);
