@@ -102,7 +102,7 @@ struct stub_channel *stub_channel_create(const char *target,
     struct stub_channel *channel = calloc(1, sizeof(*channel));
 
     CHECK(channel);
-    core_init();
+    grpc_init();
     if (!options)
         options = &defaults;
     channel->live.next = channel->live.previous = &channel->live;

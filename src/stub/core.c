@@ -8,36 +8,11 @@
 /* The header came after the function for a log of one's own had gone. */
 #if __has_include(<grpc/credentials.h>)
 
-#include <pthread.h>
-#include <stdlib.h>
-
-static void settle(void)
-{
-    setenv("GRPC_EXPERIMENTS",
-           "-event_engine_client,-event_engine_listener,-event_engine_for_all_other_endpoints,"
-           "-event_engine_callback_cq,-use_call_event_engine_in_completion_queue,-event_engine_fork",
-           0);
-    setenv("GRPC_VERBOSITY", "ERROR", 0);
-}
-
-void core_init(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-    pthread_once(&once, settle);
-    grpc_init();
-}
-
 void core_log(void)
 {
 }
 
 #else
-
-void core_init(void)
-{
-    grpc_init();
-}
 
 static void write_log(gpr_log_func_args *args)
 {

@@ -10,16 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/*
- * grpc_init, after what must be settled before it. A current Core reads its environment then: where
- * the variables are not set, GRPC_EXPERIMENTS is set to turn its EventEngine off, which costs a server
- * a third of its rate, and GRPC_VERBOSITY to ERROR. Changing the environment is not for threads, so
- * the first server, channel or credentials of a process should be made before it has many. Each call
- * wants its grpc_shutdown.
- */
-void core_init(void);
-
-/* Has Core write to our log, where it lets us: a current one writes to stderr. After core_init. */
+/* Has Core write to our log, where it lets us: a current one writes to stderr. */
 void core_log(void);
 
 /* The algorithms of messages that a channel or server takes: a set of bits, identity always. */

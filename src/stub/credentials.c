@@ -1,6 +1,5 @@
 #include "stub/credentials.h"
 
-#include "stub/core.h"
 #include "stub/pem.h"
 
 #include <stdio.h>
@@ -18,7 +17,7 @@ struct stub_credentials *stub_credentials_create(const struct stub_tls_files *fi
         snprintf(ret_error, error_bytes, "%s", error);
         return NULL;
     }
-    core_init();
+    grpc_init();
     pair = (grpc_ssl_pem_key_cert_pair){.private_key = pem.key, .cert_chain = pem.certificate};
     credentials = calloc(1, sizeof(*credentials));
     CHECK(credentials);

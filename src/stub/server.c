@@ -188,7 +188,7 @@ struct stub_server *stub_server_create(const struct stub_server_options *options
     struct stub_server *server = calloc(1, sizeof(*server));
 
     CHECK(server);
-    core_init();
+    grpc_init();
     core_log();
     server->options = *options;
     server->options.listen = NULL;
