@@ -21,7 +21,7 @@ static const struct statement commit = {"batch_commit", "COMMIT"};
 static const struct statement *const statements[] = {
     &begin,           &rows_quota_lock,   &rows_lease_lock,    &rows_clock,
     &rows_epochs,     &rows_fence_find,   &rows_expired_find,  &rows_quota_update,
-    &rows_quota_update_one, &rows_lease_update, &rows_event_lock, &rows_event_insert,
+    &rows_lease_update, &rows_event_lock, &rows_event_insert,
     &rows_fence_insert, &commit,
 };
 
@@ -373,7 +373,7 @@ void batch_write(struct batch *batch, struct lane *lane)
     sql_params_begin(&params, &batch->arena);
     rows_quota_update_params(&params, &batch->book, &count);
     if (count > 0)
-        lane_add(lane, count == 1 ? &rows_quota_update_one : &rows_quota_update, &params);
+        lane_add(lane, &rows_quota_update, &params);
     sql_params_begin(&params, &batch->arena);
     rows_lease_update_params(&params, &batch->book, &count);
     if (count > 0)

@@ -107,7 +107,7 @@ MUST_CHECK enum status rows_epochs_read(PGresult *result, struct settle_book *bo
 
 /*
  * The ledger as a whole, [0], and each of its partitions. A statement on a partition spares the
- * database to look at the 16 of them and their indexes, a fifth of what a batch costs it.
+ * database to lock and open the 16 of them and their indexes (measured: 6 % more commits).
  */
 enum { ROWS_LEDGER_PARTS_COUNT = 17 };
 #define ROWS_LEDGER_PARTS(of)                                                                      \
@@ -124,11 +124,8 @@ MUST_CHECK enum status rows_fence_find_read(PGresult *result, struct arena *aren
 MUST_CHECK enum status rows_expired_find_read(PGresult *result, struct arena *arena,
                                               struct rows_job *jobs, size_t count);
 
-/*
- * Of the dirty rows; *ret_count 0: there are none, do not send; 1: rows_quota_update_one takes the
- * same values at half the cost.
- */
-extern const struct statement rows_quota_update, rows_quota_update_one, rows_lease_update;
+/* Of the dirty rows; *ret_count 0: there are none, do not send. */
+extern const struct statement rows_quota_update, rows_lease_update;
 void rows_quota_update_params(struct sql_params *params, const struct settle_book *book,
                               size_t *ret_count);
 void rows_lease_update_params(struct sql_params *params, const struct settle_book *book,

@@ -32,18 +32,6 @@ const struct statement rows_quota_update = {
     " returned, spent, lease_deadline, lease_target, reaped_to, ledger_seq, level, recall, state)"
     " WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim AND q.period_start_ms = n.start"};
 
-/* The same parameters: arrays, of one element. */
-const struct statement rows_quota_update_one = {
-    "rows_quota_update_one",
-    "UPDATE quota SET committed = ($4::bigint[])[1], debt = ($5::bigint[])[1],"
-    " pg_held = ($6::bigint[])[1], leased = ($7::bigint[])[1], lease_id = ($8::bigint[])[1],"
-    " granted = ($9::bigint[])[1], returned = ($10::bigint[])[1], spent = ($11::bigint[])[1],"
-    " lease_deadline_ms = ($12::bigint[])[1], lease_target = ($13::bigint[])[1],"
-    " reaped_to_ms = ($14::bigint[])[1], ledger_seq = ($15::bigint[])[1],"
-    " level = ($16::bigint[])[1], recall = ($17::boolean[])[1], state = (($18::text[])[1])::\"char\""
-    " WHERE tenant_id = ($1::bigint[])[1] AND limit_id = ($2::bigint[])[1]"
-    " AND period_start_ms = ($3::bigint[])[1]"};
-
 void rows_quota_update_params(struct sql_params *params, const struct settle_book *book,
                               size_t *ret_count)
 {
@@ -344,8 +332,7 @@ enum status rows_write(struct database *db, struct settle_book *book)
     sql_params_begin(&params, book->arena);
     rows_quota_update_params(&params, book, &count);
     if (count > 0 || params.bad)
-        status = database_run(db, count == 1 ? &rows_quota_update_one : &rows_quota_update, &params,
-                              NULL);
+        status = database_run(db, &rows_quota_update, &params, NULL);
     if (status != STATUS_OK)
         return status;
     sql_params_begin(&params, book->arena);

@@ -73,8 +73,8 @@ struct stub_channel_options {
     int64_t keepalive_ms;      /* ping a silent connection while calls run; 0: never */
 
     /*
-     * Requests go compressed by gzip, which the server must take, and replies may come so. Without it a
-     * compressed reply fails the call: a server could fill the client's memory with it.
+     * Requests go compressed by gzip, which the server must take, and replies may come so. Without it the
+     * server is told that none may: one could fill the client's memory.
      */
     bool compression;
 
