@@ -73,6 +73,18 @@ void sql_add_i64s(struct sql_params *params, const int64_t *values, size_t count
  */
 enum sql_type { SQL_BIGINT, SQL_TEXT, SQL_BOOLEAN };
 
+/*
+ * Rows as parameters: one array for each column, taken apart side by side in the list of a sub-SELECT.
+ *
+ *     "... FROM (SELECT " SQL_BIGINTS(1, tenant) ", " SQL_TEXTS(2, job) ") AS n JOIN ..."
+ *
+ * FROM unnest($1, $2, ...) means the same, but makes a tuplestore for every array: with the 18 of a
+ * quota row an UPDATE took twice the time.
+ */
+#define SQL_BIGINTS(number, name) "unnest($" #number "::bigint[]) AS " #name
+#define SQL_TEXTS(number, name) "unnest($" #number "::text[]) AS " #name
+#define SQL_BOOLEANS(number, name) "unnest($" #number "::boolean[]) AS " #name
+
 struct sql_array {
     struct sql_params *params;
     size_t left;

@@ -25,11 +25,13 @@ const struct statement rows_quota_update = {
     " spent = n.spent, lease_deadline_ms = n.lease_deadline, lease_target = n.lease_target,"
     " recall = n.recall, reaped_to_ms = n.reaped_to, ledger_seq = n.ledger_seq, level = n.level,"
     " state = n.state::\"char\""
-    " FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],"
-    " $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],"
-    " $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::boolean[],"
-    " $18::text[]) AS n(tenant, lim, start, committed, debt, pg_held, leased, lease_id, granted,"
-    " returned, spent, lease_deadline, lease_target, reaped_to, ledger_seq, level, recall, state)"
+    " FROM (SELECT " SQL_BIGINTS(1, tenant) ", " SQL_BIGINTS(2, lim) ", "
+    SQL_BIGINTS(3, start) ", " SQL_BIGINTS(4, committed) ", " SQL_BIGINTS(5, debt) ", "
+    SQL_BIGINTS(6, pg_held) ", " SQL_BIGINTS(7, leased) ", " SQL_BIGINTS(8, lease_id) ", "
+    SQL_BIGINTS(9, granted) ", " SQL_BIGINTS(10, returned) ", " SQL_BIGINTS(11, spent) ", "
+    SQL_BIGINTS(12, lease_deadline) ", " SQL_BIGINTS(13, lease_target) ", "
+    SQL_BIGINTS(14, reaped_to) ", " SQL_BIGINTS(15, ledger_seq) ", " SQL_BIGINTS(16, level) ", "
+    SQL_BOOLEANS(17, recall) ", " SQL_TEXTS(18, state) ") AS n"
     " WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim AND q.period_start_ms = n.start"};
 
 void rows_quota_update_params(struct sql_params *params, const struct settle_book *book,
@@ -78,10 +80,11 @@ void rows_quota_update_params(struct sql_params *params, const struct settle_boo
 
 const struct statement rows_lease_update = {
     "rows_lease_update",
-    "UPDATE old_lease q SET returned = n.returned, spent = n.spent FROM unnest($1::bigint[],"
-    " $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])"
-    " AS n(tenant, lim, start, lease, returned, spent) WHERE q.tenant_id = n.tenant"
-    " AND q.limit_id = n.lim AND q.period_start_ms = n.start AND q.lease_id = n.lease"};
+    "UPDATE old_lease q SET returned = n.returned, spent = n.spent FROM (SELECT "
+    SQL_BIGINTS(1, tenant) ", " SQL_BIGINTS(2, lim) ", " SQL_BIGINTS(3, start) ", "
+    SQL_BIGINTS(4, lease) ", " SQL_BIGINTS(5, returned) ", " SQL_BIGINTS(6, spent)
+    ") AS n WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim AND q.period_start_ms = n.start"
+    " AND q.lease_id = n.lease"};
 
 static void lease_keys(struct sql_params *params, const struct settle_lease *const *leases,
                        size_t count)
@@ -116,14 +119,15 @@ void rows_lease_update_params(struct sql_params *params, const struct settle_boo
 static const struct statement lease_insert = {
     "rows_lease_insert",
     "INSERT INTO old_lease (tenant_id, limit_id, period_start_ms, lease_id, granted, returned,"
-    " spent, deadline_ms) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[],"
-    " $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])"};
+    " spent, deadline_ms) SELECT " SQL_BIGINTS(1, tenant) ", " SQL_BIGINTS(2, lim) ", "
+    SQL_BIGINTS(3, start) ", " SQL_BIGINTS(4, lease) ", " SQL_BIGINTS(5, granted) ", "
+    SQL_BIGINTS(6, returned) ", " SQL_BIGINTS(7, spent) ", " SQL_BIGINTS(8, deadline)};
 
 static const struct statement lease_delete = {
     "rows_lease_delete",
-    "DELETE FROM old_lease q USING unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])"
-    " AS n(tenant, lim, start, lease) WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim"
-    " AND q.period_start_ms = n.start AND q.lease_id = n.lease"};
+    "DELETE FROM old_lease q USING (SELECT " SQL_BIGINTS(1, tenant) ", " SQL_BIGINTS(2, lim) ", "
+    SQL_BIGINTS(3, start) ", " SQL_BIGINTS(4, lease) ") AS n WHERE q.tenant_id = n.tenant"
+    " AND q.limit_id = n.lim AND q.period_start_ms = n.start AND q.lease_id = n.lease"};
 
 enum status rows_leases_insert(struct database *db, struct arena *arena,
                                const struct settle_lease *leases, size_t count)
@@ -168,12 +172,13 @@ const struct statement rows_event_lock = {
 
 const struct statement rows_event_insert = {
     "rows_event_insert",
-    "WITH n AS MATERIALIZED (SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::bigint[],"
-    " $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[],"
-    " $11::bigint[], $12::bigint[], $13::boolean[], $14::bigint[], $15::bigint[], $16::bigint[],"
-    " $17::bigint[], $18::text[], $19::bigint[], $20::bigint[]) AS n(tenant_id, nth, kind,"
-    " direction, basis, limit_id, start, ends, amount, soft, cap, unlimited, committed, debt,"
-    " ledger_seq, level, job_id, epoch, hold_seq)),"
+    "WITH n AS MATERIALIZED (SELECT " SQL_BIGINTS(2, tenant_id) ", " SQL_BIGINTS(3, nth) ", "
+    SQL_BIGINTS(4, kind) ", " SQL_BIGINTS(5, direction) ", " SQL_BIGINTS(6, basis) ", "
+    SQL_BIGINTS(7, limit_id) ", " SQL_BIGINTS(8, start) ", " SQL_BIGINTS(9, ends) ", "
+    SQL_BIGINTS(10, amount) ", " SQL_BIGINTS(11, soft) ", " SQL_BIGINTS(12, cap) ", "
+    SQL_BOOLEANS(13, unlimited) ", " SQL_BIGINTS(14, committed) ", " SQL_BIGINTS(15, debt) ", "
+    SQL_BIGINTS(16, ledger_seq) ", " SQL_BIGINTS(17, level) ", " SQL_TEXTS(18, job_id) ", "
+    SQL_BIGINTS(19, epoch) ", " SQL_BIGINTS(20, hold_seq) "),"
     " numbered AS (UPDATE tenant t SET event_seq = t.event_seq + c.count FROM"
     " (SELECT tenant_id, count(*) AS count FROM n GROUP BY tenant_id) c"
     " WHERE t.tenant_id = c.tenant_id RETURNING t.tenant_id, t.event_seq - c.count AS before)"
@@ -357,10 +362,11 @@ enum status rows_write(struct database *db, struct settle_book *book)
         "INSERT INTO ledger" part " (tenant_id, job_id, entry, hold_epoch, hold_seq, scope, meter,"\
         " asked, amount, debt, held, late, counted, at) SELECT n.tenant, n.job, n.entry, n.epoch," \
         " n.seq, n.scope, n.meter, n.asked, n.amount, n.debt, n.held, n.late, n.counted::bigint[],"\
-        " $14::timestamptz FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[],"      \
-        " $5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[],"        \
-        " $11::bigint[], $12::boolean[], $13::text[]) AS n(tenant, job, entry, epoch, seq, scope," \
-        " meter, asked, amount, debt, held, late, counted)"                                        \
+        " $14::timestamptz FROM (SELECT " SQL_BIGINTS(1, tenant) ", " SQL_TEXTS(2, job) ", "       \
+        SQL_BIGINTS(3, entry) ", " SQL_BIGINTS(4, epoch) ", " SQL_BIGINTS(5, seq) ", "             \
+        SQL_TEXTS(6, scope) ", " SQL_TEXTS(7, meter) ", " SQL_BIGINTS(8, asked) ", "               \
+        SQL_BIGINTS(9, amount) ", " SQL_BIGINTS(10, debt) ", " SQL_BIGINTS(11, held) ", "          \
+        SQL_BOOLEANS(12, late) ", " SQL_TEXTS(13, counted) ") AS n"                                \
     }
 
 const struct statement rows_ledger_insert[] = {ROWS_LEDGER_PARTS(LEDGER_INSERT)};
@@ -482,8 +488,8 @@ const struct statement rows_fence_insert = {
     "rows_fence_insert",
     "INSERT INTO job_fence (tenant_id, job_id, epoch, hold_seq, at, purge_after)"
     " SELECT n.tenant, n.job, n.epoch, n.seq, $5::timestamptz, $6::timestamptz"
-    " FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])"
-    " AS n(tenant, job, epoch, seq)"};
+    " FROM (SELECT " SQL_BIGINTS(1, tenant) ", " SQL_TEXTS(2, job) ", "
+    SQL_BIGINTS(3, epoch) ", " SQL_BIGINTS(4, seq) ") AS n"};
 
 void rows_fence_insert_params(struct sql_params *params, struct settle_item *const *items,
                               size_t count, int64_t now_ms, int64_t keep_ms, size_t *ret_count)
