@@ -19,10 +19,21 @@ static const struct statement begin = {"batch_begin", "BEGIN"};
 static const struct statement commit = {"batch_commit", "COMMIT"};
 
 static const struct statement *const statements[] = {
-    &begin,           &rows_quota_lock,   &rows_lease_lock,    &rows_clock,
-    &rows_epochs,     &rows_fence_find,   &rows_expired_find,  &rows_quota_update,
-    &rows_lease_update, &rows_event_lock, &rows_event_insert,
-    &rows_fence_insert, &commit,
+    &begin,
+    &rows_quota_lock[SQL_FORM_ROW],
+    &rows_quota_lock[SQL_FORM_ROWS],
+    &rows_now[SQL_FORM_ROW],
+    &rows_now[SQL_FORM_ROWS],
+    &rows_fence_find[0],
+    &rows_fence_find[1],
+    &rows_expired_find,
+    &rows_fence_insert,
+    &rows_quota_update[SQL_FORM_ROW],
+    &rows_quota_update[SQL_FORM_ROWS],
+    &rows_lease_update,
+    &rows_event_lock,
+    &rows_event_insert,
+    &commit,
 };
 
 size_t batch_statements(const struct statement *ret_statements[BATCH_STATEMENTS_MAX])
@@ -88,15 +99,14 @@ static bool collect_jobs(struct batch *batch)
     return true;
 }
 
-/* The partition of the ledger that all items are in; 0: they are in several. */
+/* The partition of the ledger with all items, which are of one tenant; 0: of several, or unknown. */
 static int common_part(const struct batch *batch)
 {
-    int part = batch->items[0].item->plan ? batch->items[0].item->plan->ledger_part : 0;
+    const struct plan *plan = batch->items[0].item->plan;
 
-    for (size_t i = 1; i < batch->count; i++)
-        if (!batch->items[i].item->plan || batch->items[i].item->plan->ledger_part != part)
-            return 0;
-    return part;
+    if (!plan || batch->jobs[0].tenant_id != batch->jobs[batch->jobs_count - 1].tenant_id)
+        return 0;
+    return plan->ledger_part;
 }
 
 /* For items that neither name a hold nor have one in Redis: which one expired last? */
@@ -186,9 +196,9 @@ enum status batch_begin(struct batch *batch, struct commit_item *const *items, s
     batch->count = count;
     for (size_t i = 0; i < count; i++)
         batch->items[i] = (struct batch_item){.item = items[i]};
-    batch->ledger_part = common_part(batch);
     if (!collect_jobs(batch))
         return STATUS_EXHAUSTED;
+    batch->ledger_part = common_part(batch);
     status = look_aside(batch, aside);
     if (status == STATUS_OK)
         status = collect_refs(batch, aside, now_ms);
@@ -215,25 +225,25 @@ bool batch_has_tenant(const struct batch *batch, int64_t tenant_id)
 
 void batch_ask(struct batch *batch, struct lane *lane)
 {
-    struct sql_params refs, tenants, jobs;
+    enum sql_form form = sql_form(batch->refs_count);
+    struct sql_params refs, jobs;
 
     sql_params_begin(&refs, &batch->arena);
-    rows_quota_lock_params(&refs, batch->refs, batch->refs_count);
-    sql_params_begin(&tenants, &batch->arena);
-    rows_epochs_params(&tenants, batch->refs, batch->refs_count);
+    rows_refs_params(&refs, batch->refs, batch->refs_count);
     sql_params_begin(&jobs, &batch->arena);
-    rows_jobs_params(&jobs, batch->jobs, batch->jobs_count);
+    rows_jobs_params(&jobs, batch->ledger_part, batch->jobs, batch->jobs_count);
     lane_begin(lane);
     lane_add(lane, &begin, NULL);
-    batch->steps.quotas = lane_add(lane, &rows_quota_lock, &refs);
-    batch->steps.leases = lane_add(lane, &rows_lease_lock, &refs);
+    batch->steps.quotas = lane_add(lane, &rows_quota_lock[form], &refs);
     /* After the locks: in the statement that waits for them it would be the time before. */
-    batch->steps.clock = lane_add(lane, &rows_clock, NULL);
-    batch->steps.epochs = lane_add(lane, &rows_epochs, &tenants);
+    batch->steps.now = lane_add(lane, &rows_now[form], &refs);
     batch->steps.ledger = lane_add(lane, &rows_ledger_find[batch->ledger_part], &jobs);
-    batch->steps.fences = lane_add(lane, &rows_fence_find, &jobs);
-    if (batch->ask_expired)
-        batch->steps.expired = lane_add(lane, &rows_expired_find, &jobs);
+    batch->steps.fences = lane_add(lane, &rows_fence_find[batch->ledger_part > 0], &jobs);
+    if (!batch->ask_expired)
+        return;
+    sql_params_begin(&jobs, &batch->arena);
+    rows_jobs_params(&jobs, 0, batch->jobs, batch->jobs_count);
+    batch->steps.expired = lane_add(lane, &rows_expired_find, &jobs);
 }
 
 static enum status read_book(struct batch *batch, struct lane *lane)
@@ -244,13 +254,7 @@ static enum status read_book(struct batch *batch, struct lane *lane)
     *book = (struct settle_book){.arena = &batch->arena, .late_window_ms = batch->late_window_ms};
     book->events_tail = &book->events;
     status = rows_quota_lock_read(lane_take(lane, batch->steps.quotas), book);
-    if (status == STATUS_OK)
-        status = rows_lease_lock_read(lane_take(lane, batch->steps.leases), book);
-    if (status == STATUS_OK)
-        status = rows_clock_read(lane_take(lane, batch->steps.clock), &book->now_ms);
-    if (status == STATUS_OK)
-        status = rows_epochs_read(lane_take(lane, batch->steps.epochs), book);
-    return status;
+    return status == STATUS_OK ? rows_now_read(lane_take(lane, batch->steps.now), book) : status;
 }
 
 static enum status read_facts(struct batch *batch, struct lane *lane)
@@ -363,20 +367,20 @@ void batch_write(struct batch *batch, struct lane *lane)
     lane_begin(lane);
     sql_params_begin(&params, &batch->arena);
     rows_ledger_insert_params(&params, batch->made, batch->made_count, &batch->entries_count);
-    if (batch->entries_count > 0)
+    if (batch->entries_count > 0 || params.bad)
         lane_add(lane, &rows_ledger_insert[batch->ledger_part], &params);
     sql_params_begin(&params, &batch->arena);
     rows_fence_insert_params(&params, batch->made, batch->made_count, batch->book.now_ms,
                              batch->late_window_ms + LIFETIME_AND_HOUR_MS, &batch->fences_count);
-    if (batch->fences_count > 0)
+    if (batch->fences_count > 0 || params.bad)
         lane_add(lane, &rows_fence_insert, &params);
     sql_params_begin(&params, &batch->arena);
     rows_quota_update_params(&params, &batch->book, &count);
-    if (count > 0)
-        lane_add(lane, &rows_quota_update, &params);
+    if (count > 0 || params.bad)
+        lane_add(lane, &rows_quota_update[sql_form(count)], &params);
     sql_params_begin(&params, &batch->arena);
     rows_lease_update_params(&params, &batch->book, &count);
-    if (count > 0)
+    if (count > 0 || params.bad)
         lane_add(lane, &rows_lease_update, &params);
     write_events(batch, lane);
     batch->commit_step = lane_add(lane, &commit, NULL);

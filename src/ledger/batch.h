@@ -48,7 +48,7 @@ struct batch {
     struct rows_ref *refs; /* likewise */
     size_t refs_count;
     bool ask_expired;
-    int ledger_part; /* index into rows_ledger_find and rows_ledger_insert */
+    int ledger_part; /* of rows_ledger_find and the like */
     struct settle_book book;
     struct settle_item **made; /* items with rows to be inserted, by (tenant, job) */
     size_t made_count;
@@ -57,7 +57,7 @@ struct batch {
     size_t entries_count, fences_count; /* rows to be inserted */
     size_t commit_step;
     struct { /* steps of the first round */
-        size_t quotas, leases, clock, epochs, ledger, fences, expired;
+        size_t quotas, now, ledger, fences, expired;
     } steps;
 };
 

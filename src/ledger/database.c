@@ -308,9 +308,20 @@ enum status database_run_counted(struct database *db, const struct statement *st
 
 static const struct statement clock_statement = {"clock", "SELECT clock_timestamp()"};
 
+int64_t database_mono_us(const struct database *db)
+{
+    return clock_mono_us(db->options.clock);
+}
+
+void database_observe(struct database *db, int64_t now_ms, int64_t sent_us)
+{
+    if (db->options.estimate)
+        estimate_observe(db->options.estimate, now_ms, sent_us, database_mono_us(db));
+}
+
 enum status database_clock(struct database *db, int64_t *ret_now_ms)
 {
-    int64_t before_us = clock_mono_us(db->options.clock);
+    int64_t sent_us = database_mono_us(db);
     PGresult *result;
     struct sql_row row;
     enum status status = database_run(db, &clock_statement, NULL, &result);
@@ -325,9 +336,7 @@ enum status database_clock(struct database *db, int64_t *ret_now_ms)
     status = sql_done(&row);
     if (status != STATUS_OK)
         return database_corrupt(db, "clock");
-    if (db->options.estimate)
-        estimate_observe(db->options.estimate, *ret_now_ms, before_us,
-                         clock_mono_us(db->options.clock));
+    database_observe(db, *ret_now_ms, sent_us);
     return STATUS_OK;
 }
 

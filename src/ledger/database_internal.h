@@ -73,23 +73,12 @@ void sql_add_i64s(struct sql_params *params, const int64_t *values, size_t count
  */
 enum sql_type { SQL_BIGINT, SQL_TEXT, SQL_BOOLEAN };
 
-/*
- * Rows as parameters: one array for each column, taken apart side by side in the list of a sub-SELECT.
- *
- *     "... FROM (SELECT " SQL_BIGINTS(1, tenant) ", " SQL_TEXTS(2, job) ") AS n JOIN ..."
- *
- * FROM unnest($1, $2, ...) means the same, but makes a tuplestore for every array: with the 18 of a
- * quota row an UPDATE took twice the time.
- */
-#define SQL_BIGINTS(number, name) "unnest($" #number "::bigint[]) AS " #name
-#define SQL_TEXTS(number, name) "unnest($" #number "::text[]) AS " #name
-#define SQL_BOOLEANS(number, name) "unnest($" #number "::boolean[]) AS " #name
-
 struct sql_array {
     struct sql_params *params;
     size_t left;
     size_t room;
     char *end; /* NULL when bad */
+    bool plain; /* a column of one row: its value and no array */
 };
 
 /* text_bytes: of all texts together; 0 for other types. */
@@ -98,7 +87,40 @@ struct sql_array sql_array_begin(struct sql_params *params, enum sql_type type, 
 void sql_array_i64(struct sql_array *array, int64_t value);
 void sql_array_bool(struct sql_array *array, bool value);
 void sql_array_text(struct sql_array *array, struct slice text);
-void sql_array_null(struct sql_array *array);
+void sql_array_null(struct sql_array *array); /* not of a plain one */
+
+/*
+ * Rows as parameters: an array for each column, taken apart side by side in the list of a sub-SELECT.
+ *
+ *     "... FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, text, job) ") AS n JOIN ..."
+ *
+ * FROM unnest($1, $2, ...) means the same, but makes a tuplestore for every array: with the 18 of a
+ * quota row an UPDATE took twice the time.
+ *
+ * Where one row is the common case a statement has two forms: of one row the parameters are plain
+ * values, and the planner sees through the sub-SELECT. Both come from one text,
+ *
+ *     #define THING_FIND(rows) "... FROM (SELECT " rows(1, bigint, tenant) ") AS n JOIN ..."
+ *     static const struct statement thing_find[] = SQL_FORMS("thing_find", THING_FIND);
+ *
+ * thing_find[sql_form(count)] is the one to run, and its columns are begun by sql_column_begin, which
+ * makes the same choice.
+ */
+#define SQL_ROW(number, type, name) "$" #number "::" #type " AS " #name
+#define SQL_ROWS(number, type, name) "unnest($" #number "::" #type "[]) AS " #name
+
+enum sql_form { SQL_FORM_ROW, SQL_FORM_ROWS, SQL_FORMS_COUNT };
+
+#define SQL_FORMS(name, text) {{name "_row", text(SQL_ROW)}, {name "_rows", text(SQL_ROWS)}}
+
+static inline enum sql_form sql_form(size_t count)
+{
+    return count == 1 ? SQL_FORM_ROW : SQL_FORM_ROWS;
+}
+
+/* Elements as of sql_array_begin. */
+struct sql_array sql_column_begin(struct sql_params *params, enum sql_type type, size_t count,
+                                  size_t text_bytes);
 
 /* --- results ---------------------------------------------------------------------------------- */
 
@@ -156,6 +178,10 @@ MUST_CHECK enum status database_run_counted(struct database *db, const struct st
 
 /* clock_timestamp(), told to the estimate as well. */
 MUST_CHECK enum status database_clock(struct database *db, int64_t *ret_now_ms);
+
+/* For a statement that reads the clock among other things: when it is sent, and what it said. */
+int64_t database_mono_us(const struct database *db);
+void database_observe(struct database *db, int64_t now_ms, int64_t sent_us);
 
 /*
  * BEGIN, body, COMMIT. The body's failure rolls back and is returned; STATUS_CONFLICT of anything

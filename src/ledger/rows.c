@@ -1,6 +1,6 @@
 /*
- * Reading the rows of the root under their locks. Every statement here gets its keys as arrays and
- * finds them by the primary key; texts are copied into the arena of the book or of the caller.
+ * Reading the rows of the root under their locks. Every statement here gets its keys as parameters
+ * and finds them by the primary key; texts are copied into the arena of the book or of the caller.
  */
 #include "ledger/rows.h"
 
@@ -53,29 +53,26 @@ static void *room(struct arena *arena, struct sql_row *row, size_t size)
 
 /* --- quota rows ------------------------------------------------------------------------------- */
 
-#define REFS_JOIN(table)                                                                           \
-    " FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n(tenant, lim, start)"              \
-    " JOIN " table " q ON q.tenant_id = n.tenant AND q.limit_id = n.lim"                           \
-    " AND q.period_start_ms = n.start"
+#define QUOTA_LOCK(rows)                                                                           \
+    "SELECT " ROWS_QUOTA_COLUMNS " FROM " ROWS_REFS(rows) " JOIN quota q ON q.tenant_id = n.tenant"\
+    " AND q.limit_id = n.lim AND q.period_start_ms = n.start"                                      \
+    " JOIN limit_ l ON l.tenant_id = n.tenant AND l.limit_id = n.lim"                              \
+    " ORDER BY 1, 2, 3 FOR UPDATE OF q"
 
-const struct statement rows_quota_lock = {
-    "rows_quota_lock",
-    "SELECT " ROWS_QUOTA_COLUMNS REFS_JOIN("quota")
-    " JOIN limit_ l ON l.tenant_id = n.tenant AND l.limit_id = n.lim"
-    " ORDER BY 1, 2, 3 FOR UPDATE OF q"};
+const struct statement rows_quota_lock[] = SQL_FORMS("rows_quota_lock", QUOTA_LOCK);
 
-void rows_quota_lock_params(struct sql_params *params, const struct rows_ref *refs, size_t count)
+void rows_refs_params(struct sql_params *params, const struct rows_ref *refs, size_t count)
 {
-    struct sql_array array = sql_array_begin(params, SQL_BIGINT, count, 0);
+    struct sql_array column = sql_column_begin(params, SQL_BIGINT, count, 0);
 
     for (size_t i = 0; i < count; i++)
-        sql_array_i64(&array, refs[i].tenant_id);
-    array = sql_array_begin(params, SQL_BIGINT, count, 0);
+        sql_array_i64(&column, refs[i].tenant_id);
+    column = sql_column_begin(params, SQL_BIGINT, count, 0);
     for (size_t i = 0; i < count; i++)
-        sql_array_i64(&array, refs[i].ref.limit_id);
-    array = sql_array_begin(params, SQL_BIGINT, count, 0);
+        sql_array_i64(&column, refs[i].ref.limit_id);
+    column = sql_column_begin(params, SQL_BIGINT, count, 0);
     for (size_t i = 0; i < count; i++)
-        sql_array_i64(&array, refs[i].ref.period_start_ms);
+        sql_array_i64(&column, refs[i].ref.period_start_ms);
 }
 
 void rows_quota_read(struct sql_row *row, struct settle_quota *ret)
@@ -120,120 +117,137 @@ enum status rows_quota_lock_read(PGresult *result, struct settle_book *book)
     return sql_done(&row);
 }
 
-const struct statement rows_lease_lock = {
-    "rows_lease_lock",
-    "SELECT q.tenant_id, q.limit_id, q.period_start_ms, q.lease_id, q.granted, q.returned, q.spent,"
-    " q.deadline_ms" REFS_JOIN("old_lease")
-    " ORDER BY 1, 2, 3, 4 FOR UPDATE OF q"};
+/*
+ * The clock comes also when there are no rows. Epochs are read without a lock: many committers sharing
+ * one would starve whoever raises it. LEFT JOINs leave the planner no other order than this one.
+ */
+#define NOW(rows)                                                                                  \
+    "SELECT c.now, n.tenant, n.lim, n.start, coalesce(a.epoch, 0), o.lease_id, o.granted,"         \
+    " o.returned, o.spent, o.deadline_ms FROM (SELECT clock_timestamp() AS now) AS c LEFT JOIN ("  \
+    ROWS_REFS(rows) " LEFT JOIN tenant t ON t.tenant_id = n.tenant"                                \
+    " LEFT JOIN shard_authority a ON a.shard = t.shard"                                            \
+    " LEFT JOIN old_lease o ON o.tenant_id = n.tenant AND o.limit_id = n.lim"                      \
+    " AND o.period_start_ms = n.start) ON true"
 
-enum status rows_lease_lock_read(PGresult *result, struct settle_book *book)
+const struct statement rows_now[] = SQL_FORMS("rows_now", NOW);
+
+static int lease_order(const void *a, const void *b)
+{
+    const struct settle_lease *x = a;
+    const struct settle_lease *y = b;
+    int order = rows_ref_compare((struct rows_ref){x->tenant_id, x->ref},
+                                 (struct rows_ref){y->tenant_id, y->ref});
+
+    return order ? order : i64_compare(x->lease_id, y->lease_id);
+}
+
+/* The columns from lease_id on; they are null where there is no lease. */
+static void read_lease(struct sql_row *row, const struct settle_quota *quota,
+                       struct settle_book *book)
+{
+    struct settle_lease lease = {0};
+    bool is_lease = quota && !sql_is_null(row);
+
+    lease.lease_id = sql_i64_or(row, 0);
+    lease.granted = sql_i64_or(row, 0);
+    lease.returned = sql_i64_or(row, 0);
+    lease.spent = sql_i64_or(row, 0);
+    lease.deadline_ms = sql_i64_or(row, 0);
+    if (!is_lease)
+        return;
+    lease.tenant_id = quota->tenant_id;
+    lease.ref = quota->ref;
+    book->leases[book->leases_count++] = lease;
+}
+
+enum status rows_now_read(PGresult *result, struct settle_book *book)
 {
     struct sql_row row = sql_rows(result, book->arena);
 
     book->leases = room(book->arena, &row, sizeof(*book->leases));
     book->leases_count = 0;
+    row.bad |= sql_count(&row) == 0;
     while (sql_next(&row)) {
-        struct settle_lease *lease = &book->leases[book->leases_count++];
+        int64_t now_ms = sql_time_ms(&row);
+        int64_t tenant_id = sql_i64_or(&row, 0);
+        struct quota_ref ref = {.limit_id = sql_i64_or(&row, 0)};
+        struct settle_quota *quota;
+        int64_t epoch;
 
-        *lease = (struct settle_lease){.tenant_id = sql_i64(&row)};
-        lease->ref.limit_id = sql_i64(&row);
-        lease->ref.period_start_ms = sql_i64(&row);
-        lease->lease_id = sql_i64(&row);
-        lease->granted = sql_i64(&row);
-        lease->returned = sql_i64(&row);
-        lease->spent = sql_i64(&row);
-        lease->deadline_ms = sql_i64(&row);
+        ref.period_start_ms = sql_i64_or(&row, 0);
+        epoch = sql_i64(&row);
+        book->now_ms = now_ms;
+        quota = settle_find_quota(book, tenant_id, ref); /* NULL: there is no such row */
+        if (quota)
+            quota->epoch = epoch;
+        read_lease(&row, quota, book);
     }
-    return sql_done(&row);
-}
-
-const struct statement rows_clock = {"rows_clock", "SELECT clock_timestamp()"};
-
-enum status rows_clock_read(PGresult *result, int64_t *ret_now_ms)
-{
-    struct sql_row row = sql_rows(result, NULL);
-
-    if (sql_next(&row))
-        *ret_now_ms = sql_time_ms(&row);
-    else
-        row.bad = true;
-    return sql_done(&row);
-}
-
-/* Read without a lock: many committers sharing one would starve whoever raises the epoch. */
-const struct statement rows_epochs = {
-    "rows_epochs",
-    "SELECT t.tenant_id, coalesce(a.epoch, 0) FROM unnest($1::bigint[]) AS n(tenant)"
-    " JOIN tenant t ON t.tenant_id = n.tenant"
-    " LEFT JOIN shard_authority a ON a.shard = t.shard ORDER BY 1"};
-
-void rows_epochs_params(struct sql_params *params, const struct rows_ref *refs, size_t count)
-{
-    struct sql_array array;
-    size_t tenants = 0;
-
-    for (size_t i = 0; i < count; i++)
-        tenants += i == 0 || refs[i].tenant_id != refs[i - 1].tenant_id;
-    array = sql_array_begin(params, SQL_BIGINT, tenants, 0);
-    for (size_t i = 0; i < count; i++)
-        if (i == 0 || refs[i].tenant_id != refs[i - 1].tenant_id)
-            sql_array_i64(&array, refs[i].tenant_id);
-}
-
-enum status rows_epochs_read(PGresult *result, struct settle_book *book)
-{
-    struct sql_row row = sql_rows(result, book->arena);
-    size_t at = 0;
-
-    while (sql_next(&row)) {
-        int64_t tenant_id = sql_i64(&row);
-        int64_t epoch = sql_i64(&row);
-
-        for (; at < book->quotas_count && book->quotas[at].tenant_id <= tenant_id; at++)
-            if (book->quotas[at].tenant_id == tenant_id)
-                book->quotas[at].epoch = epoch;
-    }
+    qsort(book->leases, book->leases_count, sizeof(*book->leases), lease_order);
     return sql_done(&row);
 }
 
 /* --- facts of jobs ---------------------------------------------------------------------------- */
 
-#define JOBS "unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS n(tenant, job, at)"
+/*
+ * Of any tenants, a look-up for each job: LATERAL, because as a join the planner could turn it round and
+ * go through the table, were that empty when the statement was planned. Of one tenant, a list.
+ */
+#define FIND_ANY(columns, table)                                                                   \
+    "SELECT " columns " FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, text, job)     \
+    ") AS n CROSS JOIN LATERAL (SELECT * FROM " table                                              \
+    " WHERE tenant_id = n.tenant AND job_id = n.job OFFSET 0) AS f"
+#define FIND_OF_TENANT(columns, table)                                                             \
+    "SELECT " columns " FROM " table " AS f"                                                       \
+    " WHERE f.tenant_id = $1::bigint AND f.job_id = any($2::text[])"
 
-void rows_jobs_params(struct sql_params *params, const struct rows_job *jobs, size_t count)
+void rows_jobs_params(struct sql_params *params, int part, const struct rows_job *jobs,
+                      size_t count)
 {
-    struct sql_array array = sql_array_begin(params, SQL_BIGINT, count, 0);
+    struct sql_array array;
     size_t bytes = 0;
 
-    for (size_t i = 0; i < count; i++) {
-        sql_array_i64(&array, jobs[i].tenant_id);
+    for (size_t i = 0; i < count; i++)
         bytes += jobs[i].job_id.len;
+    if (part > 0) {
+        sql_add_i64(params, jobs[0].tenant_id);
+    } else {
+        array = sql_array_begin(params, SQL_BIGINT, count, 0);
+        for (size_t i = 0; i < count; i++)
+            sql_array_i64(&array, jobs[i].tenant_id);
     }
     array = sql_array_begin(params, SQL_TEXT, count, bytes);
     for (size_t i = 0; i < count; i++)
         sql_array_text(&array, jobs[i].job_id);
 }
 
-/* The job that a row belongs to, by its ordinal; NULL and bad if there is no such. */
-static struct rows_job *next_job(struct sql_row *row, struct rows_job *jobs, size_t count)
+static int job_order(const void *a, const void *b)
 {
-    int64_t at = sql_i64(row);
-
-    if (at >= 1 && (size_t)at <= count)
-        return &jobs[at - 1];
-    row->bad = true;
-    return NULL;
+    return rows_job_compare(a, b);
 }
 
+/* The job that a row belongs to, by its first two columns; NULL and bad if there is no such. */
+static struct rows_job *next_job(struct sql_row *row, struct rows_job *jobs, size_t count)
+{
+    struct rows_job wanted = {.tenant_id = sql_i64(row)};
+    struct rows_job *job;
+
+    wanted.job_id = sql_text(row);
+    job = bsearch(&wanted, jobs, count, sizeof(*jobs), job_order);
+    if (!job)
+        row->bad = true;
+    return job;
+}
+
+#define LEDGER_COLUMNS                                                                             \
+    "f.tenant_id, f.job_id, f.hold_epoch, f.hold_seq, f.scope, f.late, f.at, f.entry, f.meter,"    \
+    " f.asked, f.amount, f.debt, f.held, f.counted"
 #define LEDGER_FIND(part)                                                                          \
     {                                                                                              \
-        "rows_ledger_find" part,                                                                   \
-        "SELECT n.at, l.hold_epoch, l.hold_seq, l.scope, l.late, l.at, l.meter, l.asked,"          \
-        " l.amount, l.debt, l.held, l.counted FROM " JOBS " JOIN ledger" part " l"                 \
-        " ON l.tenant_id = n.tenant AND l.job_id = n.job ORDER BY n.at, l.entry"                   \
+        "rows_ledger_find" part, FIND_OF_TENANT(LEDGER_COLUMNS, "ledger" part)                     \
     }
 
-const struct statement rows_ledger_find[] = {ROWS_LEDGER_PARTS(LEDGER_FIND)};
+const struct statement rows_ledger_find[] = {
+    {"rows_ledger_find", FIND_ANY(LEDGER_COLUMNS, "ledger")}, ROWS_LEDGER_PARTS(LEDGER_FIND)};
 
 static void read_counted(struct sql_row *row, struct settle_entry *entry)
 {
@@ -277,64 +291,116 @@ static struct settle_record *read_record(struct sql_row *row, struct settle_fact
     return facts->record;
 }
 
+/* Entries come in any order and have a number. */
+static void read_entry(struct sql_row *row, struct settle_record *record)
+{
+    int64_t number = sql_i64(row);
+    struct settle_entry *entry;
+
+    if (row->bad || number < 0 || number >= HOLD_METERS_MAX) {
+        row->bad = true;
+        return;
+    }
+    if (record->entries_count <= (size_t)number)
+        record->entries_count = (size_t)number + 1;
+    entry = &record->entries[number];
+    entry->meter = sql_text(row);
+    entry->asked_given = !sql_is_null(row);
+    entry->asked = sql_i64_or(row, 0);
+    entry->amount = sql_i64(row);
+    entry->debt = sql_i64(row);
+    entry->held = sql_i64(row);
+    if (!entry->asked_given)
+        entry->asked = entry->held;
+    read_counted(row, entry);
+}
+
 enum status rows_ledger_find_read(PGresult *result, struct arena *arena, struct rows_job *jobs,
                                   size_t count)
 {
     struct sql_row row = sql_rows(result, arena);
+    size_t entries = 0;
 
     while (sql_next(&row)) {
         struct rows_job *job = next_job(&row, jobs, count);
         struct settle_record *record = job ? read_record(&row, &job->facts) : NULL;
-        struct settle_entry *entry;
 
-        if (!record || row.bad || record->entries_count == HOLD_METERS_MAX) {
-            row.bad = true;
-            break;
-        }
-        entry = &record->entries[record->entries_count++];
-        entry->meter = sql_text(&row);
-        entry->asked_given = !sql_is_null(&row);
-        entry->asked = sql_i64_or(&row, 0);
-        entry->amount = sql_i64(&row);
-        entry->debt = sql_i64(&row);
-        entry->held = sql_i64(&row);
-        if (!entry->asked_given)
-            entry->asked = entry->held;
-        read_counted(&row, entry);
+        if (record)
+            read_entry(&row, record);
     }
+    /* As many as the numbers say: none is missing between them. */
+    for (size_t i = 0; sql_count(&row) > 0 && i < count; i++)
+        if (jobs[i].facts.record)
+            entries += jobs[i].facts.record->entries_count;
+    row.bad |= entries != sql_count(&row);
     return sql_done(&row);
 }
 
-const struct statement rows_fence_find = {
-    "rows_fence_find", "SELECT n.at, f.epoch, f.hold_seq FROM " JOBS
-                       " JOIN job_fence f ON f.tenant_id = n.tenant AND f.job_id = n.job"
-                       " ORDER BY n.at, f.epoch, f.hold_seq"};
+#define FENCE_COLUMNS "f.tenant_id, f.job_id, f.epoch, f.hold_seq"
+
+const struct statement rows_fence_find[] = {
+    {"rows_fence_find", FIND_ANY(FENCE_COLUMNS, "job_fence")},
+    {"rows_fence_find_of_tenant", FIND_OF_TENANT(FENCE_COLUMNS, "job_fence")},
+};
+
+struct fence {
+    struct rows_job *job;
+    struct attempt attempt;
+};
+
+static int fence_order(const void *a, const void *b)
+{
+    const struct fence *x = a;
+    const struct fence *y = b;
+
+    if (x->job != y->job)
+        return x->job < y->job ? -1 : 1;
+    if (x->attempt.epoch != y->attempt.epoch)
+        return i64_compare(x->attempt.epoch, y->attempt.epoch);
+    return i64_compare(x->attempt.seq, y->attempt.seq);
+}
 
 /* All fences in one array, by job; a job's facts name its part of it. */
+static void share_fences(struct arena *arena, struct sql_row *row, struct fence *fences,
+                         size_t count)
+{
+    struct attempt *attempts = room(arena, row, sizeof(*attempts));
+
+    if (!attempts)
+        return;
+    qsort(fences, count, sizeof(*fences), fence_order);
+    for (size_t i = 0; i < count; i++) {
+        struct settle_facts *facts = &fences[i].job->facts;
+
+        attempts[i] = fences[i].attempt;
+        if (facts->fences_count++ == 0)
+            facts->fences = &attempts[i];
+    }
+}
+
 enum status rows_fence_find_read(PGresult *result, struct arena *arena, struct rows_job *jobs,
                                  size_t count)
 {
     struct sql_row row = sql_rows(result, arena);
-    struct attempt *fence = room(arena, &row, sizeof(*fence));
+    struct fence *fences = room(arena, &row, sizeof(*fences));
+    size_t found = 0;
 
     while (sql_next(&row)) {
-        struct rows_job *job = next_job(&row, jobs, count);
+        struct fence *fence = &fences[found++];
 
-        if (!job)
-            break;
-        if (!job->facts.fences)
-            job->facts.fences = fence;
-        *fence = (struct attempt){.epoch = sql_i64(&row)};
-        fence->seq = sql_i64(&row);
-        fence++;
-        job->facts.fences_count++;
+        fence->job = next_job(&row, jobs, count);
+        fence->attempt.epoch = sql_i64(&row);
+        fence->attempt.seq = sql_i64(&row);
     }
+    if (!row.bad && found > 0)
+        share_fences(arena, &row, fences, found);
     return sql_done(&row);
 }
 
 const struct statement rows_expired_find = {
     "rows_expired_find",
-    "SELECT n.at, e.hold FROM " JOBS " CROSS JOIN LATERAL (SELECT hold FROM expired_hold"
+    "SELECT n.tenant, n.job, e.hold FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", "
+    SQL_ROWS(2, text, job) ") AS n CROSS JOIN LATERAL (SELECT hold FROM expired_hold"
     " WHERE tenant_id = n.tenant AND job_id = n.job ORDER BY epoch DESC, hold_seq DESC LIMIT 1) e"};
 
 enum status rows_expired_find_read(PGresult *result, struct arena *arena, struct rows_job *jobs,
@@ -364,26 +430,24 @@ enum status rows_lock(struct database *db, struct settle_book *book, const struc
     struct sql_params params;
     PGresult *result;
     enum status status;
+    int64_t sent_us;
 
     book->events = NULL;
     book->events_tail = &book->events;
     sql_params_begin(&params, book->arena);
-    rows_quota_lock_params(&params, refs, count);
-    status = database_run(db, &rows_quota_lock, &params, &result);
+    rows_refs_params(&params, refs, count);
+    status = database_run(db, &rows_quota_lock[sql_form(count)], &params, &result);
     if (status == STATUS_OK)
         status = rows_quota_lock_read(result, book);
-    if (status == STATUS_OK)
-        status = database_run(db, &rows_lease_lock, &params, &result);
-    if (status == STATUS_OK)
-        status = rows_lease_lock_read(result, book);
-    if (status == STATUS_OK)
-        status = database_clock(db, &book->now_ms);
     if (status != STATUS_OK)
         return status;
-    sql_params_begin(&params, book->arena);
-    rows_epochs_params(&params, refs, count);
-    status = database_run(db, &rows_epochs, &params, &result);
-    return status == STATUS_OK ? rows_epochs_read(result, book) : status;
+    sent_us = database_mono_us(db);
+    status = database_run(db, &rows_now[sql_form(count)], &params, &result);
+    if (status == STATUS_OK)
+        status = rows_now_read(result, book);
+    if (status == STATUS_OK)
+        database_observe(db, book->now_ms, sent_us);
+    return status;
 }
 
 enum status rows_facts(struct database *db, struct arena *arena, struct rows_job *jobs,
@@ -396,12 +460,12 @@ enum status rows_facts(struct database *db, struct arena *arena, struct rows_job
     for (size_t i = 0; i < count; i++)
         jobs[i].facts = (struct settle_facts){0};
     sql_params_begin(&params, arena);
-    rows_jobs_params(&params, jobs, count);
+    rows_jobs_params(&params, 0, jobs, count);
     status = database_run(db, &rows_ledger_find[0], &params, &result);
     if (status == STATUS_OK)
         status = rows_ledger_find_read(result, arena, jobs, count);
     if (status == STATUS_OK)
-        status = database_run(db, &rows_fence_find, &params, &result);
+        status = database_run(db, &rows_fence_find[0], &params, &result);
     if (status == STATUS_OK)
         status = rows_fence_find_read(result, arena, jobs, count);
     if (status == STATUS_OK)

@@ -53,8 +53,8 @@ MUST_CHECK enum status rows_make(struct database *db, struct arena *arena,
                                  const struct rows_ref *refs, size_t count, size_t *ret_missing);
 
 /*
- * Locks the quota rows that exist among refs (sorted by rows_refs_sort) and their old leases, then
- * reads the clock and the epochs. Fills quotas, leases, now_ms and the empty list of events of the
+ * Locks the quota rows that exist among refs (sorted by rows_refs_sort), then reads the clock, the
+ * epochs and the old leases. Fills quotas, leases, now_ms and the empty list of events of the
  * book; arena and late_window_ms are the caller's.
  */
 MUST_CHECK enum status rows_lock(struct database *db, struct settle_book *book,
@@ -91,32 +91,39 @@ MUST_CHECK enum status rows_leases_delete(struct database *db, struct arena *are
 /* Reads one row's columns, starting at the next; more columns may follow. */
 void rows_quota_read(struct sql_row *row, struct settle_quota *ret);
 
-extern const struct statement rows_quota_lock;
-void rows_quota_lock_params(struct sql_params *params, const struct rows_ref *refs, size_t count);
+/* The keys of quota rows as parameters 1 to 3 of a statement in two forms, [sql_form(count)]. */
+#define ROWS_REFS(rows)                                                                            \
+    "(SELECT " rows(1, bigint, tenant) ", " rows(2, bigint, lim) ", " rows(3, bigint, start) ") AS n"
+void rows_refs_params(struct sql_params *params, const struct rows_ref *refs, size_t count);
+
+extern const struct statement rows_quota_lock[SQL_FORMS_COUNT]; /* of rows_refs_params */
 MUST_CHECK enum status rows_quota_lock_read(PGresult *result, struct settle_book *book);
 
-extern const struct statement rows_lease_lock; /* same parameters */
-MUST_CHECK enum status rows_lease_lock_read(PGresult *result, struct settle_book *book);
-
-extern const struct statement rows_clock; /* no parameters */
-MUST_CHECK enum status rows_clock_read(PGresult *result, int64_t *ret_now_ms);
-
-extern const struct statement rows_epochs; /* of the tenants of refs */
-void rows_epochs_params(struct sql_params *params, const struct rows_ref *refs, size_t count);
-MUST_CHECK enum status rows_epochs_read(PGresult *result, struct settle_book *book);
+/*
+ * What is so while the rows are locked: the clock, the epochs of their shards, their old leases. A
+ * statement after rows_quota_lock; its result is read after that one's. Old leases are not locked: who
+ * writes one has the quota row.
+ */
+extern const struct statement rows_now[SQL_FORMS_COUNT]; /* of rows_refs_params */
+MUST_CHECK enum status rows_now_read(PGresult *result, struct settle_book *book);
 
 /*
- * The ledger as a whole, [0], and each of its partitions. A statement on a partition spares the
- * database to lock and open the 16 of them and their indexes (measured: 6 % more commits).
+ * `part` says which jobs: 0, any; 1 to 16, those of one tenant, which are all in that partition of the
+ * ledger (plan->ledger_part). A statement on one partition spares the database to lock and open the 16
+ * of them and their indexes, and one tenant's jobs are found without a join.
  */
 enum { ROWS_LEDGER_PARTS_COUNT = 17 };
 #define ROWS_LEDGER_PARTS(of)                                                                      \
-    of(""), of("_0"), of("_1"), of("_2"), of("_3"), of("_4"), of("_5"), of("_6"), of("_7"),        \
-        of("_8"), of("_9"), of("_10"), of("_11"), of("_12"), of("_13"), of("_14"), of("_15")
+    of("_0"), of("_1"), of("_2"), of("_3"), of("_4"), of("_5"), of("_6"), of("_7"), of("_8"),      \
+        of("_9"), of("_10"), of("_11"), of("_12"), of("_13"), of("_14"), of("_15")
 
-extern const struct statement rows_ledger_find[ROWS_LEDGER_PARTS_COUNT]; /* [plan->ledger_part] */
-extern const struct statement rows_fence_find, rows_expired_find;
-void rows_jobs_params(struct sql_params *params, const struct rows_job *jobs, size_t count);
+extern const struct statement rows_ledger_find[ROWS_LEDGER_PARTS_COUNT]; /* [part] */
+extern const struct statement rows_fence_find[2];                        /* [part > 0] */
+extern const struct statement rows_expired_find;                         /* part 0 */
+void rows_jobs_params(struct sql_params *params, int part, const struct rows_job *jobs,
+                      size_t count);
+
+/* Into the facts of the jobs, which are sorted by rows_job_compare. */
 MUST_CHECK enum status rows_ledger_find_read(PGresult *result, struct arena *arena,
                                              struct rows_job *jobs, size_t count);
 MUST_CHECK enum status rows_fence_find_read(PGresult *result, struct arena *arena,
@@ -125,7 +132,8 @@ MUST_CHECK enum status rows_expired_find_read(PGresult *result, struct arena *ar
                                               struct rows_job *jobs, size_t count);
 
 /* Of the dirty rows; *ret_count 0: there are none, do not send. */
-extern const struct statement rows_quota_update, rows_lease_update;
+extern const struct statement rows_quota_update[SQL_FORMS_COUNT]; /* [sql_form(*ret_count)] */
+extern const struct statement rows_lease_update;
 void rows_quota_update_params(struct sql_params *params, const struct settle_book *book,
                               size_t *ret_count);
 void rows_lease_update_params(struct sql_params *params, const struct settle_book *book,

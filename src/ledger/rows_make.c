@@ -5,24 +5,27 @@
  */
 #include "ledger/rows.h"
 
-static const struct statement find_absent = {
-    "rows_make_find",
-    "SELECT n.tenant, n.lim, n.start FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])"
-    " AS n(tenant, lim, start) WHERE NOT EXISTS (SELECT FROM quota q WHERE q.tenant_id = n.tenant"
-    " AND q.limit_id = n.lim AND q.period_start_ms = n.start) ORDER BY 1, 2, 3"};
+#define FIND_ABSENT(rows)                                                                          \
+    "SELECT n.tenant, n.lim, n.start FROM " ROWS_REFS(rows)                                        \
+    " WHERE NOT EXISTS (SELECT FROM quota q WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim"   \
+    " AND q.period_start_ms = n.start) ORDER BY 1, 2, 3"
 
-static const struct statement lock_limits = {
-    "rows_make_limits",
-    "SELECT l.tenant_id, l.limit_id, n.start, l.period_kind, l.amount, l.cap, l.soft, l.unlimited"
-    " FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n(tenant, lim, start)"
-    " JOIN limit_ l ON l.tenant_id = n.tenant AND l.limit_id = n.lim"
-    " WHERE l.deleted_at IS NULL ORDER BY 1, 2, 3 FOR SHARE OF l"};
+static const struct statement find_absent[] = SQL_FORMS("rows_make_find", FIND_ABSENT);
+
+#define LOCK_LIMITS(rows)                                                                          \
+    "SELECT l.tenant_id, l.limit_id, n.start, l.period_kind, l.amount, l.cap, l.soft, l.unlimited" \
+    " FROM " ROWS_REFS(rows) " JOIN limit_ l ON l.tenant_id = n.tenant AND l.limit_id = n.lim"     \
+    " WHERE l.deleted_at IS NULL ORDER BY 1, 2, 3 FOR SHARE OF l"
+
+static const struct statement lock_limits[] = SQL_FORMS("rows_make_limits", LOCK_LIMITS);
 
 static const struct statement insert_quotas = {
     "rows_make_insert",
     "INSERT INTO quota (tenant_id, limit_id, period_start_ms, period_end_ms, limit_amount,"
-    " cap_amount, soft_amount, unlimited) SELECT * FROM unnest($1::bigint[], $2::bigint[],"
-    " $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::boolean[])"
+    " cap_amount, soft_amount, unlimited) SELECT " SQL_ROWS(1, bigint, tenant) ", "
+    SQL_ROWS(2, bigint, lim) ", " SQL_ROWS(3, bigint, start) ", " SQL_ROWS(4, bigint, ends) ", "
+    SQL_ROWS(5, bigint, amount) ", " SQL_ROWS(6, bigint, cap) ", " SQL_ROWS(7, bigint, soft) ", "
+    SQL_ROWS(8, boolean, unlimited)
     " ON CONFLICT (tenant_id, limit_id, period_start_ms) DO NOTHING"
     " RETURNING tenant_id, limit_id, period_start_ms, EXISTS (SELECT FROM quota e"
     " WHERE e.tenant_id = quota.tenant_id AND e.limit_id = quota.limit_id"
@@ -44,8 +47,8 @@ static enum status read_absent(struct database *db, struct making *making,
     enum status status;
 
     sql_params_begin(&params, making->arena);
-    rows_quota_lock_params(&params, refs, count);
-    status = database_run(db, &find_absent, &params, &result);
+    rows_refs_params(&params, refs, count);
+    status = database_run(db, &find_absent[sql_form(count)], &params, &result);
     if (status != STATUS_OK)
         return status;
     row = sql_rows(result, making->arena);
@@ -71,8 +74,8 @@ static enum status read_limits(struct database *db, struct making *making,
     enum status status;
 
     sql_params_begin(&params, making->arena);
-    rows_quota_lock_params(&params, making->absent, making->absent_count);
-    status = database_run(db, &lock_limits, &params, &result);
+    rows_refs_params(&params, making->absent, making->absent_count);
+    status = database_run(db, &lock_limits[sql_form(making->absent_count)], &params, &result);
     if (status != STATUS_OK)
         return status;
     row = sql_rows(result, making->arena);

@@ -6,8 +6,6 @@
 
 #include "quota/threshold.h"
 
-#include <stdio.h>
-
 /* Appends one bigint[] with a value for each of `count` elements of a list of pointers or structs. */
 #define ADD_I64S(params, count, i, expression)                                                     \
     do {                                                                                           \
@@ -16,30 +14,72 @@
             sql_array_i64(&array_, (expression));                                                  \
     } while (0)
 
+#define ADD_TEXTS(params, count, i, expression)                                                    \
+    do {                                                                                           \
+        struct sql_array array_;                                                                   \
+        size_t bytes_ = 0;                                                                         \
+        for (size_t i = 0; i < (count); i++)                                                       \
+            bytes_ += (expression).len;                                                            \
+        array_ = sql_array_begin(params, SQL_TEXT, count, bytes_);                                 \
+        for (size_t i = 0; i < (count); i++)                                                       \
+            sql_array_text(&array_, (expression));                                                 \
+    } while (0)
+
 /* --- quota rows ------------------------------------------------------------------------------- */
 
-const struct statement rows_quota_update = {
-    "rows_quota_update",
-    "UPDATE quota q SET committed = n.committed, debt = n.debt, pg_held = n.pg_held,"
-    " leased = n.leased, lease_id = n.lease_id, granted = n.granted, returned = n.returned,"
-    " spent = n.spent, lease_deadline_ms = n.lease_deadline, lease_target = n.lease_target,"
-    " recall = n.recall, reaped_to_ms = n.reaped_to, ledger_seq = n.ledger_seq, level = n.level,"
-    " state = n.state::\"char\""
-    " FROM (SELECT " SQL_BIGINTS(1, tenant) ", " SQL_BIGINTS(2, lim) ", "
-    SQL_BIGINTS(3, start) ", " SQL_BIGINTS(4, committed) ", " SQL_BIGINTS(5, debt) ", "
-    SQL_BIGINTS(6, pg_held) ", " SQL_BIGINTS(7, leased) ", " SQL_BIGINTS(8, lease_id) ", "
-    SQL_BIGINTS(9, granted) ", " SQL_BIGINTS(10, returned) ", " SQL_BIGINTS(11, spent) ", "
-    SQL_BIGINTS(12, lease_deadline) ", " SQL_BIGINTS(13, lease_target) ", "
-    SQL_BIGINTS(14, reaped_to) ", " SQL_BIGINTS(15, ledger_seq) ", " SQL_BIGINTS(16, level) ", "
-    SQL_BOOLEANS(17, recall) ", " SQL_TEXTS(18, state) ") AS n"
-    " WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim AND q.period_start_ms = n.start"};
+/*
+ * The numbers of a quota row that change: of(parameter, column, more). A column and the member of struct
+ * settle_quota have one name.
+ */
+#define QUOTA_NUMBERS(of, more)                                                                    \
+    of(4, committed, more) of(5, debt, more) of(6, pg_held, more) of(7, leased, more)              \
+    of(8, lease_id, more) of(9, granted, more) of(10, returned, more) of(11, spent, more)          \
+    of(12, lease_deadline_ms, more) of(13, lease_target, more) of(14, reaped_to_ms, more)          \
+    of(15, ledger_seq, more) of(16, level, more)
+#define NUMBER_IS(number, name, alias) ", " #name " = " #alias "." #name
+#define NUMBER_OF(number, name, rows) ", " rows(number, bigint, name)
+#define QUOTA_UPDATE(rows)                                                                         \
+    "UPDATE quota q SET recall = n.recall, state = n.state::\"char\"" QUOTA_NUMBERS(NUMBER_IS, n)  \
+    " FROM (SELECT " rows(1, bigint, tenant) ", " rows(2, bigint, lim) ", " rows(3, bigint, start) \
+    QUOTA_NUMBERS(NUMBER_OF, rows) ", " rows(17, boolean, recall) ", " rows(18, text, state)       \
+    ") AS n WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim AND q.period_start_ms = n.start"
+
+const struct statement rows_quota_update[] = SQL_FORMS("rows_quota_update", QUOTA_UPDATE);
+
+static void add_quotas(struct sql_params *params, const struct settle_quota *const *quotas,
+                       size_t count)
+{
+    struct sql_array column;
+
+#define ADD(expression)                                                                            \
+    do {                                                                                           \
+        column = sql_column_begin(params, SQL_BIGINT, count, 0);                                   \
+        for (size_t i = 0; i < count; i++)                                                         \
+            sql_array_i64(&column, (expression));                                                  \
+    } while (0)
+#define ADD_NUMBER(number, name, unused) ADD(quotas[i]->name);
+    ADD(quotas[i]->tenant_id);
+    ADD(quotas[i]->ref.limit_id);
+    ADD(quotas[i]->ref.period_start_ms);
+    QUOTA_NUMBERS(ADD_NUMBER, )
+#undef ADD_NUMBER
+#undef ADD
+    column = sql_column_begin(params, SQL_BOOLEAN, count, 0);
+    for (size_t i = 0; i < count; i++)
+        sql_array_bool(&column, quotas[i]->recall);
+    column = sql_column_begin(params, SQL_TEXT, count, count);
+    for (size_t i = 0; i < count; i++) {
+        char state = (char)quotas[i]->state;
+
+        sql_array_text(&column, slice_of(&state, 1));
+    }
+}
 
 void rows_quota_update_params(struct sql_params *params, const struct settle_book *book,
                               size_t *ret_count)
 {
     const struct settle_quota **dirty =
         arena_array(book->arena, book->quotas_count + 1, sizeof(*dirty));
-    struct sql_array array;
     size_t count = 0;
 
     *ret_count = 0;
@@ -51,38 +91,14 @@ void rows_quota_update_params(struct sql_params *params, const struct settle_boo
         if (book->quotas[i].dirty)
             dirty[count++] = &book->quotas[i];
     *ret_count = count;
-    ADD_I64S(params, count, i, dirty[i]->tenant_id);
-    ADD_I64S(params, count, i, dirty[i]->ref.limit_id);
-    ADD_I64S(params, count, i, dirty[i]->ref.period_start_ms);
-    ADD_I64S(params, count, i, dirty[i]->committed);
-    ADD_I64S(params, count, i, dirty[i]->debt);
-    ADD_I64S(params, count, i, dirty[i]->pg_held);
-    ADD_I64S(params, count, i, dirty[i]->leased);
-    ADD_I64S(params, count, i, dirty[i]->lease_id);
-    ADD_I64S(params, count, i, dirty[i]->granted);
-    ADD_I64S(params, count, i, dirty[i]->returned);
-    ADD_I64S(params, count, i, dirty[i]->spent);
-    ADD_I64S(params, count, i, dirty[i]->lease_deadline_ms);
-    ADD_I64S(params, count, i, dirty[i]->lease_target);
-    ADD_I64S(params, count, i, dirty[i]->reaped_to_ms);
-    ADD_I64S(params, count, i, dirty[i]->ledger_seq);
-    ADD_I64S(params, count, i, dirty[i]->level);
-    array = sql_array_begin(params, SQL_BOOLEAN, count, 0);
-    for (size_t i = 0; i < count; i++)
-        sql_array_bool(&array, dirty[i]->recall);
-    array = sql_array_begin(params, SQL_TEXT, count, count);
-    for (size_t i = 0; i < count; i++) {
-        char state = (char)dirty[i]->state;
-
-        sql_array_text(&array, slice_of(&state, 1));
-    }
+    add_quotas(params, dirty, count);
 }
 
 const struct statement rows_lease_update = {
     "rows_lease_update",
     "UPDATE old_lease q SET returned = n.returned, spent = n.spent FROM (SELECT "
-    SQL_BIGINTS(1, tenant) ", " SQL_BIGINTS(2, lim) ", " SQL_BIGINTS(3, start) ", "
-    SQL_BIGINTS(4, lease) ", " SQL_BIGINTS(5, returned) ", " SQL_BIGINTS(6, spent)
+    SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, bigint, lim) ", " SQL_ROWS(3, bigint, start) ", "
+    SQL_ROWS(4, bigint, lease) ", " SQL_ROWS(5, bigint, returned) ", " SQL_ROWS(6, bigint, spent)
     ") AS n WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim AND q.period_start_ms = n.start"
     " AND q.lease_id = n.lease"};
 
@@ -119,14 +135,14 @@ void rows_lease_update_params(struct sql_params *params, const struct settle_boo
 static const struct statement lease_insert = {
     "rows_lease_insert",
     "INSERT INTO old_lease (tenant_id, limit_id, period_start_ms, lease_id, granted, returned,"
-    " spent, deadline_ms) SELECT " SQL_BIGINTS(1, tenant) ", " SQL_BIGINTS(2, lim) ", "
-    SQL_BIGINTS(3, start) ", " SQL_BIGINTS(4, lease) ", " SQL_BIGINTS(5, granted) ", "
-    SQL_BIGINTS(6, returned) ", " SQL_BIGINTS(7, spent) ", " SQL_BIGINTS(8, deadline)};
+    " spent, deadline_ms) SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, bigint, lim) ", "
+    SQL_ROWS(3, bigint, start) ", " SQL_ROWS(4, bigint, lease) ", " SQL_ROWS(5, bigint, granted) ", "
+    SQL_ROWS(6, bigint, returned) ", " SQL_ROWS(7, bigint, spent) ", " SQL_ROWS(8, bigint, deadline)};
 
 static const struct statement lease_delete = {
     "rows_lease_delete",
-    "DELETE FROM old_lease q USING (SELECT " SQL_BIGINTS(1, tenant) ", " SQL_BIGINTS(2, lim) ", "
-    SQL_BIGINTS(3, start) ", " SQL_BIGINTS(4, lease) ") AS n WHERE q.tenant_id = n.tenant"
+    "DELETE FROM old_lease q USING (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, bigint, lim) ", "
+    SQL_ROWS(3, bigint, start) ", " SQL_ROWS(4, bigint, lease) ") AS n WHERE q.tenant_id = n.tenant"
     " AND q.limit_id = n.lim AND q.period_start_ms = n.start AND q.lease_id = n.lease"};
 
 enum status rows_leases_insert(struct database *db, struct arena *arena,
@@ -172,13 +188,13 @@ const struct statement rows_event_lock = {
 
 const struct statement rows_event_insert = {
     "rows_event_insert",
-    "WITH n AS MATERIALIZED (SELECT " SQL_BIGINTS(2, tenant_id) ", " SQL_BIGINTS(3, nth) ", "
-    SQL_BIGINTS(4, kind) ", " SQL_BIGINTS(5, direction) ", " SQL_BIGINTS(6, basis) ", "
-    SQL_BIGINTS(7, limit_id) ", " SQL_BIGINTS(8, start) ", " SQL_BIGINTS(9, ends) ", "
-    SQL_BIGINTS(10, amount) ", " SQL_BIGINTS(11, soft) ", " SQL_BIGINTS(12, cap) ", "
-    SQL_BOOLEANS(13, unlimited) ", " SQL_BIGINTS(14, committed) ", " SQL_BIGINTS(15, debt) ", "
-    SQL_BIGINTS(16, ledger_seq) ", " SQL_BIGINTS(17, level) ", " SQL_TEXTS(18, job_id) ", "
-    SQL_BIGINTS(19, epoch) ", " SQL_BIGINTS(20, hold_seq) "),"
+    "WITH n AS MATERIALIZED (SELECT " SQL_ROWS(2, bigint, tenant_id) ", " SQL_ROWS(3, bigint, nth) ", "
+    SQL_ROWS(4, bigint, kind) ", " SQL_ROWS(5, bigint, direction) ", " SQL_ROWS(6, bigint, basis) ", "
+    SQL_ROWS(7, bigint, limit_id) ", " SQL_ROWS(8, bigint, start) ", " SQL_ROWS(9, bigint, ends) ", "
+    SQL_ROWS(10, bigint, amount) ", " SQL_ROWS(11, bigint, soft) ", " SQL_ROWS(12, bigint, cap) ", "
+    SQL_ROWS(13, boolean, unlimited) ", " SQL_ROWS(14, bigint, committed) ", " SQL_ROWS(15, bigint, debt) ", "
+    SQL_ROWS(16, bigint, ledger_seq) ", " SQL_ROWS(17, bigint, level) ", " SQL_ROWS(18, text, job_id) ", "
+    SQL_ROWS(19, bigint, epoch) ", " SQL_ROWS(20, bigint, hold_seq) "),"
     " numbered AS (UPDATE tenant t SET event_seq = t.event_seq + c.count FROM"
     " (SELECT tenant_id, count(*) AS count FROM n GROUP BY tenant_id) c"
     " WHERE t.tenant_id = c.tenant_id RETURNING t.tenant_id, t.event_seq - c.count AS before)"
@@ -337,7 +353,7 @@ enum status rows_write(struct database *db, struct settle_book *book)
     sql_params_begin(&params, book->arena);
     rows_quota_update_params(&params, book, &count);
     if (count > 0 || params.bad)
-        status = database_run(db, &rows_quota_update, &params, NULL);
+        status = database_run(db, &rows_quota_update[sql_form(count)], &params, NULL);
     if (status != STATUS_OK)
         return status;
     sql_params_begin(&params, book->arena);
@@ -361,45 +377,27 @@ enum status rows_write(struct database *db, struct settle_book *book)
         "rows_ledger_insert" part,                                                                 \
         "INSERT INTO ledger" part " (tenant_id, job_id, entry, hold_epoch, hold_seq, scope, meter,"\
         " asked, amount, debt, held, late, counted, at) SELECT n.tenant, n.job, n.entry, n.epoch," \
-        " n.seq, n.scope, n.meter, n.asked, n.amount, n.debt, n.held, n.late, n.counted::bigint[],"\
-        " $14::timestamptz FROM (SELECT " SQL_BIGINTS(1, tenant) ", " SQL_TEXTS(2, job) ", "       \
-        SQL_BIGINTS(3, entry) ", " SQL_BIGINTS(4, epoch) ", " SQL_BIGINTS(5, seq) ", "             \
-        SQL_TEXTS(6, scope) ", " SQL_TEXTS(7, meter) ", " SQL_BIGINTS(8, asked) ", "               \
-        SQL_BIGINTS(9, amount) ", " SQL_BIGINTS(10, debt) ", " SQL_BIGINTS(11, held) ", "          \
-        SQL_BOOLEANS(12, late) ", " SQL_TEXTS(13, counted) ") AS n"                                \
+        " n.seq, n.scope, n.meter, n.asked, n.amount, n.debt, n.held, n.late,"                     \
+        " ($15::bigint[])[n.counted_from:n.counted_to], $16::timestamptz"                          \
+        " FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, text, job) ", "              \
+        SQL_ROWS(3, bigint, entry) ", " SQL_ROWS(4, bigint, epoch) ", " SQL_ROWS(5, bigint, seq) ", "\
+        SQL_ROWS(6, text, scope) ", " SQL_ROWS(7, text, meter) ", " SQL_ROWS(8, bigint, asked) ", "\
+        SQL_ROWS(9, bigint, amount) ", " SQL_ROWS(10, bigint, debt) ", " SQL_ROWS(11, bigint, held)\
+        ", " SQL_ROWS(12, boolean, late) ", " SQL_ROWS(13, bigint, counted_from) ", "              \
+        SQL_ROWS(14, bigint, counted_to) ") AS n"                                                  \
     }
 
-const struct statement rows_ledger_insert[] = {ROWS_LEDGER_PARTS(LEDGER_INSERT)};
+const struct statement rows_ledger_insert[] = {LEDGER_INSERT(""), ROWS_LEDGER_PARTS(LEDGER_INSERT)};
 
 /* One row of the ledger to be. */
 struct line {
     const struct settle_item *item;
     const struct settle_entry *entry;
     int64_t number;
-    struct slice counted;
+    int64_t counted_from, counted_to; /* its part of all lines' numbers, from 1 */
 };
 
-static struct slice counted_text(struct arena *arena, const struct settle_entry *entry)
-{
-    enum { NUMBER_MAX = 22 };
-    size_t bytes = entry->counted_count * 5 * NUMBER_MAX + 4;
-    char *text = arena_alloc(arena, bytes);
-    size_t len = 0;
-
-    if (!text)
-        return (struct slice){NULL, 0};
-    text[len++] = '{';
-    for (size_t i = 0; i < entry->counted_count; i++) {
-        const struct settle_counted *c = &entry->counted[i];
-
-        len += (size_t)snprintf(text + len, bytes - len, "%s%lld,%lld,%lld,%lld,%lld", i ? "," : "",
-                                (long long)c->ref.limit_id, (long long)c->ref.period_start_ms,
-                                (long long)c->ledger_seq, (long long)c->amount,
-                                (long long)c->debt);
-    }
-    text[len++] = '}';
-    return slice_of(text, len);
-}
+enum { COUNTED_NUMBERS = 5 };
 
 static size_t entries_of(struct settle_item *const *items, size_t count)
 {
@@ -416,6 +414,7 @@ static struct line *make_lines(struct arena *arena, struct settle_item *const *i
                                size_t *ret_count)
 {
     struct line *lines = arena_array(arena, entries_of(items, count) + 1, sizeof(*lines));
+    int64_t numbers = 0;
     size_t made = 0;
 
     for (size_t i = 0; lines && i < count; i++) {
@@ -425,11 +424,10 @@ static struct line *make_lines(struct arena *arena, struct settle_item *const *i
             continue;
         CHECK(record->entries_count > 0);
         for (size_t entry = 0; entry < record->entries_count; entry++) {
-            struct line line = {items[i], &record->entries[entry], (int64_t)entry, {NULL, 0}};
+            struct line line = {items[i], &record->entries[entry], (int64_t)entry, numbers + 1, 0};
 
-            line.counted = counted_text(arena, line.entry);
-            if (!line.counted.data)
-                return NULL;
+            numbers += (int64_t)line.entry->counted_count * COUNTED_NUMBERS;
+            line.counted_to = numbers;
             lines[made++] = line;
         }
     }
@@ -437,16 +435,24 @@ static struct line *make_lines(struct arena *arena, struct settle_item *const *i
     return lines;
 }
 
-#define ADD_TEXTS(params, count, i, expression)                                                    \
-    do {                                                                                           \
-        struct sql_array array_;                                                                   \
-        size_t bytes_ = 0;                                                                         \
-        for (size_t i = 0; i < (count); i++)                                                       \
-            bytes_ += (expression).len;                                                            \
-        array_ = sql_array_begin(params, SQL_TEXT, count, bytes_);                                 \
-        for (size_t i = 0; i < (count); i++)                                                       \
-            sql_array_text(&array_, (expression));                                                 \
-    } while (0)
+/* What the lines were counted against, one behind the other. */
+static void add_counted(struct sql_params *params, const struct line *lines, size_t count)
+{
+    size_t numbers = count > 0 ? (size_t)lines[count - 1].counted_to : 0;
+    struct sql_array array = sql_array_begin(params, SQL_BIGINT, numbers, 0);
+
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < lines[i].entry->counted_count; k++) {
+            const struct settle_counted *counted = &lines[i].entry->counted[k];
+
+            sql_array_i64(&array, counted->ref.limit_id);
+            sql_array_i64(&array, counted->ref.period_start_ms);
+            sql_array_i64(&array, counted->ledger_seq);
+            sql_array_i64(&array, counted->amount);
+            sql_array_i64(&array, counted->debt);
+        }
+    }
+}
 
 void rows_ledger_insert_params(struct sql_params *params, struct settle_item *const *items,
                                size_t count, size_t *ret_count)
@@ -480,7 +486,9 @@ void rows_ledger_insert_params(struct sql_params *params, struct settle_item *co
     array = sql_array_begin(params, SQL_BOOLEAN, n, 0);
     for (size_t i = 0; i < n; i++)
         sql_array_bool(&array, lines[i].item->record->late);
-    ADD_TEXTS(params, n, i, lines[i].counted);
+    ADD_I64S(params, n, i, lines[i].counted_from);
+    ADD_I64S(params, n, i, lines[i].counted_to);
+    add_counted(params, lines, n);
     sql_add_time_ms(params, n > 0 ? lines[0].item->record->at_ms : 0);
 }
 
@@ -488,8 +496,8 @@ const struct statement rows_fence_insert = {
     "rows_fence_insert",
     "INSERT INTO job_fence (tenant_id, job_id, epoch, hold_seq, at, purge_after)"
     " SELECT n.tenant, n.job, n.epoch, n.seq, $5::timestamptz, $6::timestamptz"
-    " FROM (SELECT " SQL_BIGINTS(1, tenant) ", " SQL_TEXTS(2, job) ", "
-    SQL_BIGINTS(3, epoch) ", " SQL_BIGINTS(4, seq) ") AS n"};
+    " FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, text, job) ", "
+    SQL_ROWS(3, bigint, epoch) ", " SQL_ROWS(4, bigint, seq) ") AS n"};
 
 void rows_fence_insert_params(struct sql_params *params, struct settle_item *const *items,
                               size_t count, int64_t now_ms, int64_t keep_ms, size_t *ret_count)

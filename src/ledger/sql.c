@@ -131,21 +131,36 @@ struct sql_array sql_array_begin(struct sql_params *params, enum sql_type type, 
     return array;
 }
 
-/* Room for one more element's value behind its length; NULL when bad. */
+struct sql_array sql_column_begin(struct sql_params *params, enum sql_type type, size_t count,
+                                  size_t text_bytes)
+{
+    struct sql_array array = {.params = params, .left = 1, .plain = true};
+
+    if (sql_form(count) == SQL_FORM_ROWS)
+        return sql_array_begin(params, type, count, text_bytes);
+    array.room = type == SQL_BIGINT ? 8 : type == SQL_BOOLEAN ? 1 : text_bytes;
+    array.end = reserve(params, array.room + 1); /* an empty text has an address too */
+    add(params, array.end, 0);
+    return array;
+}
+
+/* Room for one more element's value, in an array behind its length; NULL when bad. */
 static char *array_next(struct sql_array *array, uint32_t length, size_t bytes)
 {
+    size_t before = array->plain ? 0 : 4;
     char *at = array->end;
 
     CHECK(array->left > 0);
     array->left--;
     if (!at)
         return NULL;
-    CHECK(array->room >= 4 + bytes);
-    put_u32(at, length);
-    array->end = at + 4 + bytes;
-    array->room -= 4 + bytes;
-    array->params->lengths[array->params->count - 1] += (int)(4 + bytes);
-    return at + 4;
+    CHECK(array->room >= before + bytes);
+    if (!array->plain)
+        put_u32(at, length);
+    array->end = at + before + bytes;
+    array->room -= before + bytes;
+    array->params->lengths[array->params->count - 1] += (int)(before + bytes);
+    return at + before;
 }
 
 void sql_array_i64(struct sql_array *array, int64_t value)
@@ -174,6 +189,7 @@ void sql_array_text(struct sql_array *array, struct slice text)
 
 void sql_array_null(struct sql_array *array)
 {
+    CHECK(!array->plain);
     (void)array_next(array, UINT32_MAX, 0);
 }
 

@@ -39,6 +39,32 @@ static void lock(struct settle_book *book, const struct rows_ref *refs, size_t c
     cr_assert_eq(rows_lock(db, book, refs, count), STATUS_OK, "%s", database_error(db));
 }
 
+/* Another's wait for one row. */
+struct waiting {
+    struct rows_ref ref;
+    enum status status;
+    int64_t now_ms;
+    size_t leases_count;
+};
+
+static void *wait_for_lock(void *user)
+{
+    struct waiting *waiting = user;
+    struct database *own = support_connect(fixture_env("HOLDFAST_TEST_POSTGRES"));
+    struct arena memory;
+    struct settle_book book = {.arena = &memory};
+
+    arena_init(&memory, 4096, 1 << 20);
+    waiting->status = database_begin(own);
+    if (waiting->status == STATUS_OK)
+        waiting->status = rows_lock(own, &book, &waiting->ref, 1);
+    waiting->now_ms = book.now_ms;
+    waiting->leases_count = book.leases_count;
+    database_destroy(own);
+    arena_done(&memory);
+    return NULL;
+}
+
 Test(rows, sorting_refs_removes_duplicates)
 {
     struct rows_ref refs[] = {{2, {1, 0}}, {1, {2, 5}}, {2, {1, 0}}, {1, {2, 3}}, {1, {1, 9}}};
@@ -202,6 +228,76 @@ Test(rows, what_is_dirty_is_written_and_nothing_else)
     cr_assert_eq(book.quotas[1].committed, 0);
 }
 
+Test(rows, several_dirty_rows_are_written_at_once)
+{
+    struct support_tenant tenants[] = {support_tenant_make("write-a", 1000, 1000, 100),
+                                       support_tenant_make("write-b", 1000, 1000, 100),
+                                       support_tenant_make("write-c", 1000, 1000, 100)};
+    struct rows_ref refs[ARRAY_COUNT(tenants)];
+    struct settle_book book;
+
+    for (size_t i = 0; i < ARRAY_COUNT(tenants); i++)
+        refs[i] = ref_of(&tenants[i], 0);
+    lock(&book, refs, ARRAY_COUNT(refs));
+    for (size_t i = 0; i < ARRAY_COUNT(refs); i += 2) {
+        book.quotas[i].committed = 10 + (int64_t)i;
+        book.quotas[i].recall = i > 0;
+        book.quotas[i].state = i > 0 ? QUOTA_CLOSING : QUOTA_OPEN;
+        book.quotas[i].dirty = true;
+    }
+    cr_assert_eq(rows_write(db, &book), STATUS_OK, "%s", database_error(db));
+    cr_assert_eq(database_commit(db), STATUS_OK);
+    lock(&book, refs, ARRAY_COUNT(refs));
+    cr_assert_eq(database_commit(db), STATUS_OK);
+    cr_assert(book.quotas[0].committed == 10 && !book.quotas[0].recall);
+    cr_assert_eq(book.quotas[0].state, QUOTA_OPEN);
+    cr_assert_eq(book.quotas[1].committed, 0);
+    cr_assert(book.quotas[2].committed == 12 && book.quotas[2].recall);
+    cr_assert_eq(book.quotas[2].state, QUOTA_CLOSING);
+}
+
+/* A release of a job that nobody knows locks no row, and has its time all the same. */
+Test(rows, the_clock_is_read_without_any_row)
+{
+    struct settle_book book;
+    int64_t before_ms = support_now_ms();
+
+    lock(&book, NULL, 0);
+    cr_assert_eq(database_commit(db), STATUS_OK);
+    cr_assert_eq(book.quotas_count, 0);
+    cr_assert_eq(book.leases_count, 0);
+    cr_assert(book.now_ms >= before_ms && book.now_ms < before_ms + 60000);
+}
+
+/* The wait for the lock must not be in the time that is read: a hold could have ended meanwhile. */
+Test(rows, the_clock_and_the_leases_are_those_after_the_wait)
+{
+    struct support_tenant tenant = support_tenant_make("waited", 1000, 1000, 100);
+    struct rows_ref ref = ref_of(&tenant, 0);
+    struct database *first = support_connect(fixture_env("HOLDFAST_TEST_POSTGRES"));
+    struct settle_lease lease = {
+        .tenant_id = tenant.tenant_id, .ref = ref.ref, .lease_id = 7, .granted = 5};
+    struct settle_book held = {.arena = &arena};
+    struct waiting waiting = {.ref = ref};
+    int64_t freed_ms;
+    pthread_t thread;
+
+    cr_assert_eq(database_begin(first), STATUS_OK);
+    cr_assert_eq(rows_lock(first, &held, &ref, 1), STATUS_OK);
+    cr_assert(pthread_create(&thread, NULL, wait_for_lock, &waiting) == 0);
+    while (fixture_sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND"
+                       " query LIKE '%%FOR UPDATE OF q%%'") == 0)
+        continue;
+    cr_assert_eq(rows_leases_insert(first, &arena, &lease, 1), STATUS_OK);
+    freed_ms = support_now_ms();
+    cr_assert_eq(database_commit(first), STATUS_OK);
+    pthread_join(thread, NULL);
+    database_destroy(first);
+    cr_assert_eq(waiting.status, STATUS_OK);
+    cr_assert_geq(waiting.now_ms, freed_ms);
+    cr_assert_eq(waiting.leases_count, 1);
+}
+
 Test(rows, old_leases_come_and_go)
 {
     struct support_tenant tenant = support_tenant_make("leases", 1000, 1000, 100);
@@ -231,6 +327,44 @@ Test(rows, old_leases_come_and_go)
                  804);
 }
 
+/* What the record and the fences say of the three jobs of the test below. */
+static void check_facts(const struct rows_job jobs[3])
+{
+    const struct settle_record *record = jobs[0].facts.record;
+
+    cr_assert_not_null(record);
+    cr_assert(record->attempt.epoch == 3 && record->attempt.seq == 4 && record->late);
+    cr_assert_eq(record->at_ms, 0);
+    cr_assert_eq(record->entries_count, 2);
+    cr_assert(slice_equal(record->entries[0].meter, SLICE("m0")));
+    cr_assert(record->entries[0].asked_given && record->entries[0].asked == 7);
+    cr_assert_eq(record->entries[0].counted_count, 2);
+    cr_assert_eq(record->entries[0].counted[1].ref.limit_id, 6);
+    cr_assert_eq(record->entries[0].counted[1].debt, 10);
+    cr_assert(!record->entries[1].asked_given && record->entries[1].asked == 5);
+    cr_assert_eq(jobs[1].facts.fences_count, 3);
+    cr_assert_eq(jobs[1].facts.fences[2].seq, 3);
+    cr_assert(!jobs[1].facts.record && jobs[0].facts.fences_count == 0);
+    cr_assert(!jobs[2].facts.record && jobs[2].facts.fences_count == 0);
+}
+
+/* As the committer asks when all is of one tenant. */
+static void find_in_part(int part, struct rows_job *jobs, size_t count)
+{
+    struct sql_params params;
+    PGresult *result;
+
+    for (size_t i = 0; i < count; i++)
+        jobs[i].facts = (struct settle_facts){0};
+    sql_params_begin(&params, &arena);
+    rows_jobs_params(&params, part, jobs, count);
+    cr_assert_eq(database_run(db, &rows_ledger_find[part], &params, &result), STATUS_OK, "%s",
+                 database_error(db));
+    cr_assert_eq(rows_ledger_find_read(result, &arena, jobs, count), STATUS_OK);
+    cr_assert_eq(database_run(db, &rows_fence_find[1], &params, &result), STATUS_OK);
+    cr_assert_eq(rows_fence_find_read(result, &arena, jobs, count), STATUS_OK);
+}
+
 Test(rows, facts_tell_what_is_known_of_each_job)
 {
     struct support_tenant tenant = support_tenant_make("facts", 1000, 1000, 0);
@@ -238,7 +372,6 @@ Test(rows, facts_tell_what_is_known_of_each_job)
     struct rows_job jobs[] = {{.tenant_id = tenant.tenant_id, .job_id = SLICE("a-recorded")},
                               {.tenant_id = tenant.tenant_id, .job_id = SLICE("b-fenced")},
                               {.tenant_id = tenant.tenant_id, .job_id = SLICE("c-unknown")}};
-    const struct settle_record *record;
 
     fixture_sql_do("INSERT INTO ledger VALUES (%" PRId64 ", 'a-recorded', 1, 3, 4, 's', 'm1', NULL, 5,"
                    " 0, 5, true, '{}', 'epoch'), (%" PRId64 ", 'a-recorded', 0, 3, 4, 's', 'm0', 7, 6, 1,"
@@ -253,22 +386,24 @@ Test(rows, facts_tell_what_is_known_of_each_job)
                        tenant.tenant_id, seq, hold_text(&arena, hold));
     }
     cr_assert_eq(rows_facts(db, &arena, jobs, 3), STATUS_OK, "%s", database_error(db));
-    record = jobs[0].facts.record;
-    cr_assert_not_null(record);
-    cr_assert(record->attempt.epoch == 3 && record->attempt.seq == 4 && record->late);
-    cr_assert_eq(record->at_ms, 0);
-    cr_assert_eq(record->entries_count, 2);
-    cr_assert(slice_equal(record->entries[0].meter, SLICE("m0")));
-    cr_assert(record->entries[0].asked_given && record->entries[0].asked == 7);
-    cr_assert_eq(record->entries[0].counted_count, 2);
-    cr_assert_eq(record->entries[0].counted[1].ref.limit_id, 6);
-    cr_assert_eq(record->entries[0].counted[1].debt, 10);
-    cr_assert(!record->entries[1].asked_given && record->entries[1].asked == 5);
-    cr_assert_eq(jobs[1].facts.fences_count, 3);
-    cr_assert_eq(jobs[1].facts.fences[2].seq, 3);
+    check_facts(jobs);
     cr_assert_not_null(jobs[1].facts.expired);
     cr_assert_eq(jobs[1].facts.expired->attempt.seq, 6, "the newest");
-    cr_assert(!jobs[2].facts.record && !jobs[2].facts.expired && jobs[2].facts.fences_count == 0);
+    cr_assert(!jobs[0].facts.expired && !jobs[2].facts.expired);
+    find_in_part(support_ledger_part(&tenant), jobs, 3);
+    check_facts(jobs);
+}
+
+/* Entry 0 is what makes a job unique: a record without it is damaged, and not to be believed. */
+Test(rows, a_record_with_a_gap_is_corrupt)
+{
+    struct support_tenant tenant = support_tenant_make("gap", 1000, 1000, 0);
+    struct rows_job job = {.tenant_id = tenant.tenant_id, .job_id = SLICE("gap")};
+
+    fixture_sql_do("INSERT INTO ledger VALUES (%" PRId64 ", 'gap', 1, 3, 4, 's', 'm1', NULL, 5, 0, 5,"
+                   " true, '{}', 'epoch')",
+                   tenant.tenant_id);
+    cr_assert_eq(rows_facts(db, &arena, &job, 1), STATUS_CORRUPT);
 }
 
 /* --- the schema's own constraints ------------------------------------------------------------- */

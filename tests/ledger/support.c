@@ -98,6 +98,14 @@ void support_terminate_backends(const char *like_query)
                    like_query);
 }
 
+int support_ledger_part(const struct support_tenant *tenant)
+{
+    return (int)fixture_sql("SELECT p + 1 FROM generate_series(0, 15) p WHERE"
+                            " satisfies_hash_partition('ledger'::regclass, 16, p, %" PRId64
+                            "::bigint)",
+                            tenant->tenant_id);
+}
+
 struct plan *support_plan(const struct support_tenant *tenant)
 {
     struct limit limit = {
@@ -114,6 +122,7 @@ struct plan *support_plan(const struct support_tenant *tenant)
         .tenant_id = tenant->tenant_id,
         .tenant = slice_from_cstr(tenant->name),
         .shard = plan_shard(slice_from_cstr(tenant->name)),
+        .ledger_part = support_ledger_part(tenant),
         .config_version = 1,
         .limits_count = 1,
         .limits = &limit,

@@ -43,6 +43,9 @@ int64_t support_now_ms(void);
 /* Connections of the tests' programs that are not this thread's own; ends them. */
 void support_terminate_backends(const char *like_query);
 
+/* plan->ledger_part. */
+int support_ledger_part(const struct support_tenant *tenant);
+
 /* The plan of the tenant: one reference. */
 struct plan *support_plan(const struct support_tenant *tenant);
 
