@@ -1,17 +1,21 @@
 /*
  * reserve: items are sorted into groups (a tenant at one config version), keeping their order; a
- * group names each of its quotas once, and items refer to them by index. The plan made for writing
- * is needed again for reading, so it stays in the call's arena.
+ * group names each of its quotas once, and its terms (what an item asks besides its units) once for
+ * all items that have the same; items refer to both by index. The plan made for writing is needed
+ * again for reading, so it stays in the call's arena.
  */
 #include "base/hash.h"
 #include "counter/final.h"
 #include "counter/kind.h"
+
+enum { TERMS_COMPARED = 8 };
 
 struct group {
     int64_t tenant_id;
     int64_t config_version;
     size_t items_first, items_count; /* in plan->order */
     size_t keys_first, keys_count;   /* in plan->keys */
+    size_t terms_first, terms_count; /* in plan->terms */
 };
 
 struct plan_of_items {
@@ -23,6 +27,9 @@ struct plan_of_items {
     size_t keys_count;
     size_t *first_use;          /* per item: where its quotas begin in key_of */
     uint32_t *key_of;           /* per use: index among the group's keys, from 0 */
+    size_t *terms;              /* distinct terms, group by group: the first item that has them */
+    size_t terms_count;
+    uint32_t *terms_of;         /* per item: index among the group's terms, from 0 */
     uint32_t *table;            /* hash of (group, ref): 1 + index in keys, 0 empty */
     size_t table_mask;
     struct counter_quota *states; /* per key, read from the reply */
@@ -41,9 +48,11 @@ static bool allocate(struct plan_of_items *plan, struct arena *arena, size_t ite
     plan->keys = arena_array(arena, uses, sizeof(*plan->keys));
     plan->first_use = arena_array(arena, items, sizeof(*plan->first_use));
     plan->key_of = arena_array(arena, uses, sizeof(*plan->key_of));
+    plan->terms = arena_array(arena, items, sizeof(*plan->terms));
+    plan->terms_of = arena_array(arena, items, sizeof(*plan->terms_of));
     plan->table = arena_array(arena, table, sizeof(*plan->table));
     return plan->groups && plan->group_of && plan->order && plan->keys && plan->first_use &&
-           plan->key_of && plan->table;
+           plan->key_of && plan->terms && plan->terms_of && plan->table;
 }
 
 static size_t find_group(struct plan_of_items *plan, const struct counter_reserve_item *item)
@@ -118,6 +127,50 @@ static void find_keys(struct plan_of_items *plan, const struct counter_reserve *
     }
 }
 
+static bool same_terms(const struct plan_of_items *plan, const struct counter_reserve *reserve,
+                       size_t i, size_t k)
+{
+    const struct counter_reserve_item *a = &reserve->items[i];
+    const struct counter_reserve_item *b = &reserve->items[k];
+
+    if (a->deadline_ms != b->deadline_ms || a->deferrable != b->deferrable ||
+        a->quotas_count != b->quotas_count)
+        return false;
+    for (size_t q = 0; q < a->quotas_count; q++)
+        if (plan->key_of[plan->first_use[i] + q] != plan->key_of[plan->first_use[k] + q] ||
+            a->quotas[q].meter != b->quotas[q].meter ||
+            (a->deferrable && a->softs[q] != b->softs[q]))
+            return false;
+    return true;
+}
+
+/* Only the latest few are compared: the same terms twice cost some bytes and do no harm. */
+static uint32_t intern_terms(struct plan_of_items *plan, struct group *group,
+                             const struct counter_reserve *reserve, size_t i)
+{
+    const size_t *terms = plan->terms + group->terms_first;
+
+    for (size_t t = group->terms_count; t > 0 && t + TERMS_COMPARED > group->terms_count; t--)
+        if (same_terms(plan, reserve, i, terms[t - 1]))
+            return (uint32_t)(t - 1);
+    plan->terms[plan->terms_count++] = i;
+    return (uint32_t)group->terms_count++;
+}
+
+static void find_terms(struct plan_of_items *plan, const struct counter_reserve *reserve)
+{
+    for (size_t g = 0; g < plan->groups_count; g++) {
+        struct group *group = &plan->groups[g];
+
+        group->terms_first = plan->terms_count;
+        for (size_t o = 0; o < group->items_count; o++) {
+            size_t i = plan->order[group->items_first + o];
+
+            plan->terms_of[i] = intern_terms(plan, group, reserve, i);
+        }
+    }
+}
+
 static struct plan_of_items *make_plan(const struct counter_reserve *reserve)
 {
     struct arena *arena = reserve->call.arena;
@@ -132,6 +185,7 @@ static struct plan_of_items *make_plan(const struct counter_reserve *reserve)
         return NULL;
     sort_into_groups(plan, reserve);
     find_keys(plan, reserve);
+    find_terms(plan, reserve);
     return plan;
 }
 
@@ -147,39 +201,48 @@ static void write_keys(struct request *request, const struct plan_of_items *plan
         request_quota_key(request, group->tenant_id, plan->keys[group->keys_first + k]);
 }
 
-static void write_item(struct request *request, const struct counter_reserve_item *item,
-                       const uint32_t *key_of)
+static void write_terms(struct request *request, const struct counter_reserve_item *item,
+                        const uint32_t *key_of)
 {
-    request_text(request, item->identity);
     request_int(request, item->deadline_ms);
     request_int(request, item->deferrable);
     request_count(request, item->quotas_count);
     for (size_t q = 0; q < item->quotas_count; q++) {
         request_count(request, key_of[q] + 1);
         request_count(request, item->quotas[q].meter);
-        request_int(request, item->quotas[q].units);
-        if (item->deferrable)
-            request_int(request, item->softs[q]);
+        request_int(request, item->deferrable ? item->softs[q] : 0);
     }
+}
+
+static void write_item(struct request *request, const struct counter_reserve_item *item,
+                       uint32_t terms)
+{
+    request_count(request, terms + 1);
+    request_text(request, item->identity);
+    for (size_t q = 0; q < item->quotas_count; q++)
+        request_int(request, item->quotas[q].units);
 }
 
 static void write_group(struct request *request, const struct plan_of_items *plan,
                         const struct group *group, const struct counter_reserve *reserve)
 {
     const size_t *order = plan->order + group->items_first;
+    const size_t *terms = plan->terms + group->terms_first;
     struct attempt version = {reserve->call.view.epoch, group->config_version};
 
     request_int(request, group->tenant_id);
     request_attempt(request, version);
     request_count(request, group->keys_count);
+    request_count(request, group->terms_count);
     request_count(request, group->items_count);
     for (size_t k = 0; k < group->keys_count; k++)
         request_ref(request, plan->keys[group->keys_first + k]);
     for (size_t o = 0; o < group->items_count; o++)
         request_text(request, reserve->items[order[o]].job_id);
+    for (size_t t = 0; t < group->terms_count; t++)
+        write_terms(request, &reserve->items[terms[t]], plan->key_of + plan->first_use[terms[t]]);
     for (size_t o = 0; o < group->items_count; o++)
-        write_item(request, &reserve->items[order[o]],
-                   plan->key_of + plan->first_use[order[o]]);
+        write_item(request, &reserve->items[order[o]], plan->terms_of[order[o]]);
 }
 
 bool write_reserve(struct request *request, struct counter_call *call)

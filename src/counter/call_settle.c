@@ -17,6 +17,36 @@ static void write_keys(struct request *request, const struct counter_settle *set
         request_quota_key(request, settle->totals[i].tenant_id, settle->totals[i].ref);
 }
 
+static size_t count_jobs(const struct counter_settle *settle, int64_t tenant_id, bool committed)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < settle->jobs_count; i++)
+        count += settle->jobs[i].tenant_id == tenant_id && settle->jobs[i].committed == committed;
+    return count;
+}
+
+static void write_jobs(struct request *request, const struct counter_settle *settle,
+                       int64_t tenant_id, bool committed)
+{
+    for (size_t i = 0; i < settle->jobs_count; i++)
+        if (settle->jobs[i].tenant_id == tenant_id && settle->jobs[i].committed == committed)
+            request_text(request, settle->jobs[i].job_id);
+}
+
+static void write_tenant(struct request *request, const struct counter_settle *settle,
+                         int64_t tenant_id)
+{
+    request_int(request, tenant_id);
+    request_count(request, count_jobs(settle, tenant_id, true));
+    request_count(request, count_jobs(settle, tenant_id, false));
+    write_jobs(request, settle, tenant_id, true);
+    write_jobs(request, settle, tenant_id, false);
+    for (size_t i = 0; i < settle->jobs_count; i++)
+        if (settle->jobs[i].tenant_id == tenant_id && !settle->jobs[i].committed)
+            request_attempt(request, settle->jobs[i].attempt);
+}
+
 bool write_settle(struct request *request, struct counter_call *call)
 {
     struct counter_settle *settle = container_of(call, struct counter_settle, call);
@@ -28,21 +58,10 @@ bool write_settle(struct request *request, struct counter_call *call)
     request_guard(request, &call->view);
     request_count(request, request_tenants_count(request));
     request_count(request, settle->totals_count);
-    request_count(request, settle->jobs_count);
-    for (size_t i = 1; i <= request_tenants_count(request); i++)
-        request_int(request, request_tenant_at(request, i));
     for (size_t i = 0; i < settle->totals_count; i++)
         write_totals(request, &settle->totals[i]);
-    for (size_t i = 0; i < settle->jobs_count; i++) {
-        const struct counter_settle_job *job = &settle->jobs[i];
-
-        request_count(request, request_tenant(request, job->tenant_id));
-        request_text(request, job->job_id);
-        if (job->committed)
-            request_text(request, SLICE(""));
-        else
-            request_attempt(request, job->attempt);
-    }
+    for (size_t i = 1; i <= request_tenants_count(request); i++)
+        write_tenant(request, settle, request_tenant_at(request, i));
     return true;
 }
 

@@ -1,7 +1,7 @@
 /*
  * FINAL markers: sets of jobs committed lately, one per tenant and bucket of five minutes. A bucket
- * lives for twenty minutes after its last job; reserve looks at the current one and the two before,
- * so a marker counts for ten minutes at least.
+ * lives for twenty minutes after its first job, so for fifteen after its last; reserve looks at the
+ * current one and the two before, so a marker counts for ten minutes at least.
  */
 #ifndef HOLDFAST_COUNTER_FINAL_H
 #define HOLDFAST_COUNTER_FINAL_H

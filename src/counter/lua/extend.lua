@@ -27,7 +27,7 @@ if wanted <= deadline then
     return {'OK', 0, entry}
 end
 local short = false
-for field, lease in quotas_of(entry) do
+for _, field, lease in quotas_of(entry) do
     local q = load(key_head .. ARGV[5] .. ':' .. field)
     if not q or q.L ~= lease + 0 or q.L < lease_floor then
         return {'OK', 4, entry}

@@ -16,7 +16,7 @@
 -- That is safe because a lease that ended admits nothing, and whatever pushes its end brings G, B
 -- and S along. These names are built from c; every other key is in KEYS.
 
--- luacheck: read globals call amount load changed flush push totals fill withhold
+-- luacheck: read globals call amount load flush push totals fill withhold
 local FORGET_AFTER_MS, FORGET_LOOKS = 7200000, 8
 local tenants, count, versions = ARGV[4] + 0, ARGV[5] + 0, ARGV[6] + 0
 local out, took, after = {'OK'}, {}, {}
@@ -68,7 +68,7 @@ for i = 1, #writes do
     call('HSET', unpack(writes[i]))
 end
 for name, place in pairs(forgotten) do
-    if not changed[name] then
+    if after[name] == nil then
         call('DEL', name)
         call('HDEL', unpack(place))
     end

@@ -9,7 +9,7 @@
 -- is over before the write happens.
 
 -- luacheck: push ignore 211
-local call = redis.call
+local call, KEYS, ARGV = redis.call, KEYS, ARGV -- locals: a global is looked up at each use
 local AMOUNT_MAX = 9007199254740991
 local info = call('INFO', 'replication')
 local authority = call('HMGET', KEYS[1], 'e', 'n', 'seq')

@@ -13,7 +13,7 @@
 -- An attempt goes only if it is the one named and its deadline now is not after reaped_to: an
 -- Extend may have moved it meanwhile. Jobs in the ledger are marked FINAL, their settle was lost.
 
--- luacheck: read globals call amount load dirty flush push totals raise attempt_of give_back
+-- luacheck: read globals call amount load flush push totals raise attempt_of give_back
 -- luacheck: read globals below_zero
 local tenant, reaped_to = ARGV[4], amount(ARGV[5])
 local count, jobs = ARGV[6] + 0, ARGV[7] + 0
@@ -24,7 +24,6 @@ for i = 1, count do
     local t, q = totals(at), load(name)
     if q then
         raise(t, q)
-        dirty(name)
         took[i] = q.L == t.L and 0 or 2
     else
         took[i] = 3
@@ -56,7 +55,7 @@ if #removed > 0 then
 end
 if #final > 0 then
     call('SADD', KEYS[5], unpack(final))
-    call('EXPIRE', KEYS[5], 1200)
+    call('EXPIRE', KEYS[5], '1200', 'NX')
 end
 local first = call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
 if first[1] then

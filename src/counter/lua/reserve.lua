@@ -4,11 +4,11 @@
 --       per group: c, h, x:<tenant>, f (current bucket), f (one before), f (two before),
 --       then the t key of each quota of the group
 -- ARGV  1-3 guard   4 now   5 count of groups
---       per group:  tenant, "epoch.version", count of quotas, count of items,
+--       per group:  tenant, "epoch.version", count of quotas, count of terms, count of items,
 --                   "limit:period" of each quota, job of each item
---                   per item: identity, deadline, 1 if deferrable (else 0), count of quotas,
---                   per quota of it: index among the group's quotas, index of the meter, units,
---                   and for a deferrable item the soft stop
+--                   per terms: deadline, 1 if deferrable (else 0), count of quotas,
+--                   per quota: index among the group's quotas, index of the meter, soft stop
+--                   per item: index of its terms, identity, units of each quota
 -- result "OK"
 --       per group: 1 if a hold of the tenant is past its deadline, else 0, then the earliest and
 --                  the latest deadline of its holds (-1: none), as before the script;
@@ -20,8 +20,9 @@
 --                  it was filled with ("0" if never)
 --
 -- A group is a tenant at one config version; another version than Redis' is STALE, before anything
--- else is looked at. Shortfall bits are those of counter.h. Each key is read once, holds are
--- counted in memory, and all writes come last: an error before them leaves nothing half done.
+-- else is looked at. Terms are what items have in common, so they are sent once. Shortfall bits are
+-- those of counter.h. Each key is read once, holds are counted in memory, and all writes come last:
+-- an error before them leaves nothing half done.
 
 -- luacheck: read globals call authority lease_floor amount
 
@@ -37,21 +38,22 @@ local seq = tonumber(authority[3]) or 0
 local seq_before = seq
 local entry_head = ARGV[2] .. ':'
 local entry_created = ':' .. ARGV[4] .. '|'
-local parts = {}
+local format = string.format
+local wanted, parts = {}, {} -- of the item at hand, per quota of it
 local out, o = {'OK'}, 1
 local writes, w = {}, 0
 local k, a = 2, 5 -- last key and argument that are behind us
 
+-- Per job 1 if it is in one of the three buckets from this key on, usually only in one that exists.
 local function final_marks(key, jobs_from, jobs_to)
-    if call('EXISTS', KEYS[key], KEYS[key + 1], KEYS[key + 2]) == 0 then
-        return nil
-    end
-    local marks = call('SMISMEMBER', KEYS[key], unpack(ARGV, jobs_from, jobs_to))
-    for bucket = key + 1, key + 2 do
-        local more = call('SMISMEMBER', KEYS[bucket], unpack(ARGV, jobs_from, jobs_to))
-        for i = 1, #more do
-            if more[i] == 1 then
-                marks[i] = 1
+    local marks = {}
+    for bucket = key, key + 2 do
+        if call('EXISTS', KEYS[bucket]) == 1 then
+            local found = call('SMISMEMBER', KEYS[bucket], unpack(ARGV, jobs_from, jobs_to))
+            for i = 1, #found do
+                if found[i] == 1 then
+                    marks[i] = true
+                end
             end
         end
     end
@@ -61,9 +63,16 @@ end
 for _ = 1, ARGV[5] do
     local c, h, x = k + 1, k + 2, k + 3
     local tenant, version = ARGV[a + 1], ARGV[a + 2]
-    local quotas, items = number[ARGV[a + 3]], number[ARGV[a + 4]]
-    local first_field, first_job = a + 5, a + 5 + quotas
-    a = first_job + items - 1
+    local quotas, terms_count = number[ARGV[a + 3]], number[ARGV[a + 4]]
+    local items = number[ARGV[a + 5]]
+    local first_field, first_job = a + 6, a + 6 + quotas
+    local last_job = first_job + items - 1
+    local terms_at = {} -- the first argument of each
+    a = last_job
+    for t = 1, terms_count do
+        terms_at[t] = a + 1
+        a = a + 3 + 3 * number[ARGV[a + 3]]
+    end
     local filled = call('HMGET', KEYS[c], 'v', unpack(ARGV, first_field, first_job - 1))
     local stale = filled[1] ~= version
     local about_holds, any_short = o + 1, false
@@ -73,8 +82,8 @@ for _ = 1, ARGV[5] do
     local states, room, held, ends, used, missing, text = {}, {}, {}, {}, {}, {}, {}
     local entries, marks
     if not stale then
-        entries = call('HMGET', KEYS[h], unpack(ARGV, first_job, a))
-        marks = final_marks(k + 4, first_job, a)
+        entries = call('HMGET', KEYS[h], unpack(ARGV, first_job, last_job))
+        marks = final_marks(k + 4, first_job, last_job)
         for q = 1, quotas do
             local s = call('HMGET', KEYS[k + 6 + q],
                 'L', 'G', 'B', 'S', 'H', 'D', 'C', 'Cv', 'Cd', 'W')
@@ -103,12 +112,10 @@ for _ = 1, ARGV[5] do
     local earliest
     for i = 1, items do
         local job = ARGV[first_job + i - 1]
-        local identity, deadline_text = ARGV[a + 1], ARGV[a + 2]
-        local deadline, deferrable = number[deadline_text], ARGV[a + 3] == '1'
-        local n = number[ARGV[a + 4]]
-        local width = deferrable and 4 or 3
-        local args = a + 5 -- of its first quota
-        a = a + 4 + n * width
+        local terms, identity, units_at = terms_at[number[ARGV[a + 1]]], ARGV[a + 2], a + 2
+        local deadline_text, deferrable = ARGV[terms], ARGV[terms + 1] == '1'
+        local deadline, n = number[deadline_text], number[ARGV[terms + 2]]
+        a = a + 2 + n
         if stale then
             o = o + 1
             out[o] = 5
@@ -118,15 +125,16 @@ for _ = 1, ARGV[5] do
                 out[o + 1] = entry:match('^%d+:%d+:(%d+)') + 0 > now and 2 or 3
                 out[o + 2] = entry
                 o = o + 2
-            elseif marks and marks[i] == 1 then
+            elseif marks[i] then
                 o = o + 1
                 out[o] = 4
             else
                 local short = false
-                local at = args
+                local at = terms + 3
                 for q = 1, n do
-                    local key, units = number[ARGV[at]], number[ARGV[at + 2]]
+                    local key, units = number[ARGV[at]], amount(ARGV[units_at + q])
                     local bits = missing[key] or 0
+                    wanted[q] = units
                     if bits == 0 then
                         if room[key] < units then
                             bits = UNITS
@@ -134,32 +142,32 @@ for _ = 1, ARGV[5] do
                         if ends[key] < deadline then
                             bits = bits + DEADLINE
                         end
-                        if deferrable and used[key] + held[key] + units > number[ARGV[at + 3]] then
+                        if deferrable and used[key] + held[key] + units > number[ARGV[at + 2]] then
                             bits = bits + SOFT
                         end
                     end
                     out[o + 1 + q] = bits
                     short = short or bits > 0
-                    at = at + width
+                    at = at + 3
                 end
                 if short then
                     any_short = true
                     out[o + 1] = 1
                     o = o + 1 + n
                 else
-                    at = args
+                    at = terms + 3
                     for q = 1, n do
-                        local key, units = number[ARGV[at]], ARGV[at + 2]
-                        room[key] = room[key] - number[units]
-                        held[key] = held[key] + number[units]
-                        local projected = used[key] + held[key]
-                        parts[q] = ARGV[at + 1] .. text[key] .. units .. ':'
-                            .. (projected < 1e14 and projected or string.format('%.0f', projected))
-                        at = at + width
+                        local key = number[ARGV[at]]
+                        room[key] = room[key] - wanted[q]
+                        held[key] = held[key] + wanted[q]
+                        parts[q] = ARGV[at + 1] .. text[key] .. ARGV[units_at + q] .. ':'
+                            .. format('%d', used[key] + held[key])
+                        at = at + 3
                     end
                     seq = seq + 1
-                    entry = entry_head .. seq .. ':' .. deadline_text .. entry_created
-                        .. identity .. '|' .. table.concat(parts, ';', 1, n)
+                    entry = entry_head .. format('%d', seq) .. ':' .. deadline_text
+                        .. entry_created .. identity .. '|'
+                        .. (n == 1 and parts[1] or table.concat(parts, ';', 1, n))
                     fresh[job] = entry
                     set_h[sets + 1], set_h[sets + 2] = job, entry
                     set_x[sets + 1], set_x[sets + 2] = deadline_text, job

@@ -4,10 +4,10 @@
 --
 -- KEYS  1 a, then per tenant: h, x:<tenant>, f (current bucket), then per totals its t key
 --       (and the t keys of the jobs' entries, see hold.lua)
--- ARGV  1-3 guard   4 count of tenants   5 count of totals   6 count of jobs
---       per tenant: tenant
+-- ARGV  1-3 guard   4 count of tenants   5 count of totals
 --       per totals: "limit:period" L G B S D C Cv Cd
---       per job: index of its tenant, job, "" if committed, else the released attempt "epoch.seq"
+--       per tenant: tenant, count of jobs committed, count of attempts released,
+--                   jobs committed, jobs released, attempt "epoch.seq" of each job released
 -- result "OK", count of H that would be negative, the keys of these,
 --        per totals: 0 TAKEN | 2 OLDER (another lease) | 3 ABSENT, then L G B S H D C Cv Cd W
 --        (or nil, 0)
@@ -15,58 +15,53 @@
 -- A commit removes whatever hold the job has and marks the job FINAL; a release removes exactly its
 -- attempt. Totals never create a key: a key that is missing gets them with the next fill.
 
--- luacheck: read globals call load dirty flush push totals raise attempt_of give_back below_zero
-local tenants, count, jobs = ARGV[4] + 0, ARGV[5] + 0, ARGV[6] + 0
-local named, attempts, removed, final = {}, {}, {}, {}
-for t = 1, tenants do
-    named[t], attempts[t], removed[t], final[t] = {}, {}, {}, {}
-end
-local at = 7 + tenants + 9 * count
-for _ = 1, jobs do
-    local t = ARGV[at] + 0
-    local n = #named[t] + 1
-    named[t][n], attempts[t][n] = ARGV[at + 1], ARGV[at + 2]
-    at = at + 3
-end
-for t = 1, tenants do
-    local entries, gone = call('HMGET', KEYS[3 * t - 1], unpack(named[t])), {}
-    for i = 1, #entries do
-        local job, attempt, entry = named[t][i], attempts[t][i], entries[i]
-        if entry and not gone[job] and (attempt == '' or attempt_of(entry) == attempt) then
-            give_back(ARGV[6 + t], entry)
-            gone[job] = true
-            removed[t][#removed[t] + 1] = job
-        end
-        if attempt == '' then
-            final[t][#final[t] + 1] = job
-        end
-    end
-end
+-- luacheck: read globals call load flush push totals raise attempt_of give_back below_zero
+local tenants, count = ARGV[4] + 0, ARGV[5] + 0
 local took = {}
-at = 7 + tenants
+local at = 6
 for i = 1, count do
-    local name = KEYS[1 + 3 * tenants + i]
-    local t, q = totals(at), load(name)
+    local t, q = totals(at), load(KEYS[1 + 3 * tenants + i])
     if q then
         raise(t, q)
-        dirty(name)
         took[i] = q.L == t.L and 0 or 2
     else
         took[i] = 3
     end
     at = at + 9
 end
+local writes, w = {}, 0
+for t = 1, tenants do
+    local h, x, f = KEYS[3 * t - 1], KEYS[3 * t], KEYS[3 * t + 1]
+    local tenant, committed, released = ARGV[at], ARGV[at + 1] + 0, ARGV[at + 2] + 0
+    local before = at + 2 -- of its first job
+    local jobs = committed + released
+    local entries = call('HMGET', h, unpack(ARGV, before + 1, before + jobs))
+    local hdel, zrem, n, gone = {'HDEL', h}, {'ZREM', x}, 2, {}
+    for i = 1, jobs do
+        local job, entry = ARGV[before + i], entries[i]
+        if entry and not gone[job]
+            and (i <= committed or attempt_of(entry) == ARGV[before + released + i]) then
+            give_back(tenant, entry)
+            gone[job] = true
+            n = n + 1
+            hdel[n], zrem[n] = job, job
+        end
+    end
+    if n > 2 then
+        writes[w + 1], writes[w + 2] = hdel, zrem
+        w = w + 2
+    end
+    if committed > 0 then
+        writes[w + 1] = {'SADD', f, unpack(ARGV, before + 1, before + committed)}
+        writes[w + 2] = {'EXPIRE', f, '1200', 'NX'}
+        w = w + 2
+    end
+    at = before + jobs + released + 1
+end
 
 flush()
-for t = 1, tenants do
-    if #removed[t] > 0 then
-        call('HDEL', KEYS[3 * t - 1], unpack(removed[t]))
-        call('ZREM', KEYS[3 * t], unpack(removed[t]))
-    end
-    if #final[t] > 0 then
-        call('SADD', KEYS[3 * t + 1], unpack(final[t]))
-        call('EXPIRE', KEYS[3 * t + 1], 1200)
-    end
+for i = 1, w do
+    call(unpack(writes[i]))
 end
 local out = {'OK', #below_zero}
 for i = 1, #below_zero do

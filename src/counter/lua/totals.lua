@@ -11,7 +11,7 @@
 --               promised to holds that it may never have heard of
 
 -- luacheck: push ignore 211
--- luacheck: read globals amount load create dirty lease_floor
+-- luacheck: read globals amount load create lease_floor
 local function totals(at)
     return {field = ARGV[at], L = amount(ARGV[at + 1]), G = amount(ARGV[at + 2]),
         B = amount(ARGV[at + 3]), S = amount(ARGV[at + 4]), D = amount(ARGV[at + 5]),
@@ -21,11 +21,8 @@ end
 
 local function raise(t, q)
     if q.L == t.L then
-        for _, field in ipairs({'G', 'B', 'S', 'D'}) do
-            if t[field] > q[field] then
-                q[field] = t[field]
-            end
-        end
+        q.G, q.B = math.max(q.G, t.G), math.max(q.B, t.B)
+        q.S, q.D = math.max(q.S, t.S), math.max(q.D, t.D)
     end
     if t.Cv > q.Cv then
         q.C, q.Cv, q.Cd = t.C, t.Cv, t.Cd
@@ -57,7 +54,6 @@ local function fill(t, name, was)
         end
     end
     raise(t, q)
-    dirty(name)
     return 0
 end
 -- luacheck: pop
