@@ -24,8 +24,7 @@ static const struct statement *const statements[] = {
     &rows_quota_lock[SQL_FORM_ROWS],
     &rows_now[SQL_FORM_ROW],
     &rows_now[SQL_FORM_ROWS],
-    &rows_fence_find[0],
-    &rows_fence_find[1],
+    &rows_fence_find,
     &rows_expired_find,
     &rows_fence_insert,
     &rows_quota_update[SQL_FORM_ROW],
@@ -99,14 +98,15 @@ static bool collect_jobs(struct batch *batch)
     return true;
 }
 
-/* The partition of the ledger with all items, which are of one tenant; 0: of several, or unknown. */
+/* The partition of the ledger that all items are in; 0: they are in several. */
 static int common_part(const struct batch *batch)
 {
-    const struct plan *plan = batch->items[0].item->plan;
+    int part = batch->items[0].item->plan ? batch->items[0].item->plan->ledger_part : 0;
 
-    if (!plan || batch->jobs[0].tenant_id != batch->jobs[batch->jobs_count - 1].tenant_id)
-        return 0;
-    return plan->ledger_part;
+    for (size_t i = 1; i < batch->count; i++)
+        if (!batch->items[i].item->plan || batch->items[i].item->plan->ledger_part != part)
+            return 0;
+    return part;
 }
 
 /* For items that neither name a hold nor have one in Redis: which one expired last? */
@@ -196,9 +196,9 @@ enum status batch_begin(struct batch *batch, struct commit_item *const *items, s
     batch->count = count;
     for (size_t i = 0; i < count; i++)
         batch->items[i] = (struct batch_item){.item = items[i]};
+    batch->ledger_part = common_part(batch);
     if (!collect_jobs(batch))
         return STATUS_EXHAUSTED;
-    batch->ledger_part = common_part(batch);
     status = look_aside(batch, aside);
     if (status == STATUS_OK)
         status = collect_refs(batch, aside, now_ms);
@@ -231,19 +231,16 @@ void batch_ask(struct batch *batch, struct lane *lane)
     sql_params_begin(&refs, &batch->arena);
     rows_refs_params(&refs, batch->refs, batch->refs_count);
     sql_params_begin(&jobs, &batch->arena);
-    rows_jobs_params(&jobs, batch->ledger_part, batch->jobs, batch->jobs_count);
+    rows_jobs_params(&jobs, batch->jobs, batch->jobs_count);
     lane_begin(lane);
     lane_add(lane, &begin, NULL);
     batch->steps.quotas = lane_add(lane, &rows_quota_lock[form], &refs);
     /* After the locks: in the statement that waits for them it would be the time before. */
     batch->steps.now = lane_add(lane, &rows_now[form], &refs);
     batch->steps.ledger = lane_add(lane, &rows_ledger_find[batch->ledger_part], &jobs);
-    batch->steps.fences = lane_add(lane, &rows_fence_find[batch->ledger_part > 0], &jobs);
-    if (!batch->ask_expired)
-        return;
-    sql_params_begin(&jobs, &batch->arena);
-    rows_jobs_params(&jobs, 0, batch->jobs, batch->jobs_count);
-    batch->steps.expired = lane_add(lane, &rows_expired_find, &jobs);
+    batch->steps.fences = lane_add(lane, &rows_fence_find, &jobs);
+    if (batch->ask_expired)
+        batch->steps.expired = lane_add(lane, &rows_expired_find, &jobs);
 }
 
 static enum status read_book(struct batch *batch, struct lane *lane)

@@ -48,7 +48,7 @@ struct batch {
     struct rows_ref *refs; /* likewise */
     size_t refs_count;
     bool ask_expired;
-    int ledger_part; /* of rows_ledger_find and the like */
+    int ledger_part; /* index into rows_ledger_find and rows_ledger_insert */
     struct settle_book book;
     struct settle_item **made; /* items with rows to be inserted, by (tenant, job) */
     size_t made_count;

@@ -189,31 +189,23 @@ enum status rows_now_read(PGresult *result, struct settle_book *book)
 /* --- facts of jobs ---------------------------------------------------------------------------- */
 
 /*
- * Of any tenants, a look-up for each job: LATERAL, because as a join the planner could turn it round and
- * go through the table, were that empty when the statement was planned. Of one tenant, a list.
+ * A look-up for each job, by the whole key whatever the planner believes of the table. Neither a plain
+ * join nor a list of jobs is that: where a table was small when the statement was planned, the first may
+ * be turned round and the second become a filter, and then each batch reads all that has come since.
  */
-#define FIND_ANY(columns, table)                                                                   \
+#define FIND(columns, table)                                                                       \
     "SELECT " columns " FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, text, job)     \
     ") AS n CROSS JOIN LATERAL (SELECT * FROM " table                                              \
     " WHERE tenant_id = n.tenant AND job_id = n.job OFFSET 0) AS f"
-#define FIND_OF_TENANT(columns, table)                                                             \
-    "SELECT " columns " FROM " table " AS f"                                                       \
-    " WHERE f.tenant_id = $1::bigint AND f.job_id = any($2::text[])"
 
-void rows_jobs_params(struct sql_params *params, int part, const struct rows_job *jobs,
-                      size_t count)
+void rows_jobs_params(struct sql_params *params, const struct rows_job *jobs, size_t count)
 {
-    struct sql_array array;
+    struct sql_array array = sql_array_begin(params, SQL_BIGINT, count, 0);
     size_t bytes = 0;
 
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        sql_array_i64(&array, jobs[i].tenant_id);
         bytes += jobs[i].job_id.len;
-    if (part > 0) {
-        sql_add_i64(params, jobs[0].tenant_id);
-    } else {
-        array = sql_array_begin(params, SQL_BIGINT, count, 0);
-        for (size_t i = 0; i < count; i++)
-            sql_array_i64(&array, jobs[i].tenant_id);
     }
     array = sql_array_begin(params, SQL_TEXT, count, bytes);
     for (size_t i = 0; i < count; i++)
@@ -243,11 +235,10 @@ static struct rows_job *next_job(struct sql_row *row, struct rows_job *jobs, siz
     " f.asked, f.amount, f.debt, f.held, f.counted"
 #define LEDGER_FIND(part)                                                                          \
     {                                                                                              \
-        "rows_ledger_find" part, FIND_OF_TENANT(LEDGER_COLUMNS, "ledger" part)                     \
+        "rows_ledger_find" part, FIND(LEDGER_COLUMNS, "ledger" part)                               \
     }
 
-const struct statement rows_ledger_find[] = {
-    {"rows_ledger_find", FIND_ANY(LEDGER_COLUMNS, "ledger")}, ROWS_LEDGER_PARTS(LEDGER_FIND)};
+const struct statement rows_ledger_find[] = {ROWS_LEDGER_PARTS(LEDGER_FIND)};
 
 static void read_counted(struct sql_row *row, struct settle_entry *entry)
 {
@@ -336,12 +327,8 @@ enum status rows_ledger_find_read(PGresult *result, struct arena *arena, struct 
     return sql_done(&row);
 }
 
-#define FENCE_COLUMNS "f.tenant_id, f.job_id, f.epoch, f.hold_seq"
-
-const struct statement rows_fence_find[] = {
-    {"rows_fence_find", FIND_ANY(FENCE_COLUMNS, "job_fence")},
-    {"rows_fence_find_of_tenant", FIND_OF_TENANT(FENCE_COLUMNS, "job_fence")},
-};
+const struct statement rows_fence_find = {
+    "rows_fence_find", FIND("f.tenant_id, f.job_id, f.epoch, f.hold_seq", "job_fence")};
 
 struct fence {
     struct rows_job *job;
@@ -460,12 +447,12 @@ enum status rows_facts(struct database *db, struct arena *arena, struct rows_job
     for (size_t i = 0; i < count; i++)
         jobs[i].facts = (struct settle_facts){0};
     sql_params_begin(&params, arena);
-    rows_jobs_params(&params, 0, jobs, count);
+    rows_jobs_params(&params, jobs, count);
     status = database_run(db, &rows_ledger_find[0], &params, &result);
     if (status == STATUS_OK)
         status = rows_ledger_find_read(result, arena, jobs, count);
     if (status == STATUS_OK)
-        status = database_run(db, &rows_fence_find[0], &params, &result);
+        status = database_run(db, &rows_fence_find, &params, &result);
     if (status == STATUS_OK)
         status = rows_fence_find_read(result, arena, jobs, count);
     if (status == STATUS_OK)

@@ -387,7 +387,7 @@ enum status rows_write(struct database *db, struct settle_book *book)
         SQL_ROWS(14, bigint, counted_to) ") AS n"                                                  \
     }
 
-const struct statement rows_ledger_insert[] = {LEDGER_INSERT(""), ROWS_LEDGER_PARTS(LEDGER_INSERT)};
+const struct statement rows_ledger_insert[] = {ROWS_LEDGER_PARTS(LEDGER_INSERT)};
 
 /* One row of the ledger to be. */
 struct line {

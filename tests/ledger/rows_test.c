@@ -357,11 +357,11 @@ static void find_in_part(int part, struct rows_job *jobs, size_t count)
     for (size_t i = 0; i < count; i++)
         jobs[i].facts = (struct settle_facts){0};
     sql_params_begin(&params, &arena);
-    rows_jobs_params(&params, part, jobs, count);
+    rows_jobs_params(&params, jobs, count);
     cr_assert_eq(database_run(db, &rows_ledger_find[part], &params, &result), STATUS_OK, "%s",
                  database_error(db));
     cr_assert_eq(rows_ledger_find_read(result, &arena, jobs, count), STATUS_OK);
-    cr_assert_eq(database_run(db, &rows_fence_find[1], &params, &result), STATUS_OK);
+    cr_assert_eq(database_run(db, &rows_fence_find, &params, &result), STATUS_OK);
     cr_assert_eq(rows_fence_find_read(result, &arena, jobs, count), STATUS_OK);
 }
 
@@ -392,6 +392,45 @@ Test(rows, facts_tell_what_is_known_of_each_job)
     cr_assert(!jobs[0].facts.expired && !jobs[2].facts.expired);
     find_in_part(support_ledger_part(&tenant), jobs, 3);
     check_facts(jobs);
+}
+
+/* Fails unless the plan of the statement looks rows up by tenant and job and filters none. */
+static void check_plan(const struct statement *find)
+{
+    char prepare[2048];
+    const struct statement steps[] = {
+        {"test_plan_prepare", prepare},
+        {"test_plan_explain", "EXPLAIN (COSTS OFF) EXECUTE test_plan ('{1}', '{a}')"},
+    };
+    struct database *own = support_connect(fixture_env("HOLDFAST_TEST_POSTGRES"));
+    PGresult *result = NULL;
+    int whole_keys = 0;
+
+    snprintf(prepare, sizeof(prepare), "PREPARE test_plan AS %s", find->text);
+    for (size_t i = 0; i < ARRAY_COUNT(steps); i++) {
+        PQclear(result);
+        cr_assert_eq(database_run(own, &steps[i], NULL, &result), STATUS_OK, "%s",
+                     database_error(own));
+    }
+    for (int i = 0; i < PQntuples(result); i++) {
+        const char *line = PQgetvalue(result, i, 0);
+
+        cr_assert_null(strstr(line, "Filter:"), "%s: %s", find->name, line);
+        whole_keys += strstr(line, "Index Cond:") && strstr(line, "job_id =");
+    }
+    cr_assert(whole_keys > 0, "%s", find->name);
+    PQclear(result);
+    database_destroy(own);
+}
+
+/* Planned while it is small, a table is not to be read from end to end when it is large. */
+Test(rows, jobs_are_looked_up_by_their_key_in_a_table_that_was_empty)
+{
+    fixture_sql_do("VACUUM (ANALYZE) ledger");
+    fixture_sql_do("VACUUM (ANALYZE) job_fence");
+    for (size_t part = 0; part < ROWS_LEDGER_PARTS_COUNT; part++)
+        check_plan(&rows_ledger_find[part]);
+    check_plan(&rows_fence_find);
 }
 
 /* Entry 0 is what makes a job unique: a record without it is damaged, and not to be believed. */
