@@ -1,7 +1,7 @@
 /*
  * reserve: items are sorted into groups (a tenant at one config version), keeping their order; a
  * group names each of its quotas once, and its terms (what an item asks besides its units) once for
- * all items that have the same; items refer to both by index. The plan made for writing is needed
+ * all items that have the same. The plan made for writing is needed
  * again for reading, so it stays in the call's arena.
  */
 #include "base/hash.h"
@@ -201,14 +201,13 @@ static void write_keys(struct request *request, const struct plan_of_items *plan
         request_quota_key(request, group->tenant_id, plan->keys[group->keys_first + k]);
 }
 
-static void write_terms(struct request *request, const struct counter_reserve_item *item,
-                        const uint32_t *key_of)
+static void write_terms(struct request *request, const struct counter_reserve_item *item)
 {
     request_int(request, item->deadline_ms);
     request_int(request, item->deferrable);
     request_count(request, item->quotas_count);
     for (size_t q = 0; q < item->quotas_count; q++) {
-        request_count(request, key_of[q] + 1);
+        request_ref(request, item->quotas[q].quota);
         request_count(request, item->quotas[q].meter);
         request_int(request, item->deferrable ? item->softs[q] : 0);
     }
@@ -240,7 +239,7 @@ static void write_group(struct request *request, const struct plan_of_items *pla
     for (size_t o = 0; o < group->items_count; o++)
         request_text(request, reserve->items[order[o]].job_id);
     for (size_t t = 0; t < group->terms_count; t++)
-        write_terms(request, &reserve->items[terms[t]], plan->key_of + plan->first_use[terms[t]]);
+        write_terms(request, &reserve->items[terms[t]]);
     for (size_t o = 0; o < group->items_count; o++)
         write_item(request, &reserve->items[order[o]], plan->terms_of[order[o]]);
 }

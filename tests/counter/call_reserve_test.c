@@ -405,6 +405,45 @@ Test(call_reserve, sixty_four_items_in_one_call_are_exact)
     cr_assert_str_eq(fixture_cli(&f, "hlen q:{s17}:h:7"), "40");
 }
 
+/* Terms are sent once for all items that have the same; every part of them makes the difference. */
+Test(call_reserve, items_of_the_same_and_of_other_terms_in_one_call)
+{
+    enum { ITEMS = 64 };
+    struct counter_reserve_item items[ITEMS];
+    struct hold_quota quotas[ITEMS];
+    int64_t softs[ITEMS];
+    struct hold *hold;
+    char job[16];
+
+    fill(1, 10000);
+    fill(2, 10000);
+    for (int i = 0; i < ITEMS; i++) {
+        snprintf(job, sizeof(job), "job-%d", i);
+        items[i] = item_of(&f, job, 1 + i);
+        items[i].identity = SLICE("team/x|1|tokens=1,calls=1");
+        items[i].deadline_ms += i / 16;
+        items[i].deferrable = i / 4 % 2;
+        quotas[i] = (struct hold_quota){(uint32_t)(i % 2), {1 + i / 2 % 2, 0}, 0, 1 + i};
+        softs[i] = i / 8 % 2 ? 0 : 10000;
+        items[i].quotas = &quotas[i];
+        items[i].softs = &softs[i];
+    }
+    fixture_reserve(&f, items, ITEMS);
+    for (int i = 0; i < ITEMS; i++) {
+        if (items[i].deferrable && softs[i] == 0) {
+            cr_assert_eq(items[i].answer, RESERVED_SHORT, "%d", i);
+            cr_assert_eq(items[i].shortfalls[0], SHORT_SOFT);
+            continue;
+        }
+        cr_assert_eq(items[i].answer, RESERVED_ADMITTED, "%d", i);
+        cr_assert(hold_parse(&f.arena, items[i].entry, &hold));
+        cr_assert_eq(hold->deadline_ms, items[i].deadline_ms);
+        cr_assert_eq(hold->quotas[0].meter, quotas[i].meter);
+        cr_assert_eq(hold->quotas[0].quota.limit_id, quotas[i].quota.limit_id);
+        cr_assert_eq(hold->quotas[0].units, 1 + i);
+    }
+}
+
 Test(call_reserve, an_amount_out_of_range_writes_nothing)
 {
     struct counter_reserve_item items[2];

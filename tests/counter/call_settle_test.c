@@ -2,6 +2,8 @@
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 static struct fixture f;
 
@@ -177,6 +179,59 @@ Test(call_settle, many_jobs_and_tenants_in_one_call)
     cr_assert_eq(totals[1].now.granted, 60);
     cr_assert_str_eq(fixture_cli(&f, "hlen q:{s17}:h:7"), "0");
     cr_assert_str_eq(fixture_cli(&f, "hlen q:{s17}:h:8"), "0");
+}
+
+/* Each release by its own attempt, whatever stands between them in the call. */
+Test(call_settle, commits_and_releases_mixed_in_one_call)
+{
+    struct counter_settle_job jobs[6];
+    struct counter_settle settle = {.call = fixture_call(&f, COUNTER_SETTLE),
+                                    .now_ms = NOW,
+                                    .jobs_count = 6,
+                                    .jobs = jobs};
+    char name[6][8];
+
+    for (int i = 0; i < 6; i++) {
+        snprintf(name[i], sizeof(name[i]), "job-%d", i);
+        jobs[i] = (struct counter_settle_job){
+            .tenant_id = TENANT,
+            .job_id = slice_from_cstr(name[i]),
+            .committed = i % 2 == 0,
+            .attempt = fixture_admit(&f, name[i], 1 << i).attempt,
+        };
+    }
+    jobs[3].attempt = jobs[1].attempt;
+    fixture_run(&f, &settle.call);
+    cr_assert_eq(fixture_quota(&f, 1).held, 1 << 3);
+    cr_assert_gt(fixture_entry(&f, "job-3").len, 0);
+    cr_assert_str_eq(fixture_cli(&f, "hlen q:{s17}:h:7"), "1");
+    cr_assert_str_eq(fixture_cli(&f, "zcard q:{s17}:x:7"), "1");
+    cr_assert_str_eq(fixture_cli(&f, "scard q:{s17}:f:7:%" PRId64, NOW / BUCKET_MS), "3");
+}
+
+/* Otherwise every settle would write it to Redis' log again. */
+Test(call_settle, a_bucket_of_final_marks_gets_its_end_when_it_begins)
+{
+    fixture_settle(&f, "first", NULL, NULL, 0);
+    fixture_cli(&f, "expire q:{s17}:f:7:%" PRId64 " 900", NOW / BUCKET_MS);
+    fixture_settle(&f, "second", NULL, NULL, 0);
+    cr_assert_leq(atoi(fixture_cli(&f, "ttl q:{s17}:f:7:%" PRId64, NOW / BUCKET_MS)), 900);
+    cr_assert_str_eq(fixture_cli(&f, "scard q:{s17}:f:7:%" PRId64, NOW / BUCKET_MS), "2");
+}
+
+/* Fields that are missing read as zero, and are not written for that. */
+Test(call_settle, a_settle_writes_only_what_changed)
+{
+    struct counter_totals totals = spent_of(1, 25, 1);
+
+    fixture_admit(&f, "job", 30);
+    fixture_settle(&f, "job", NULL, &totals, 1);
+    cr_assert_eq(fixture_quota(&f, 1).spent, 25);
+    fixture_cli(&f, "hdel q:{s17}:t:7:1:0 Cd W");
+    fixture_settle(&f, "job", NULL, &totals, 1);
+    cr_assert_eq(totals.now.debt, 0);
+    cr_assert_eq(totals.now.withheld, 0);
+    cr_assert_str_eq(fixture_cli(&f, "hlen q:{s17}:t:7:1:0"), "8");
 }
 
 Test(call_settle, held_units_below_zero_are_reported)

@@ -16,11 +16,12 @@ local function load(name)
     local quota = loaded[name]
     if quota == nil then
         local s = call('HMGET', name, 'L', 'G', 'B', 'S', 'H', 'D', 'C', 'Cv', 'Cd', 'W')
-        quota = s[1] and {lease = s[1]}
-        for f = 1, quota and 10 or 0 do
+        local lease = s[1]
+        for f = 1, lease and 10 or 0 do
             s[f] = (s[f] or 0) + 0
-            quota[FIELDS[f]] = s[f]
         end
+        quota = lease and {lease = lease, L = s[1], G = s[2], B = s[3], S = s[4], H = s[5],
+            D = s[6], C = s[7], Cv = s[8], Cd = s[9], W = s[10]}
         loaded[name], stored[name] = quota, quota and s
     end
     return quota

@@ -7,7 +7,7 @@
 --       per group:  tenant, "epoch.version", count of quotas, count of terms, count of items,
 --                   "limit:period" of each quota, job of each item
 --                   per terms: deadline, 1 if deferrable (else 0), count of quotas,
---                   per quota: index among the group's quotas, index of the meter, soft stop
+--                   per quota: its "limit:period", index of the meter, soft stop
 --                   per item: index of its terms, identity, units of each quota
 -- result "OK"
 --       per group: 1 if a hold of the tenant is past its deadline, else 0, then the earliest and
@@ -26,12 +26,6 @@
 
 -- luacheck: read globals call authority lease_floor amount
 
--- Texts as numbers, each converted and checked once: most repeat within a call.
-local number = setmetatable({}, {__index = function(known, text)
-    local n = amount(text)
-    known[text] = n
-    return n
-end})
 local UNITS, DEADLINE, UNFILLED, VANISHED, SOFT = 1, 2, 4, 8, 16
 local now = amount(ARGV[4])
 local seq = tonumber(authority[3]) or 0
@@ -60,51 +54,62 @@ local function final_marks(key, jobs_from, jobs_to)
     return marks
 end
 
+-- A quota as admission sees it; was: the lease that c says it was filled with, or false.
+local function read_quota(key, field, was)
+    local s = call('HMGET', key, 'L', 'G', 'B', 'S', 'H', 'D', 'C', 'Cv', 'Cd', 'W')
+    local lease = s[1] and s[1] + 0
+    s[10] = s[10] or 0
+    if lease and lease < lease_floor then
+        return {state = s, missing = UNFILLED}
+    end
+    if was and (not lease or lease < was + 0) then
+        s[1] = false
+        return {state = s, missing = was + 0 < lease_floor and UNFILLED or VANISHED}
+    end
+    if not lease then
+        return {state = s, missing = UNFILLED}
+    end
+    return {state = s, held = s[5] + 0, room = s[2] - s[3] - s[4] - s[5] - s[10],
+        ends = s[6] + 0, used = s[7] + 0, text = ':' .. field .. ':' .. s[1] .. ':'}
+end
+
 for _ = 1, ARGV[5] do
     local c, h, x = k + 1, k + 2, k + 3
     local tenant, version = ARGV[a + 1], ARGV[a + 2]
-    local quotas, terms_count = number[ARGV[a + 3]], number[ARGV[a + 4]]
-    local items = number[ARGV[a + 5]]
+    local quotas, terms_count, items = ARGV[a + 3] + 0, ARGV[a + 4] + 0, ARGV[a + 5] + 0
     local first_field, first_job = a + 6, a + 6 + quotas
     local last_job = first_job + items - 1
-    local terms_at = {} -- the first argument of each
-    a = last_job
-    for t = 1, terms_count do
-        terms_at[t] = a + 1
-        a = a + 3 + 3 * number[ARGV[a + 3]]
-    end
     local filled = call('HMGET', KEYS[c], 'v', unpack(ARGV, first_field, first_job - 1))
     local stale = filled[1] ~= version
     local about_holds, any_short = o + 1, false
     out[o + 1], out[o + 2], out[o + 3] = 0, -1, -1
     o = o + 3
 
-    local states, room, held, ends, used, missing, text = {}, {}, {}, {}, {}, {}, {}
-    local entries, marks
+    local known, entries, marks = {}, nil, nil -- quotas by "limit:period"
     if not stale then
         entries = call('HMGET', KEYS[h], unpack(ARGV, first_job, last_job))
         marks = final_marks(k + 4, first_job, last_job)
         for q = 1, quotas do
-            local s = call('HMGET', KEYS[k + 6 + q],
-                'L', 'G', 'B', 'S', 'H', 'D', 'C', 'Cv', 'Cd', 'W')
-            s[10] = s[10] or 0
-            local lease, was = s[1] and s[1] + 0, filled[q + 1]
-            states[q] = s
-            if lease and lease < lease_floor then
-                missing[q] = UNFILLED
-            elseif was and (not lease or lease < was + 0) then
-                missing[q] = was + 0 < lease_floor and UNFILLED or VANISHED
-                s[1] = false
-            elseif not lease then
-                missing[q] = UNFILLED
-            else
-                held[q] = s[5] + 0
-                room[q] = s[2] - s[3] - s[4] - s[5] - s[10]
-                ends[q] = s[6] + 0
-                used[q] = s[7] + 0
-                text[q] = ':' .. ARGV[first_field + q - 1] .. ':' .. s[1] .. ':'
-            end
+            local field = ARGV[first_field + q - 1]
+            known[field] = read_quota(KEYS[k + 6 + q], field, filled[q + 1])
         end
+    end
+
+    local terms = {}
+    a = last_job
+    for t = 1, terms_count do
+        local n = ARGV[a + 3] + 0
+        local its = {deadline = amount(ARGV[a + 1]), deadline_text = ARGV[a + 1],
+            deferrable = ARGV[a + 2] == '1', n = n, quotas = {}, heads = {}, softs = {}}
+        a = a + 3
+        for q = 1, n do
+            local quota = known[ARGV[a + 1]]
+            its.quotas[q] = quota
+            its.heads[q] = quota and quota.text and ARGV[a + 2] .. quota.text
+            its.softs[q] = amount(ARGV[a + 3])
+            a = a + 3
+        end
+        terms[t] = its
     end
 
     local fresh = {} -- entries that this script makes
@@ -112,9 +117,8 @@ for _ = 1, ARGV[5] do
     local earliest
     for i = 1, items do
         local job = ARGV[first_job + i - 1]
-        local terms, identity, units_at = terms_at[number[ARGV[a + 1]]], ARGV[a + 2], a + 2
-        local deadline_text, deferrable = ARGV[terms], ARGV[terms + 1] == '1'
-        local deadline, n = number[deadline_text], number[ARGV[terms + 2]]
+        local its, identity, units_at = terms[ARGV[a + 1] + 0], ARGV[a + 2], a + 2
+        local n, deadline = its.n, its.deadline
         a = a + 2 + n
         if stale then
             o = o + 1
@@ -130,47 +134,43 @@ for _ = 1, ARGV[5] do
                 out[o] = 4
             else
                 local short = false
-                local at = terms + 3
                 for q = 1, n do
-                    local key, units = number[ARGV[at]], amount(ARGV[units_at + q])
-                    local bits = missing[key] or 0
+                    local quota, units = its.quotas[q], amount(ARGV[units_at + q])
+                    local bits = quota.missing or 0
                     wanted[q] = units
                     if bits == 0 then
-                        if room[key] < units then
+                        if quota.room < units then
                             bits = UNITS
                         end
-                        if ends[key] < deadline then
+                        if quota.ends < deadline then
                             bits = bits + DEADLINE
                         end
-                        if deferrable and used[key] + held[key] + units > number[ARGV[at + 2]] then
+                        if its.deferrable and quota.used + quota.held + units > its.softs[q] then
                             bits = bits + SOFT
                         end
                     end
                     out[o + 1 + q] = bits
                     short = short or bits > 0
-                    at = at + 3
                 end
                 if short then
                     any_short = true
                     out[o + 1] = 1
                     o = o + 1 + n
                 else
-                    at = terms + 3
                     for q = 1, n do
-                        local key = number[ARGV[at]]
-                        room[key] = room[key] - wanted[q]
-                        held[key] = held[key] + wanted[q]
-                        parts[q] = ARGV[at + 1] .. text[key] .. ARGV[units_at + q] .. ':'
-                            .. format('%d', used[key] + held[key])
-                        at = at + 3
+                        local quota = its.quotas[q]
+                        quota.room = quota.room - wanted[q]
+                        quota.held = quota.held + wanted[q]
+                        parts[q] = its.heads[q] .. ARGV[units_at + q] .. ':'
+                            .. format('%d', quota.used + quota.held)
                     end
                     seq = seq + 1
-                    entry = entry_head .. format('%d', seq) .. ':' .. deadline_text
+                    entry = entry_head .. format('%d', seq) .. ':' .. its.deadline_text
                         .. entry_created .. identity .. '|'
                         .. (n == 1 and parts[1] or table.concat(parts, ';', 1, n))
                     fresh[job] = entry
                     set_h[sets + 1], set_h[sets + 2] = job, entry
-                    set_x[sets + 1], set_x[sets + 2] = deadline_text, job
+                    set_x[sets + 1], set_x[sets + 2] = its.deadline_text, job
                     sets = sets + 2
                     if not earliest or deadline < earliest then
                         earliest = deadline
@@ -199,16 +199,17 @@ for _ = 1, ARGV[5] do
         w = w + 3
     end
     for q = 1, quotas do
-        local s = states[q]
+        local quota = known[ARGV[first_field + q - 1]]
+        local s = quota and quota.state
         if not s or not s[1] then
             out[o + 1] = false
             out[o + 2] = filled[q + 1] or '0'
             o = o + 2
         else
-            if earliest and not missing[q] and held[q] ~= s[5] + 0 then
-                s[5] = held[q]
+            if earliest and quota.held and quota.held ~= s[5] + 0 then
+                s[5] = quota.held
                 w = w + 1
-                writes[w] = {'HSET', KEYS[k + 6 + q], 'H', held[q]}
+                writes[w] = {'HSET', KEYS[k + 6 + q], 'H', quota.held}
             end
             for field = 1, 10 do
                 out[o + field] = s[field]
