@@ -463,11 +463,11 @@ static void destroy(struct server *server)
     granter_stop(services->granter);
     committer_destroy(services->committer);
     granter_destroy(services->granter);
+    settles_destroy(services->settles);
+    returns_destroy(services->returns);
     hub_destroy(services->hub);
     for (int64_t i = 0; i < server->settings.workers; i++)
         worker_destroy(server->workers[i]);
-    settles_destroy(services->settles);
-    returns_destroy(services->returns);
     stub_server_destroy(server->stub);
     calls_log(server->calls);
     calls_destroy(server->calls);
