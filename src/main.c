@@ -20,9 +20,7 @@
 #include "op/granter.h"
 #include "op/janitor.h"
 #include "op/plans.h"
-#include "op/returns.h"
 #include "op/services.h"
-#include "op/settles.h"
 #include "op/status.h"
 #include "op/worker.h"
 #include "quota/token_keys.h"
@@ -341,8 +339,6 @@ static void build_services(struct server *server)
     services->authority = authority_create();
     services->status_board = status_board_create();
     services->hub = hub_create(&hub);
-    services->returns = returns_create();
-    services->settles = settles_create();
     services->granter = granter_create(services);
     services->committer = committer_create(&committer, error, sizeof(error));
     if (!services->committer)
@@ -463,8 +459,6 @@ static void destroy(struct server *server)
     granter_stop(services->granter);
     committer_destroy(services->committer);
     granter_destroy(services->granter);
-    settles_destroy(services->settles);
-    returns_destroy(services->returns);
     hub_destroy(services->hub);
     for (int64_t i = 0; i < server->settings.workers; i++)
         worker_destroy(server->workers[i]);

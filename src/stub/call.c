@@ -261,31 +261,6 @@ void answer_post_close(struct stub_call *call)
     call->dead = true;
 }
 
-/* --- the way to a worker ---------------------------------------------------------------------- */
-
-static void post_run(struct stub_tag *tag, bool ok, void *worker)
-{
-    struct stub_call *call = container_of(tag, struct stub_call, post_tag);
-    void (*fn)(void *user, void *worker) = call->post_fn;
-    void *user = call->post_user;
-
-    (void)ok;
-    call->post_fn = NULL;
-    stub_call_unref(call);
-    fn(user, worker);
-}
-
-void stub_call_post(struct stub_call *call, void (*fn)(void *user, void *worker), void *user)
-{
-    CHECK(!call->post_fn);
-    call->post_fn = fn;
-    call->post_user = user;
-    call->post_tag.run = post_run;
-    stub_call_ref(call);
-    handoff_give(&call->post_tag);
-    CHECK(grpc_call_start_batch(call->core, NULL, 0, &call->post_tag, NULL) == GRPC_CALL_OK);
-}
-
 /* --- what the client sent --------------------------------------------------------------------- */
 
 const char *stub_call_method(const struct stub_call *call)
