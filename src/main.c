@@ -20,7 +20,9 @@
 #include "op/granter.h"
 #include "op/janitor.h"
 #include "op/plans.h"
+#include "op/returns.h"
 #include "op/services.h"
+#include "op/settles.h"
 #include "op/status.h"
 #include "op/worker.h"
 #include "quota/token_keys.h"
@@ -339,6 +341,8 @@ static void build_services(struct server *server)
     services->authority = authority_create();
     services->status_board = status_board_create();
     services->hub = hub_create(&hub);
+    services->returns = returns_create();
+    services->settles = settles_create();
     services->granter = granter_create(services);
     services->committer = committer_create(&committer, error, sizeof(error));
     if (!services->committer)
@@ -462,6 +466,8 @@ static void destroy(struct server *server)
     hub_destroy(services->hub);
     for (int64_t i = 0; i < server->settings.workers; i++)
         worker_destroy(server->workers[i]);
+    settles_destroy(services->settles);
+    returns_destroy(services->returns);
     stub_server_destroy(server->stub);
     calls_log(server->calls);
     calls_destroy(server->calls);

@@ -4,10 +4,12 @@
 #include "op/granter.h"
 #include "op/plans.h"
 #include "op/quotas.h"
+#include "op/returns.h"
 #include "op/services.h"
-#include "op/settle.h"
+#include "op/settles.h"
 #include "op/worker.h"
 #include "quota/token.h"
+#include "stub/call.h"
 
 static const char *verb(const struct op_commit *op)
 {
@@ -216,13 +218,6 @@ static bool wants_settle(const struct op_commit *op)
            outcome == SETTLE_WAS_COMMITTED;
 }
 
-/* Answer and settle may run on two threads at once; the later one lets go of the memory. */
-static void part_done(struct op_commit *op)
-{
-    if (atomic_fetch_sub(&op->parts, 1) == 1)
-        op_release(&op->op);
-}
-
 /* Sends it through Redis once more, before it is decided. */
 static void recall(struct op_commit *op)
 {
@@ -253,46 +248,31 @@ static bool conclude(struct op_commit *op)
         op_finish(&op->op);
         return false;
     }
-    op->answered = op->brief || op->op.error.failure != FAILURE_NONE;
-    op->parts = op->answered ? 2 : 1;
-    op->op.run = granter_run_settle;
     return true;
 }
 
-/*
- * Settles are queued before the answers go out, so that the callers' next Reserves find them done, and
- * together, so that they become one script. One that is not to be answered here is the granter's from
- * the push on.
- */
-void commit_done(void *user, struct commit_item *const *items, size_t count)
+/* Answer and settle may run on two threads at once; the later one lets go of the memory. */
+static void part_done(struct op_commit *op)
 {
-    struct services *services = user;
-    struct op *settles[COMMITTER_BATCH_MAX];
-    bool answered[COMMITTER_BATCH_MAX];
-    size_t settles_count = 0, pushed;
+    if (atomic_fetch_sub(&op->parts, 1) == 1)
+        op_release(&op->op);
+}
 
-    CHECK(count <= COMMITTER_BATCH_MAX);
-    for (size_t i = 0; i < count; i++) {
-        struct op_commit *op = container_of(items[i], struct op_commit, item);
+/* A brief one is answered before its settle runs; what the others show comes from the settle. */
+static void commit_return(struct op_commit *op)
+{
+    bool brief = op->brief;
 
-        if (!conclude(op))
-            continue;
-        answered[settles_count] = op->answered;
-        settles[settles_count++] = &op->op;
-    }
-    if (settles_count == 0)
+    if (!conclude(op))
         return;
-    pushed = granter_push_all(services->granter, settles, settles_count);
-    for (size_t i = 0; i < settles_count; i++) {
-        struct op_commit *op = container_of(settles[i], struct op_commit, op);
-
-        if (i >= pushed) {
-            op_finish(&op->op);
-        } else if (answered[i]) {
-            op->op.done(&op->op);
-            part_done(op);
-        }
-    }
+    brief = brief || op->op.error.failure != FAILURE_NONE;
+    op->answered = brief;
+    op->parts = brief ? 2 : 1;
+    settles_add(op->op.services->settles, op);
+    if (!brief)
+        return; /* it may be gone already */
+    op->op.done(&op->op);
+    part_done(op);
 }
 
 void commit_settled(struct op_commit *op)
@@ -300,4 +280,27 @@ void commit_settled(struct op_commit *op)
     if (!op->answered)
         op->op.done(&op->op);
     part_done(op);
+}
+
+/* --- back to a worker -------------------------------------------------------------------------------- */
+
+static void take_returns(void *user, void *worker)
+{
+    struct services *services = user;
+    struct commit_item *item, *next;
+
+    (void)worker;
+    for (item = returns_take(services->returns); item; item = next) {
+        next = item->next;
+        commit_return(container_of(item, struct op_commit, item));
+    }
+}
+
+void commit_done(void *user, struct commit_item *const *items, size_t count)
+{
+    struct services *services = user;
+
+    if (returns_add(services->returns, items, count))
+        stub_call_post(container_of(items[0], struct op_commit, item)->op.user, take_returns,
+                       services);
 }

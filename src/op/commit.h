@@ -1,9 +1,13 @@
 /*
  * Commit and Release: what happens around the committer.
  *
- *     token, before its deadline ──────────────────────────> committer ──> done ──> settle (granter)
- *     job_id alone, or token past its deadline: look Redis up ──^  |
- *                                         WANTS_RECALL: granter ──>┘ once
+ *     token, before its deadline ──────────────────────────> committer ──> a worker: answer, settle
+ *     job_id alone, or token past its deadline: look Redis up ──^               |
+ *                                         ^── WANTS_RECALL, once: granter ──────┘
+ *
+ * The committer does nothing but commit: its next batch would wait for the answers to this one. And
+ * only workers write to callers' connections then, which two threads would contend for; with both,
+ * measured, 11 % less CPU for a Reserve and its Commit.
  */
 #ifndef HOLDFAST_OP_COMMIT_H
 #define HOLDFAST_OP_COMMIT_H

@@ -9,6 +9,7 @@
 #include "op/refusals.h"
 #include "op/reserve.h"
 #include "op/settle.h"
+#include "op/settles.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -16,7 +17,6 @@
 
 enum {
     MAILBOX_MAX = 16384,
-    PUSH_MAX = 256,
     SCRATCH_BYTES = 256 * 1024,
     SCRATCH_BYTES_MAX = 256 << 20,
     CONNECT_TIMEOUT_MS = 2000,
@@ -80,25 +80,35 @@ void granter_run_recall(struct op *op, void *granter)
     waiting_add(&((struct granter *)granter)->recalls, op);
 }
 
+/* Those that workers have passed on, and those that no worker has taken yet. */
+static size_t take_settles(struct granter *granter, struct settle_flight *flight,
+                           struct op_commit **ops)
+{
+    size_t count = 0;
+    struct op *op;
+
+    while (count < GRANT_OPS_MAX && (op = waiting_take(&granter->settles)))
+        ops[count++] = container_of(op, struct op_commit, op);
+    return count + settles_take(granter->context.services->settles, flight, ops + count,
+                                GRANT_OPS_MAX - count);
+}
+
 static void settle_all(struct granter *granter)
 {
     struct op_commit *ops[GRANT_OPS_MAX];
+    struct settle_flight flight = {0};
     size_t count;
 
     do {
-        struct op *op;
-
-        count = 0;
-        while (count < GRANT_OPS_MAX && (op = waiting_take(&granter->settles)))
-            ops[count++] = container_of(op, struct op_commit, op);
+        count = take_settles(granter, &flight, ops);
         settle_ops(&granter->context, ops, count);
+        settles_landed(granter->context.services->settles, &flight);
     } while (count == GRANT_OPS_MAX);
 }
 
 /* Takes in what has arrived and settles what is to be settled; everything else waits its turn. */
-static void collect(void *user)
+static void take_in(struct granter *granter)
 {
-    struct granter *granter = user;
     struct mailbox_item *next;
 
     for (struct mailbox_item *item = mailbox_take_all(granter->mailbox); item; item = next) {
@@ -107,8 +117,17 @@ static void collect(void *user)
         next = item->next;
         op->run(op, granter);
     }
-    if (granter->settles.first)
-        settle_all(granter);
+    settle_all(granter);
+}
+
+/* What workers have under way may come back to the mailbox. */
+static void collect(void *user)
+{
+    struct granter *granter = user;
+    struct services *services = granter->context.services;
+
+    settles_wait(services->settles, services->options.worker_timeout_ms);
+    take_in(granter);
 }
 
 static void extend_all(struct granter *granter)
@@ -139,7 +158,7 @@ static bool work(struct granter *granter)
     struct op *op;
 
     arena_reset(&granter->context.scratch);
-    collect(granter);
+    take_in(granter);
     while ((op = waiting_take(&granter->recalls)))
         recall_op(&granter->context, container_of(op, struct op_commit, op));
     extend_all(granter);
@@ -220,14 +239,4 @@ void granter_destroy(struct granter *granter)
 bool granter_push(struct granter *granter, struct op *op)
 {
     return mailbox_push(granter->mailbox, &op->mailbox);
-}
-
-size_t granter_push_all(struct granter *granter, struct op *const *ops, size_t count)
-{
-    struct mailbox_item *items[PUSH_MAX];
-
-    CHECK(count <= PUSH_MAX);
-    for (size_t i = 0; i < count; i++)
-        items[i] = &ops[i]->mailbox;
-    return mailbox_push_all(granter->mailbox, items, count);
 }

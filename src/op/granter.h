@@ -2,8 +2,9 @@
  * The granter: one thread for what Reserve, Extend and settles need of both stores.
  *
  * Its own blocking connections to Redis and Postgres. Each turn takes everything that has arrived:
- * settles first (they free capacity in Redis), then recalls, extends, and Reserves, all of them in
- * as few transactions and round trips as there are steps (op/grant.c).
+ * settles first (they free capacity in Redis; those that no worker has taken yet, and those that a
+ * worker could not bring), then recalls, extends, and Reserves, all of them in as few transactions
+ * and round trips as there are steps (op/grant.c).
  */
 #ifndef HOLDFAST_OP_GRANTER_H
 #define HOLDFAST_OP_GRANTER_H
@@ -26,9 +27,6 @@ void granter_destroy(struct granter *granter);
 
 /* [any thread] op->run is one of the functions below. False: full; the op stays with the caller. */
 MUST_CHECK bool granter_push(struct granter *granter, struct op *op);
-
-/* The same for at most 256; returns how many, the first, were taken. */
-MUST_CHECK size_t granter_push_all(struct granter *granter, struct op *const *ops, size_t count);
 
 void granter_run_reserve(struct op *op, void *granter);
 void granter_run_extend(struct op *op, void *granter);

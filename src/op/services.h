@@ -18,6 +18,8 @@ struct granter;
 struct desks;
 struct janitor;
 struct committer;
+struct returns;    /* op/returns.h: committed, to be answered */
+struct settles;    /* op/settles.h: answered, to be brought to Redis */
 struct status_board; /* op/status.h: are the stores up? */
 struct hub;        /* notice/hub.h */
 
@@ -43,6 +45,8 @@ struct services {
     struct plans *plans;
     struct authority *authority;
     struct committer *committer;
+    struct returns *returns;
+    struct settles *settles;
     struct granter *granter;
     struct desks *desks;
     struct hub *hub;

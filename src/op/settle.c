@@ -27,39 +27,50 @@ struct counter_totals totals_from_row(const struct settle_quota *row)
     };
 }
 
-/* One shard's settle. Totals and jobs have room for everything of the turn. */
+/* One shard's settle. */
 struct shard_settle {
     struct counter_settle settle;
     struct counter_settle_job *jobs;
 };
 
-static void *scratch(struct grant_context *context, size_t count, size_t size)
+static void *scratch(struct arena *arena, size_t count, size_t size)
 {
-    void *memory = arena_array(&context->scratch, count ? count : 1, size);
+    void *memory = arena_array(arena, count ? count : 1, size);
 
     CHECK(memory);
     return memory;
 }
 
-static struct shard_settle *settle_of(struct grant_context *context, struct shard_settle *settles,
-                                      size_t *count, int shard, size_t jobs_max,
-                                      size_t totals_max)
+static struct shard_settle *find_shard(const struct settle_turn *turn, const struct op_commit *op)
 {
-    struct shard_settle *settle;
+    for (size_t i = 0; i < turn->shards_count; i++)
+        if (turn->shards[i].settle.call.view.shard == op->op.plan->shard)
+            return &turn->shards[i];
+    return NULL;
+}
 
-    for (size_t i = 0; i < *count; i++)
-        if (settles[i].settle.call.view.shard == shard)
-            return &settles[i];
-    settle = &settles[(*count)++];
-    settle->jobs = scratch(context, jobs_max, sizeof(*settle->jobs));
-    settle->settle = (struct counter_settle){
-        .call = {.kind = COUNTER_SETTLE, .view.shard = shard, .arena = &context->scratch},
-        .now_ms = estimate_now_ms(context->services->estimate,
-                                  clock_mono_us(context->services->clock)),
-        .jobs = settle->jobs,
-        .totals = scratch(context, totals_max, sizeof(struct counter_totals)),
+/* Room for what the ops from this one on have for its shard. */
+static struct shard_settle *add_shard(struct settle_turn *turn, struct arena *arena, int64_t now_ms,
+                                      size_t first)
+{
+    struct shard_settle *of = &turn->shards[turn->shards_count++];
+    int shard = turn->ops[first]->op.plan->shard;
+    size_t jobs = 0, totals = 0;
+
+    for (size_t i = first; i < turn->ops_count; i++) {
+        if (turn->ops[i]->op.plan->shard != shard)
+            continue;
+        jobs++;
+        totals += turn->ops[i]->item.quotas_count;
+    }
+    of->jobs = scratch(arena, jobs, sizeof(*of->jobs));
+    of->settle = (struct counter_settle){
+        .call = {.kind = COUNTER_SETTLE, .view.shard = shard, .arena = arena},
+        .now_ms = now_ms,
+        .jobs = of->jobs,
+        .totals = scratch(arena, totals, sizeof(struct counter_totals)),
     };
-    return settle;
+    return of;
 }
 
 static bool is_later(const struct settle_quota *row, const struct counter_totals *totals)
@@ -136,37 +147,57 @@ static void show_held(struct op_commit *op, const struct counter_settle *settle)
     }
 }
 
+void settle_turn_begin(struct settle_turn *turn, struct services *services, struct arena *arena,
+                       struct op_commit **ops, size_t count)
+{
+    int64_t now_ms = estimate_now_ms(services->estimate, clock_mono_us(services->clock));
+
+    *turn = (struct settle_turn){.ops = ops, .ops_count = count};
+    turn->shards = scratch(arena, count, sizeof(*turn->shards));
+    for (size_t i = 0; i < count; i++) {
+        struct shard_settle *of = find_shard(turn, ops[i]);
+
+        if (!of)
+            of = add_shard(turn, arena, now_ms, i);
+        if (may_remove(&ops[i]->item))
+            of->jobs[of->settle.jobs_count++] = job_of(ops[i]);
+        for (size_t k = 0; k < ops[i]->item.quotas_count; k++)
+            merge_totals(&of->settle, &ops[i]->item.quotas[k]);
+    }
+}
+
+struct counter_call *settle_turn_call(struct settle_turn *turn, size_t i)
+{
+    return &turn->shards[i].settle.call;
+}
+
+bool settle_turn_done(const struct settle_turn *turn, struct op_commit *op)
+{
+    const struct shard_settle *of = find_shard(turn, op);
+
+    CHECK(of);
+    if (of->settle.call.status != STATUS_OK || of->settle.call.guard != GUARD_PASSED)
+        return false;
+    show_held(op, &of->settle);
+    return true;
+}
+
 void settle_ops(struct grant_context *context, struct op_commit **ops, size_t count)
 {
-    struct shard_settle *settles = scratch(context, count, sizeof(*settles));
-    struct counter_call **calls = scratch(context, count, sizeof(struct counter_call *));
-    size_t shards = 0, totals_max = 0;
+    struct counter_call *calls[RUN_CALLS_MAX];
+    struct settle_turn turn;
     enum recovery reason;
 
     CHECK(count <= RUN_CALLS_MAX);
-    for (size_t i = 0; i < count; i++)
-        totals_max += ops[i]->item.quotas_count;
-    for (size_t i = 0; i < count; i++) {
-        struct shard_settle *settle = settle_of(context, settles, &shards,
-                                                ops[i]->op.plan->shard, count, totals_max);
-
-        if (may_remove(&ops[i]->item))
-            settle->jobs[settle->settle.jobs_count++] = job_of(ops[i]);
-        for (size_t k = 0; k < ops[i]->item.quotas_count; k++)
-            merge_totals(&settle->settle, &ops[i]->item.quotas[k]);
-    }
-    for (size_t i = 0; i < shards; i++)
-        calls[i] = &settles[i].settle.call;
-    if (shards > 0 && !run_counter_calls(context->services, context->db, context->counter, calls,
-                                         shards, &reason))
+    settle_turn_begin(&turn, context->services, &context->scratch, ops, count);
+    for (size_t i = 0; i < turn.shards_count; i++)
+        calls[i] = settle_turn_call(&turn, i);
+    if (turn.shards_count > 0 &&
+        !run_counter_calls(context->services, context->db, context->counter, calls,
+                           turn.shards_count, &reason))
         log_debug("granter", "settle.incomplete reason=%d", (int)reason);
     for (size_t i = 0; i < count; i++) {
-        const struct shard_settle *settle =
-            settle_of(context, settles, &shards, ops[i]->op.plan->shard, 0, 0);
-
-        if (settle->settle.call.status == STATUS_OK &&
-            settle->settle.call.guard == GUARD_PASSED)
-            show_held(ops[i], &settle->settle);
+        (void)settle_turn_done(&turn, ops[i]);
         commit_settled(ops[i]);
     }
 }
@@ -179,10 +210,10 @@ void recall_op(struct grant_context *context, struct op_commit *op)
                  .view.shard = op->op.plan->shard,
                  .arena = &context->scratch},
         .totals_count = count,
-        .totals = scratch(context, count, sizeof(struct counter_totals)),
+        .totals = scratch(&context->scratch, count, sizeof(struct counter_totals)),
     };
     struct counter_call *call = &recall.call;
-    struct ledger_return *returns = scratch(context, count, sizeof(*returns));
+    struct ledger_return *returns = scratch(&context->scratch, count, sizeof(*returns));
     size_t returned = 0;
     enum recovery reason;
 

@@ -7,8 +7,11 @@
 #include "counter/counter.h"
 #include "op/authority.h"
 #include "op/commit.h"
+#include "op/granter.h"
 #include "op/reserve.h"
 #include "op/services.h"
+#include "op/settle.h"
+#include "op/settles.h"
 #include "stub/server.h"
 
 #include <poll.h>
@@ -17,6 +20,7 @@
 
 enum {
     SCRIPT_ITEMS_MAX = 64,    /* Reserves in one script */
+    SETTLES_MAX = 256,        /* in one round trip */
     PENDING_MAX = 4096,       /* beyond: RESOURCE_EXHAUSTED */
     EVENTS_PER_TURN = 256,    /* calls taken before Redis is looked at again */
     REDIS_POLL_NS = 100000,   /* how long to wait for Redis before new calls are looked for */
@@ -46,11 +50,18 @@ struct worker {
     struct commit_item *lookups, **lookups_tail;
     size_t pending;
     bool outstanding;
+    struct settle_turn turn; /* the settles of the outstanding batch */
+    struct settle_flight settles;
     struct flight *flights;
     struct flight *open[SHARDS]; /* the flight of a shard that still has room, while sending */
     struct look *looks;
     struct log_limit redis_log;
 };
+
+static bool has_work(const struct worker *worker)
+{
+    return worker->pending > 0 || settles_pending(worker->services->settles);
+}
 
 struct worker *worker_create(struct services *services, struct stub_server *server)
 {
@@ -75,7 +86,7 @@ void worker_destroy(struct worker *worker)
 {
     if (!worker)
         return;
-    CHECK(!worker->outstanding && worker->pending == 0);
+    CHECK(!worker->outstanding && !has_work(worker));
     counter_destroy(worker->counter);
     arena_done(&worker->scratch);
     free(worker);
@@ -208,7 +219,32 @@ static void board_lookup(struct worker *worker, struct op_commit *op, int64_t mo
     worker->looks = look;
 }
 
-/* Everything pending goes out in one round trip. */
+/* What Redis cannot be told from here is left to the granter, who can make a shard ready. */
+static void settle_elsewhere(struct worker *worker, struct op_commit *op)
+{
+    op->op.run = granter_run_settle;
+    if (!granter_push(worker->services->granter, &op->op))
+        commit_settled(op);
+}
+
+static void board_settles(struct worker *worker)
+{
+    struct services *services = worker->services;
+    struct op_commit **ops = scratch(worker, SETTLES_MAX * sizeof(struct op_commit *));
+    size_t count = settles_take(services->settles, &worker->settles, ops, SETTLES_MAX);
+
+    settle_turn_begin(&worker->turn, services, &worker->scratch, ops, count);
+    for (size_t i = 0; i < worker->turn.shards_count; i++) {
+        struct counter_call *call = settle_turn_call(&worker->turn, i);
+
+        if (authority_get(services->authority, call->view.shard, &call->view))
+            counter_add(worker->counter, call);
+        else
+            call->status = STATUS_UNAVAILABLE;
+    }
+}
+
+/* Everything pending goes out in one round trip, the settles first: they free capacity. */
 static void send_batch(struct worker *worker)
 {
     struct op_reserve *reserve = worker->reserves;
@@ -221,6 +257,8 @@ static void send_batch(struct worker *worker)
     worker->lookups = NULL;
     worker->lookups_tail = &worker->lookups;
     worker->pending = 0;
+    if (settles_pending(worker->services->settles))
+        board_settles(worker);
     for (struct op_reserve *next; reserve; reserve = next) {
         next = reserve->work->next;
         board_reserve(worker, reserve, now, mono_us);
@@ -235,7 +273,7 @@ static void send_batch(struct worker *worker)
     }
     for (struct look *look = worker->looks; look; look = look->next)
         counter_add(worker->counter, &look->lookup.call);
-    worker->outstanding = worker->flights || worker->looks;
+    worker->outstanding = worker->flights || worker->looks || worker->turn.ops_count > 0;
     if (worker->outstanding)
         (void)counter_send(worker->counter);
 }
@@ -281,6 +319,20 @@ static void land_lookup(struct look *look)
     commit_looked_up(look->op, asked, asked ? look->lookup.entries[0] : slice_of(NULL, 0));
 }
 
+static void land_settles(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->turn.ops_count; i++) {
+        struct op_commit *op = worker->turn.ops[i];
+
+        if (settle_turn_done(&worker->turn, op))
+            commit_settled(op);
+        else
+            settle_elsewhere(worker, op);
+    }
+    worker->turn.ops_count = 0;
+    settles_landed(worker->services->settles, &worker->settles);
+}
+
 static void land_batch(struct worker *worker)
 {
     struct flight *flight = worker->flights;
@@ -294,6 +346,7 @@ static void land_batch(struct worker *worker)
             land_reserve(worker, flight, i);
     for (; look; look = look->next)
         land_lookup(look);
+    land_settles(worker);
     arena_reset(&worker->scratch);
 }
 
@@ -312,14 +365,14 @@ void worker_run(struct worker *worker)
 {
     enum stub_next next = STUB_NEXT_EVENT;
 
-    while (next != STUB_NEXT_SHUTDOWN || worker->outstanding || worker->pending > 0) {
-        bool idle = !worker->outstanding && worker->pending == 0;
+    while (next != STUB_NEXT_SHUTDOWN || worker->outstanding || has_work(worker)) {
+        bool idle = !worker->outstanding && !has_work(worker);
 
         if (next != STUB_NEXT_SHUTDOWN)
             next = stub_server_next(worker->server, idle ? -1 : 0, worker);
         for (int i = 1; next == STUB_NEXT_EVENT && i < EVENTS_PER_TURN; i++)
             next = stub_server_next(worker->server, 0, worker);
-        if (!worker->outstanding && worker->pending > 0)
+        if (!worker->outstanding && has_work(worker))
             send_batch(worker);
         if (!worker->outstanding)
             continue;

@@ -2,10 +2,12 @@
  * A worker: one thread that serves calls, with its own Redis connection and scratch memory.
  *
  * It takes what has arrived from the completion queue; what needs Redis waits until no batch is
- * outstanding, and then goes out in one round trip: one script per shard for the Reserves, one look
- * per Commit that names its job only. Until the answer comes it goes on taking calls and collects
- * the next batch. Answers are given inline; what Redis cannot decide moves on to the granter or the
- * committer and never comes back. protocol.md 3.10 has the measurements behind this shape.
+ * outstanding, and then goes out in one round trip: one script per shard for the settles and one for
+ * the Reserves, one look per Commit that names its job only. Until the answer comes it goes on taking
+ * calls and collects the next batch. Answers are given inline. What Redis cannot decide moves on to the
+ * granter and never comes back; a commit moves on to the committer and comes back, to whichever worker
+ * takes it first (op/returns.h), to be answered and settled. protocol.md 3.10 has the measurements
+ * behind this shape.
  */
 #ifndef HOLDFAST_OP_WORKER_H
 #define HOLDFAST_OP_WORKER_H

@@ -261,6 +261,35 @@ void answer_post_close(struct stub_call *call)
     call->dead = true;
 }
 
+/* --- the way to a worker ---------------------------------------------------------------------- */
+
+static void post_run(struct stub_tag *tag, bool ok, void *worker)
+{
+    struct stub_call *call = container_of(tag, struct stub_call, post_tag);
+    void (*fn)(void *user, void *worker) = call->post_fn;
+    void *user = call->post_user;
+
+    (void)ok;
+    call->post_fn = NULL;
+    stub_call_unref(call);
+    fn(user, worker);
+}
+
+void stub_call_post(struct stub_call *call, void (*fn)(void *user, void *worker), void *user)
+{
+    grpc_call *core = call->core; /* the call may be over as soon as it is handed over */
+    grpc_call_error error;
+
+    CHECK(!call->post_fn);
+    call->post_fn = fn;
+    call->post_user = user;
+    call->post_tag.run = post_run;
+    stub_call_ref(call);
+    handoff_give(&call->post_tag);
+    error = grpc_call_start_batch(core, NULL, 0, &call->post_tag, NULL);
+    CHECK(error == GRPC_CALL_OK);
+}
+
 /* --- what the client sent --------------------------------------------------------------------- */
 
 const char *stub_call_method(const struct stub_call *call)

@@ -111,6 +111,14 @@ struct arena *stub_call_arena(struct stub_call *call);
 void stub_call_ref(struct stub_call *call);
 void stub_call_unref(struct stub_call *call);
 
+/*
+ * [any] Has fn(user, worker) run once, soon, on one of the threads in stub_server_next, whose `worker`
+ * it gets: so a thread that has no business with calls wakes one that has. The call is only the way
+ * there (an empty batch, which Core completes at once: grpc_call_start_batch) and is kept alive until
+ * fn runs; one at a time for a call, and before the answer or with a reference of your own.
+ */
+void stub_call_post(struct stub_call *call, void (*fn)(void *user, void *worker), void *user);
+
 /* A pointer of the application's own, NULL at first. */
 void stub_call_set_user(struct stub_call *call, void *user);
 void *stub_call_user(const struct stub_call *call);

@@ -114,6 +114,11 @@ struct stub_call {
     int callbacks;       /* that run now; the handler is one */
     atomic_bool cancelled;
 
+    /* what the application wants to run on a worker; fn: NULL if there is nothing */
+    struct stub_tag post_tag;
+    void (*post_fn)(void *user, void *worker);
+    void *post_user;
+
     /* callbacks */
     void (*on_closed)(void *user);
     void *on_closed_user;

@@ -55,21 +55,18 @@ static void wake(struct mailbox *mailbox)
         continue;
 }
 
-size_t mailbox_push_all(struct mailbox *mailbox, struct mailbox_item *const *items, size_t count)
+bool mailbox_push(struct mailbox *mailbox, struct mailbox_item *item)
 {
-    size_t accepted = 0;
+    bool accepted;
     bool wake_it = false;
 
+    item->next = NULL;
     pthread_mutex_lock(&mailbox->lock);
-    while (accepted < count && !mailbox->closed && mailbox->count < mailbox->items_max) {
-        struct mailbox_item *item = items[accepted++];
-
-        item->next = NULL;
+    accepted = !mailbox->closed && mailbox->count < mailbox->items_max;
+    if (accepted) {
         *mailbox->tail = item;
         mailbox->tail = &item->next;
         mailbox->count++;
-    }
-    if (accepted > 0) {
         wake_it = mailbox->sleeping;
         mailbox->sleeping = false;
     }
@@ -77,11 +74,6 @@ size_t mailbox_push_all(struct mailbox *mailbox, struct mailbox_item *const *ite
     if (wake_it)
         wake(mailbox);
     return accepted;
-}
-
-bool mailbox_push(struct mailbox *mailbox, struct mailbox_item *item)
-{
-    return mailbox_push_all(mailbox, &item, 1) == 1;
 }
 
 struct mailbox_item *mailbox_take_all(struct mailbox *mailbox)

@@ -46,10 +46,6 @@ void mailbox_destroy(struct mailbox *mailbox);
 /* Gives the item away. False: full or closed; the item is still the caller's. */
 MUST_CHECK bool mailbox_push(struct mailbox *mailbox, struct mailbox_item *item);
 
-/* The same for several, in their order and with one wake-up; returns how many, the first, were taken. */
-MUST_CHECK size_t mailbox_push_all(struct mailbox *mailbox, struct mailbox_item *const *items,
-                                   size_t count);
-
 /* Consumer only: all items, oldest first, linked by next; NULL when there are none. */
 MUST_CHECK struct mailbox_item *mailbox_take_all(struct mailbox *mailbox);
 

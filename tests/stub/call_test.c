@@ -54,6 +54,83 @@ Test(call, is_answered_from_another_thread)
     fixture_stop(&f);
 }
 
+/* --- posting -------------------------------------------------------------------------------- */
+
+struct postman {
+    struct rig rig;
+    struct stub_call *call;
+    pthread_t other;
+    atomic_int on_worker, elsewhere;
+};
+
+static void note_thread(void *user, void *worker)
+{
+    struct postman *postman = user;
+
+    if (worker == &postman->rig && pthread_equal(pthread_self(), postman->rig.worker))
+        atomic_fetch_add(&postman->on_worker, 1);
+    else
+        atomic_fetch_add(&postman->elsewhere, 1);
+}
+
+static void answer_there(void *user, void *worker)
+{
+    struct postman *postman = user;
+    echo_response reply = TEST__ECHO__V1__ECHO_RESPONSE__INIT;
+    struct stub_call *call = postman->call;
+
+    note_thread(user, worker);
+    stub_call_ref(call);
+    test_echo_v1_echo_service_echo_reply(call, &reply);
+    stub_call_post(call, note_thread, user); /* again, and after the answer */
+    stub_call_unref(call);
+}
+
+static void *post_from_elsewhere(void *user)
+{
+    struct postman *postman = user;
+
+    stub_call_post(postman->call, answer_there, postman);
+    return NULL;
+}
+
+static void echo_posted(void *user, struct stub_call *call, const echo_request *request)
+{
+    struct postman *postman = user;
+
+    (void)request;
+    postman->call = call;
+    cr_assert_eq(pthread_create(&postman->other, NULL, post_from_elsewhere, postman), 0);
+}
+
+static bool has_run_twice(void *user)
+{
+    struct postman *postman = user;
+
+    return atomic_load(&postman->on_worker) + atomic_load(&postman->elsewhere) == 2;
+}
+
+Test(call, has_what_another_thread_posts_run_on_a_worker)
+{
+    static const struct test_echo_v1_echo_service_handlers handlers = {.echo = echo_posted};
+    struct postman postman = {0};
+    echo_request request = TEST__ECHO__V1__ECHO_REQUEST__INIT;
+    echo_response *reply;
+
+    rig_start(&postman.rig, &handlers, &postman, NULL);
+    for (int i = 0; i < 100; i++) {
+        atomic_store(&postman.on_worker, 0);
+        cr_assert_eq(test_echo_v1_echo_service_echo(postman.rig.channel, NULL, &request, &reply,
+                                                    NULL),
+                     STUB_OK);
+        test__echo__v1__echo_response__free_unpacked(reply, NULL);
+        pthread_join(postman.other, NULL);
+        cr_assert(eventually(has_run_twice, &postman));
+        cr_assert_eq(atomic_load(&postman.elsewhere), 0);
+    }
+    rig_stop(&postman.rig);
+}
+
 Test(call, carries_metadata_both_ways)
 {
     struct fixture f = fixture_start(NULL);

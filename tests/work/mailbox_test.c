@@ -57,28 +57,6 @@ Test(mailbox, full_mailbox_refuses_and_has_room_after_a_take)
     mailbox_destroy(mailbox);
 }
 
-Test(mailbox, takes_the_first_of_many_and_leaves_what_has_no_room)
-{
-    struct mailbox *mailbox = mailbox_create(3);
-    struct job jobs[4] = {{.number = 0}, {.number = 1}, {.number = 2}, {.number = 3}};
-    struct mailbox_item *items[4] = {&jobs[0].item, &jobs[1].item, &jobs[2].item, &jobs[3].item};
-    struct mailbox_item *item;
-    int expected = 0;
-
-    cr_assert(mailbox_will_sleep(mailbox));
-    cr_assert_eq(mailbox_push_all(mailbox, items, 0), 0);
-    cr_assert(!is_readable(mailbox));
-    cr_assert_eq(mailbox_push_all(mailbox, items, 4), 3);
-    cr_assert(is_readable(mailbox));
-    mailbox_awake(mailbox);
-    for (item = mailbox_take_all(mailbox); item; item = item->next)
-        cr_assert_eq(job_of(item)->number, expected++);
-    cr_assert_eq(expected, 3);
-    mailbox_close(mailbox);
-    cr_assert_eq(mailbox_push_all(mailbox, items, 2), 0);
-    mailbox_destroy(mailbox);
-}
-
 Test(mailbox, eventfd_is_written_only_for_a_sleeper)
 {
     struct mailbox *mailbox = mailbox_create(8);
