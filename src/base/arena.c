@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGNMENT = 16, CHUNK_MAX_BYTES = 1 << 20 };
+enum { ALIGNMENT = 16, CHUNK_MAX_BYTES = 1 << 20, PRINTF_SMALL_BYTES = 128 };
 
 struct arena_chunk {
     struct arena_chunk *next;
@@ -130,20 +130,23 @@ char *arena_strndup(struct arena *arena, const char *text, size_t len)
 
 char *arena_printf(struct arena *arena, const char *format, ...)
 {
+    char small[PRINTF_SMALL_BYTES]; /* most texts fit, and need not be printed twice */
     va_list args;
-    va_list again;
     char *text;
     int len;
 
     va_start(args, format);
-    va_copy(again, args);
-    len = vsnprintf(NULL, 0, format, args);
+    len = vsnprintf(small, sizeof(small), format, args);
     va_end(args);
     CHECK(len >= 0);
     text = arena_alloc(arena, (size_t)len + 1);
-    if (text)
-        vsnprintf(text, (size_t)len + 1, format, again);
-    va_end(again);
+    if (!text)
+        return NULL;
+    if ((size_t)len < sizeof(small))
+        return memcpy(text, small, (size_t)len + 1);
+    va_start(args, format);
+    vsnprintf(text, (size_t)len + 1, format, args);
+    va_end(args);
     return text;
 }
 

@@ -1,12 +1,14 @@
 #include "counter/request.h"
 
+#include "base/digits.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NUMBER_CHARS_MAX = 24, KEY_CHARS_MAX = 160 };
+enum { KEY_CHARS_MAX = 160 };
 
 char *buffer_reserve(struct buffer *buffer, size_t size)
 {
@@ -54,26 +56,10 @@ void request_done(struct request *request)
     buffer_done(&request->tenants);
 }
 
-/* Digits of value, right-aligned in chars; returns their start. */
-static char *digits_of(int64_t value, char chars[NUMBER_CHARS_MAX])
-{
-    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    char *at = chars + NUMBER_CHARS_MAX;
-
-    do {
-        *--at = (char)('0' + rest % 10);
-        rest /= 10;
-    } while (rest);
-    if (value < 0)
-        *--at = '-';
-    return at;
-}
-
 static void append_bulk(struct buffer *buffer, struct slice text)
 {
-    char chars[NUMBER_CHARS_MAX];
-    char *digits = digits_of((int64_t)text.len, chars);
-    size_t digits_len = (size_t)(chars + NUMBER_CHARS_MAX - digits);
+    char digits[DIGITS_MAX];
+    size_t digits_len = digits_write((int64_t)text.len, digits);
     char *at = buffer_reserve(buffer, text.len + digits_len + 5);
 
     *at++ = '$';
@@ -118,10 +104,9 @@ void request_text(struct request *request, struct slice text)
 
 void request_int(struct request *request, int64_t value)
 {
-    char chars[NUMBER_CHARS_MAX];
-    char *digits = digits_of(value, chars);
+    char digits[DIGITS_MAX];
 
-    request_text(request, slice_of(digits, (size_t)(chars + NUMBER_CHARS_MAX - digits)));
+    request_text(request, slice_of(digits, digits_write(value, digits)));
 }
 
 void request_count(struct request *request, size_t count)
@@ -131,10 +116,9 @@ void request_count(struct request *request, size_t count)
 
 static void request_pair(struct request *request, int64_t a, char separator, int64_t b)
 {
-    char text[2 * NUMBER_CHARS_MAX];
-    int len = snprintf(text, sizeof(text), "%" PRId64 "%c%" PRId64, a, separator, b);
+    char text[DIGITS_PAIR_MAX];
 
-    request_text(request, slice_of(text, (size_t)len));
+    request_text(request, slice_of(text, digits_write_pair(a, separator, b, text)));
 }
 
 void request_ref(struct request *request, struct quota_ref ref)
@@ -182,16 +166,15 @@ size_t request_tenant(struct request *request, int64_t tenant_id)
 void request_finish(const struct request *request, const char *command, struct slice script,
                     struct buffer *out)
 {
-    char head[NUMBER_CHARS_MAX];
-    char chars[NUMBER_CHARS_MAX];
-    char *digits = digits_of((int64_t)request->keys_count, chars);
-    int len = snprintf(head, sizeof(head), "*%zu\r\n",
-                       3 + request->keys_count + request->args_count);
+    char digits[DIGITS_MAX];
+    size_t words = 3 + request->keys_count + request->args_count;
 
-    buffer_append(out, head, (size_t)len);
+    buffer_append(out, "*", 1);
+    buffer_append(out, digits, digits_write((int64_t)words, digits));
+    buffer_append(out, "\r\n", 2);
     append_bulk(out, slice_from_cstr(command));
     append_bulk(out, script);
-    append_bulk(out, slice_of(digits, (size_t)(chars + NUMBER_CHARS_MAX - digits)));
+    append_bulk(out, slice_of(digits, digits_write((int64_t)request->keys_count, digits)));
     buffer_append(out, request->keys.data, request->keys.len);
     buffer_append(out, request->args.data, request->args.len);
 }

@@ -1,10 +1,9 @@
 #include "quota/hold.h"
 
 #include "base/amount.h"
+#include "base/digits.h"
 
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
+#include <string.h>
 
 /* Text that grows in a buffer; once it does not fit, it stays so. */
 struct text {
@@ -13,20 +12,37 @@ struct text {
     bool too_long;
 };
 
-PRINTF_LIKE(2, 3) static void put(struct text *text, const char *format, ...)
+static void put(struct text *text, struct slice piece)
 {
-    size_t room = sizeof(text->bytes) - text->len;
-    va_list args;
-    int len;
-
-    va_start(args, format);
-    len = vsnprintf(text->bytes + text->len, room, format, args);
-    va_end(args);
-    CHECK(len >= 0);
-    if ((size_t)len >= room)
+    if (piece.len > HOLD_TEXT_MAX - text->len) {
         text->too_long = true;
-    else
-        text->len += (size_t)len;
+        return;
+    }
+    if (piece.len > 0)
+        memcpy(text->bytes + text->len, piece.data, piece.len);
+    text->len += piece.len;
+}
+
+static void put_char(struct text *text, char c)
+{
+    put(text, slice_of(&c, 1));
+}
+
+static void put_number(struct text *text, int64_t number)
+{
+    char digits[DIGITS_MAX];
+
+    put(text, slice_of(digits, digits_write(number, digits)));
+}
+
+/* With colons between them. */
+static void put_numbers(struct text *text, const int64_t *numbers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            put_char(text, ':');
+        put_number(text, numbers[i]);
+    }
 }
 
 static char *text_copy(struct arena *arena, const struct text *text)
@@ -37,9 +53,17 @@ static char *text_copy(struct arena *arena, const struct text *text)
 static void put_identity(struct text *text, struct slice scope, int mode,
                          const struct hold_meter *meters, size_t meters_count)
 {
-    put(text, "%.*s|%d|", SLICE_ARGS(scope), mode);
-    for (size_t i = 0; i < meters_count; i++)
-        put(text, "%s%.*s=%" PRId64, i ? "," : "", SLICE_ARGS(meters[i].meter), meters[i].units);
+    put(text, scope);
+    put_char(text, '|');
+    put_number(text, mode);
+    put_char(text, '|');
+    for (size_t i = 0; i < meters_count; i++) {
+        if (i > 0)
+            put_char(text, ',');
+        put(text, meters[i].meter);
+        put_char(text, '=');
+        put_number(text, meters[i].units);
+    }
 }
 
 char *hold_identity(struct arena *arena, struct slice scope, int mode,
@@ -59,18 +83,26 @@ char *hold_text(struct arena *arena, const struct hold *hold)
 
     text.len = 0;
     text.too_long = false;
-    put(&text, "%" PRId64 ":%" PRId64 ":%" PRId64 ":%" PRId64 "|", hold->attempt.epoch,
-        hold->attempt.seq, hold->deadline_ms, hold->created_ms);
+    put_numbers(&text,
+                (const int64_t[]){hold->attempt.epoch, hold->attempt.seq, hold->deadline_ms,
+                                  hold->created_ms},
+                4);
+    put_char(&text, '|');
     put_identity(&text, hold->scope, hold->mode, hold->meters, hold->meters_count);
-    put(&text, "|");
+    put_char(&text, '|');
     for (size_t i = 0; i < hold->quotas_count; i++) {
         const struct hold_quota *quota = &hold->quotas[i];
 
-        put(&text, "%s%" PRIu32 ":%" PRId64 ":%" PRId64 ":%" PRId64 ":%" PRId64, i ? ";" : "",
-            quota->meter, quota->quota.limit_id, quota->quota.period_start_ms, quota->lease_id,
-            quota->units);
-        if (hold->projected)
-            put(&text, ":%" PRId64, hold->projected[i]);
+        if (i > 0)
+            put_char(&text, ';');
+        put_numbers(&text,
+                    (const int64_t[]){quota->meter, quota->quota.limit_id,
+                                      quota->quota.period_start_ms, quota->lease_id, quota->units},
+                    5);
+        if (hold->projected) {
+            put_char(&text, ':');
+            put_number(&text, hold->projected[i]);
+        }
     }
     return text_copy(arena, &text);
 }

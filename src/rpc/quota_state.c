@@ -1,10 +1,9 @@
 #include "rpc/quota_state.h"
 
 #include "base/check.h"
+#include "base/digits.h"
 #include "quota/threshold.h"
 #include "rpc/timestamps.h"
-
-#include <inttypes.h>
 
 static void *array(struct arena *arena, size_t count, size_t size)
 {
@@ -24,7 +23,8 @@ char *text_copy(struct arena *arena, struct slice text)
 
 char *attempt_text(struct arena *arena, struct attempt attempt)
 {
-    char *text = arena_printf(arena, "%" PRId64 ".%" PRId64, attempt.epoch, attempt.seq);
+    char pair[DIGITS_PAIR_MAX];
+    char *text = arena_strndup(arena, pair, digits_write_pair(attempt.epoch, '.', attempt.seq, pair));
 
     CHECK(text);
     return text;

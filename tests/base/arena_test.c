@@ -89,6 +89,20 @@ Test(arena, zalloc_clears_memory_that_was_used_before)
     arena_done(&arena);
 }
 
+Test(arena, long_texts_are_formatted_whole)
+{
+    struct arena arena;
+
+    arena_init(&arena, 32, 65536);
+    for (int width = 1; width < 300; width++) {
+        char *text = arena_printf(&arena, "%*d", width, 7);
+
+        cr_assert_eq(strlen(text), (size_t)width);
+        cr_assert_eq(text[width - 1], '7');
+    }
+    arena_done(&arena);
+}
+
 Test(arena, strings_are_copied_and_formatted)
 {
     struct arena arena;

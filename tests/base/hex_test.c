@@ -67,6 +67,41 @@ Test(hex, base64url_length_is_what_the_macro_says)
         cr_assert_eq(base64url_encode(bytes, n, text), BASE64URL_LEN(n));
 }
 
+/* Every byte at every place of a group, at every length; and it comes back. */
+Test(hex, base64url_returns_what_it_was_given)
+{
+    char text[BASE64URL_LEN(9) + 1];
+    uint8_t bytes[9], back[9];
+    size_t size;
+
+    for (size_t n = 1; n <= sizeof(bytes); n++)
+        for (unsigned first = 0; first <= UINT8_MAX; first++) {
+            for (size_t i = 0; i < n; i++)
+                bytes[i] = (uint8_t)(first + 85 * i);
+            cr_assert_eq(base64url_encode(bytes, n, text), BASE64URL_LEN(n));
+            cr_assert(base64url_decode(slice_from_cstr(text), back, n, &size));
+            cr_assert_eq(size, n);
+            cr_assert_eq(memcmp(back, bytes, n), 0);
+        }
+}
+
+/* The alphabet is 64 characters, wherever in a group they stand. */
+Test(hex, base64url_knows_its_characters)
+{
+    for (size_t place = 0; place < 7; place++) {
+        int good = 0;
+
+        for (int c = 0; c <= UINT8_MAX; c++) {
+            char text[] = "AAAAAAA", out[8];
+            size_t size;
+
+            text[place] = (char)c;
+            good += base64url_decode(slice_of(text, 7), out, sizeof(out), &size);
+        }
+        cr_assert_eq(good, place < 6 ? 64 : 16, "%zu: %d", place, good); /* stray bits at the end */
+    }
+}
+
 Test(hex, base64url_accepts_one_text_only)
 {
     const char *bad[] = {"Zg==", "Zh", "Zm9", "Z", "Zm9vY", "Zm 8", "Zm+8",
