@@ -150,8 +150,8 @@ static bool may_be_absent(const struct settle_item *settle, struct quota_ref ref
 
 static enum status collect_refs(struct batch *batch, struct database *aside, int64_t now_ms)
 {
-    size_t room = batch->count * REFS_OF_ITEM_MAX;
-    struct rows_ref *refs = arena_array(&batch->arena, room, sizeof(*refs));
+    size_t room = batch->count * REFS_OF_ITEM_MAX; /* not cleared: hardly any of it is used */
+    struct rows_ref *refs = arena_alloc(&batch->arena, room * sizeof(*refs));
     struct rows_ref *absent = NULL;
     size_t absent_count = 0;
     size_t count = 0;
@@ -172,7 +172,7 @@ static enum status collect_refs(struct batch *batch, struct database *aside, int
             if (!may_be_absent(&item->settle, own[k]))
                 continue;
             if (!absent)
-                absent = arena_array(&batch->arena, room, sizeof(*absent));
+                absent = arena_alloc(&batch->arena, room * sizeof(*absent));
             if (!absent)
                 return STATUS_EXHAUSTED;
             absent[absent_count++] = ref;

@@ -52,6 +52,17 @@ static bool metadata_legal(grpc_slice key, grpc_slice value)
     return grpc_is_binary_header(key) || grpc_header_nonbin_value_is_legal(value);
 }
 
+/* The array has room for one more than applications may add. Most of it is never touched. */
+static void metadata_push(struct stub_call *call, struct call_metadata *metadata, grpc_slice key,
+                          grpc_slice value)
+{
+    if (!metadata->items)
+        metadata->items =
+            arena_alloc(&call->arena, (CALL_METADATA_MAX + 1) * sizeof(*metadata->items));
+    CHECK(metadata->items);
+    metadata->items[metadata->count++] = (grpc_metadata){.key = key, .value = value};
+}
+
 /* Takes over value; an illegal pair would fail the whole batch inside Core, so it is dropped here. */
 static void metadata_add(struct stub_call *call, struct call_metadata *metadata, grpc_slice key,
                          grpc_slice value)
@@ -62,12 +73,7 @@ static void metadata_add(struct stub_call *call, struct call_metadata *metadata,
         grpc_slice_unref(value);
         return;
     }
-    if (!metadata->items)
-        metadata->items =
-            stub_call_alloc(call, (CALL_METADATA_MAX + 1) * sizeof(*metadata->items));
-    metadata->items[metadata->count].key = key;
-    metadata->items[metadata->count].value = value;
-    metadata->count++;
+    metadata_push(call, metadata, key, value);
 }
 
 /*
@@ -345,14 +351,8 @@ static grpc_slice pack_details(int code, const char *message,
 
 static void add_details(struct stub_call *call, grpc_slice details)
 {
-    struct call_metadata *trailing = &call->trailing;
-
-    if (!trailing->items)
-        trailing->items = stub_call_alloc(call, (CALL_METADATA_MAX + 1) * sizeof(*trailing->items));
-    trailing->items[trailing->count].key =
-        grpc_slice_from_static_string("grpc-status-details-bin");
-    trailing->items[trailing->count].value = details;
-    trailing->count++; /* the array has room for one more than applications may add */
+    metadata_push(call, &call->trailing, grpc_slice_from_static_string("grpc-status-details-bin"),
+                  details);
 }
 
 static bool answer_fail(struct stub_call *call, int code, const char *message,
