@@ -11,6 +11,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/slice.h"
+#include "base/thread.h"
 #include "ledger/committer.h"
 #include "ledger/database.h"
 #include "notice/hub.h"
@@ -396,7 +397,7 @@ static void start_serving(struct server *server)
     if (!stub_server_start(server->stub))
         die(EX_SOFTWARE, "the server could not be started");
     for (int64_t i = 0; i < server->settings.workers; i++)
-        CHECK(pthread_create(&server->worker_threads[i], NULL, serve, server->workers[i]) == 0);
+        thread_start_batch(&server->worker_threads[i], "worker", serve, server->workers[i]);
     stub_health_set(server->stub, "", true);
     stub_health_set(server->stub, "holdfast.v1.QuotaService", true);
     stub_health_set(server->stub, "holdfast.v1.AdminService", true);

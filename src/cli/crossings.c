@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/thread.h"
 #include "cli/arguments.h"
 
 #include "holdfast/v1/quota_service.stub.h"
@@ -123,7 +124,7 @@ struct crossings *crossings_start(struct stub_channel *const *channels, size_t c
     crossings->last_seq = after_seq;
     atomic_init(&crossings->until_seq, -1);
     atomic_init(&crossings->give_up_us, INT64_MAX);
-    CHECK(pthread_create(&crossings->thread, NULL, run, crossings) == 0);
+    thread_start(&crossings->thread, "crossings", run, crossings);
     return crossings;
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "ledger/batch.h"
 #include "ledger/database_internal.h"
 #include "ledger/lane.h"
@@ -599,7 +600,7 @@ struct committer *committer_create(const struct committer_options *options, char
     }
     open_works(committer);
     committer->down_since_us = now_us(committer);
-    CHECK(pthread_create(&committer->thread, NULL, run, committer) == 0);
+    thread_start_batch(&committer->thread, "committer", run, committer);
     return committer;
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "notice/subscriber.h"
 
 #include <poll.h>
@@ -345,7 +346,7 @@ struct hub *hub_create(const struct hub_options *options)
     CHECK(pthread_mutex_init(&hub->lock, NULL) == 0);
     hub->wake_fd = eventfd(0, EFD_CLOEXEC);
     CHECK(hub->wake_fd >= 0);
-    CHECK(pthread_create(&hub->thread, NULL, run, hub) == 0);
+    thread_start(&hub->thread, "hub", run, hub);
     return hub;
 }
 

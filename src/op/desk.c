@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "counter/counter.h"
 #include "ledger/ledger.h"
 #include "op/plans.h"
@@ -78,7 +79,7 @@ static void take_seat(struct seat *seat, struct services *services)
     };
     seat->mailbox = mailbox_create(MAILBOX_MAX);
     CHECK(seat->mailbox);
-    CHECK(pthread_create(&seat->thread, NULL, run, seat) == 0);
+    thread_start(&seat->thread, "desk", run, seat);
 }
 
 struct desks *desks_create(struct services *services, int count)

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "ledger/database.h"
 #include "op/extend.h"
 #include "op/grant.h"
@@ -214,7 +215,7 @@ struct granter *granter_create(struct services *services)
     waiting_init(&granter->settles);
     granter->mailbox = mailbox_create(MAILBOX_MAX);
     CHECK(granter->mailbox);
-    CHECK(pthread_create(&granter->thread, NULL, run, granter) == 0);
+    thread_start(&granter->thread, "granter", run, granter);
     return granter;
 }
 

@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "counter/counter.h"
 #include "ledger/ledger.h"
 #include "op/authority.h"
@@ -264,7 +265,7 @@ struct janitor *janitor_create(struct services *services)
     arena_init(&janitor->arena, 64 * 1024, 256u << 20);
     janitor->stop_fd = eventfd(0, EFD_CLOEXEC);
     CHECK(janitor->stop_fd >= 0);
-    CHECK(pthread_create(&janitor->thread, NULL, run, janitor) == 0);
+    thread_start(&janitor->thread, "janitor", run, janitor);
     return janitor;
 }
 

@@ -1,5 +1,6 @@
 #include "stub/channel.h"
 
+#include "base/thread.h"
 #include "stub/core.h"
 #include "stub/credentials.h"
 
@@ -121,7 +122,7 @@ struct stub_channel *stub_channel_create(const char *target,
     CHECK(channel->connections);
     for (int i = 0; i < channel->connections_count; i++)
         channel->connections[i] = connection_create(target, options);
-    CHECK(pthread_create(&channel->thread, NULL, channel_thread, channel) == 0);
+    thread_start(&channel->thread, "channel", channel_thread, channel);
     return channel;
 }
 

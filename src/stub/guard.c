@@ -11,6 +11,7 @@
 #include "stub/guard.h"
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "stub/server.h"
 
 #include <fcntl.h>
@@ -227,8 +228,7 @@ struct guard *guard_create(int64_t memory_bytes_max)
     CHECK(pthread_cond_init(&guard->wake, &attributes) == 0);
     pthread_condattr_destroy(&attributes);
     atomic_fetch_add(&guards, 1);
-    CHECK(pthread_create(&guard->thread, NULL, guard_run, guard) == 0);
-    pthread_setname_np(guard->thread, "memory guard");
+    thread_start(&guard->thread, "memory guard", guard_run, guard);
     return guard;
 }
 
