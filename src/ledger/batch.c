@@ -98,6 +98,37 @@ static bool collect_jobs(struct batch *batch)
     return true;
 }
 
+static bool must_ask(const struct commit_item *item)
+{
+    const struct settle_item *settle = &item->settle;
+
+    return item->came_back || settle->kind != SETTLE_COMMIT || (!settle->token && !settle->live);
+}
+
+static bool choose_asked(struct batch *batch, bool assume_new)
+{
+    batch->asked = batch->jobs;
+    batch->asked_count = batch->jobs_count;
+    if (!assume_new)
+        return true;
+    for (size_t i = 0; i < batch->jobs_count; i++)
+        batch->jobs[i].assumed_new = true;
+    for (size_t i = 0; i < batch->count; i++)
+        if (must_ask(batch->items[i].item))
+            batch->jobs[batch->items[i].job].assumed_new = false;
+    batch->asked = arena_array(&batch->arena, batch->jobs_count, sizeof(*batch->asked));
+    batch->asked_count = 0;
+    for (size_t i = 0; batch->asked && i < batch->jobs_count; i++)
+        if (!batch->jobs[i].assumed_new)
+            batch->asked[batch->asked_count++] = batch->jobs[i];
+    return batch->asked;
+}
+
+bool batch_has_assumed(const struct batch *batch)
+{
+    return batch->asked_count < batch->jobs_count;
+}
+
 /* The partition of the ledger that all items are in; 0: they are in several. */
 static int common_part(const struct batch *batch)
 {
@@ -187,7 +218,7 @@ static enum status collect_refs(struct batch *batch, struct database *aside, int
 }
 
 enum status batch_begin(struct batch *batch, struct commit_item *const *items, size_t count,
-                        struct database *aside, int64_t now_ms)
+                        struct database *aside, int64_t now_ms, bool assume_new)
 {
     enum status status;
 
@@ -197,7 +228,7 @@ enum status batch_begin(struct batch *batch, struct commit_item *const *items, s
     for (size_t i = 0; i < count; i++)
         batch->items[i] = (struct batch_item){.item = items[i]};
     batch->ledger_part = common_part(batch);
-    if (!collect_jobs(batch))
+    if (!collect_jobs(batch) || !choose_asked(batch, assume_new))
         return STATUS_EXHAUSTED;
     status = look_aside(batch, aside);
     if (status == STATUS_OK)
@@ -226,7 +257,7 @@ bool batch_has_tenant(const struct batch *batch, int64_t tenant_id)
 void batch_ask(struct batch *batch, struct lane *lane)
 {
     enum sql_form form = sql_form(batch->refs_count);
-    struct sql_params refs, jobs;
+    struct sql_params refs, jobs, asked;
 
     sql_params_begin(&refs, &batch->arena);
     rows_refs_params(&refs, batch->refs, batch->refs_count);
@@ -237,7 +268,11 @@ void batch_ask(struct batch *batch, struct lane *lane)
     batch->steps.quotas = lane_add(lane, &rows_quota_lock[form], &refs);
     /* After the locks: in the statement that waits for them it would be the time before. */
     batch->steps.now = lane_add(lane, &rows_now[form], &refs);
-    batch->steps.ledger = lane_add(lane, &rows_ledger_find[batch->ledger_part], &jobs);
+    if (batch->asked_count > 0) {
+        sql_params_begin(&asked, &batch->arena);
+        rows_jobs_params(&asked, batch->asked, batch->asked_count);
+        batch->steps.ledger = lane_add(lane, &rows_ledger_find[batch->ledger_part], &asked);
+    }
     batch->steps.fences = lane_add(lane, &rows_fence_find, &jobs);
     if (batch->ask_expired)
         batch->steps.expired = lane_add(lane, &rows_expired_find, &jobs);
@@ -256,12 +291,13 @@ static enum status read_book(struct batch *batch, struct lane *lane)
 
 static enum status read_facts(struct batch *batch, struct lane *lane)
 {
-    enum status status;
+    enum status status = STATUS_OK;
 
     for (size_t i = 0; i < batch->jobs_count; i++)
         batch->jobs[i].facts = (struct settle_facts){0};
-    status = rows_ledger_find_read(lane_take(lane, batch->steps.ledger), &batch->arena, batch->jobs,
-                                   batch->jobs_count);
+    if (batch->asked_count > 0)
+        status = rows_ledger_find_read(lane_take(lane, batch->steps.ledger), &batch->arena,
+                                       batch->jobs, batch->jobs_count);
     if (status == STATUS_OK)
         status = rows_fence_find_read(lane_take(lane, batch->steps.fences), &batch->arena,
                                       batch->jobs, batch->jobs_count);
@@ -311,6 +347,16 @@ static void decide_item(struct batch *batch, struct batch_item *of)
         batch->made[batch->made_count++] = settle;
 }
 
+/* A record of a job that was assumed new is one that this batch makes, and proves it. */
+static void run_unproven_again(struct batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct rows_job *job = &batch->jobs[batch->items[i].job];
+
+        batch->items[i].again |= job->assumed_new && !job->facts.record;
+    }
+}
+
 enum status batch_decide(struct batch *batch, struct lane *lane)
 {
     enum status status = read_book(batch, lane);
@@ -325,6 +371,7 @@ enum status batch_decide(struct batch *batch, struct lane *lane)
         return STATUS_EXHAUSTED;
     for (size_t i = 0; i < batch->count; i++)
         decide_item(batch, &batch->items[i]);
+    run_unproven_again(batch);
     for (size_t i = 0; i < batch->book.quotas_count; i++)
         if (batch->book.quotas[i].dirty)
             settle_refill(&batch->book, &batch->book.quotas[i],

@@ -64,6 +64,7 @@ struct committer {
     struct work works[WORKS];
     struct queue queue;
     bool gathered; /* the last wait was for a batch alone, and in vain */
+    int look_up;   /* so many batches to come do not assume that jobs are new */
     int64_t expire_at_us;
     int64_t down_since_us; /* clock_mono_us since when no connection is left; while up unused */
     struct log_limit log_connect, log_batch;
@@ -78,6 +79,14 @@ static int64_t now_us(const struct committer *committer)
 
 /* --- items ------------------------------------------------------------------------------------ */
 
+static void put_back_items(struct committer *committer, struct commit_item *const *items,
+                           size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        items[i]->came_back = true;
+    queue_put_back(&committer->queue, items, count);
+}
+
 /* Back to the front of the queue, in the order they had. */
 static void put_back(struct committer *committer, struct batch *batch)
 {
@@ -85,7 +94,7 @@ static void put_back(struct committer *committer, struct batch *batch)
 
     for (size_t i = 0; i < batch->count; i++)
         items[i] = batch->items[i].item;
-    queue_put_back(&committer->queue, items, batch->count);
+    put_back_items(committer, items, batch->count);
     batch->count = 0;
 }
 
@@ -192,6 +201,13 @@ static void fail_batch(struct committer *committer, struct work *work, enum stat
     put_back(committer, batch);
 }
 
+/* Some job of the batch has a record already; the next run reads it. */
+static void fail_repeated(struct committer *committer, struct work *work)
+{
+    committer->look_up = COMMITTER_LOOK_UP_BATCHES;
+    put_back(committer, &work->batch);
+}
+
 /* A row stays locked by somebody: whose is it? Alone, the tenant waits for its next turn. */
 static void fail_locked(struct committer *committer, struct work *work)
 {
@@ -275,10 +291,13 @@ static void start(struct committer *committer, struct work *work)
 
     if (count == 0)
         return;
+    if (committer->look_up > 0)
+        committer->look_up--;
     status = database_now(committer, &now_ms);
     /* Also when there is no time: the batch holds the items until they are put back. */
     if (status == STATUS_OK) {
-        status = batch_begin(&work->batch, items, count, committer->aside, now_ms);
+        status = batch_begin(&work->batch, items, count, committer->aside, now_ms,
+                             committer->look_up == 0);
     } else {
         for (size_t i = 0; i < count; i++)
             work->batch.items[i] = (struct batch_item){.item = items[i]};
@@ -318,7 +337,7 @@ static void decide(struct committer *committer, struct work *work)
         cut(committer, work);
 }
 
-/* Items that were decided on too early: their hold was another one by then. */
+/* Items that were decided on too little: another hold by then, or a job that may not be new. */
 static void put_back_again(struct committer *committer, struct batch *batch)
 {
     struct commit_item *again[BATCH_ITEMS_MAX];
@@ -332,7 +351,7 @@ static void put_back_again(struct committer *committer, struct batch *batch)
             batch->items[kept++] = batch->items[i];
     }
     batch->count = kept;
-    queue_put_back(&committer->queue, again, again_count);
+    put_back_items(committer, again, again_count);
 }
 
 static void committed(struct committer *committer, struct work *work)
@@ -371,6 +390,8 @@ static void answered(struct committer *committer, struct work *work)
         }
         if (cause == LANE_LOCK_TIMEOUT)
             fail_locked(committer, work);
+        else if (cause == LANE_DUPLICATE && batch_has_assumed(&work->batch))
+            fail_repeated(committer, work);
         else
             /* DUPLICATE: another server wrote the same job meanwhile; the next run reads what. */
             fail_batch(committer, work, cause == LANE_DUPLICATE ? STATUS_CONFLICT : status);
@@ -607,6 +628,7 @@ struct committer *committer_create(const struct committer_options *options, char
 bool committer_submit(struct committer *committer, struct commit_item *item)
 {
     item->maybe_landed = false;
+    item->came_back = false;
     item->tries = 0;
     return mailbox_push(committer->mailbox, &item->mailbox);
 }

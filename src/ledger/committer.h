@@ -56,10 +56,18 @@ struct commit_item {
                                     after the commit */
     struct commit_item *next;    /* for the owner */
     bool maybe_landed;           /* private: an earlier run may have committed it */
+    bool came_back;              /* private: it was in a batch before */
     int tries;                   /* private: runs that met a conflict */
 };
 
-enum { COMMITTER_BATCH_MAX = 256 };
+enum {
+    COMMITTER_BATCH_MAX = 256,
+    /*
+     * After a Commit that repeated a recorded one so many batches look every job up; until then they
+     * assume that jobs are new (batch.h). Repeats so fail at most one batch in as many.
+     */
+    COMMITTER_LOOK_UP_BATCHES = 256,
+};
 
 struct committer_options {
     const char *conninfo;

@@ -36,6 +36,7 @@ size_t rows_refs_sort(struct rows_ref *refs, size_t count);
 struct rows_job {
     int64_t tenant_id;
     struct slice job_id;
+    bool assumed_new;          /* see batch.h */
     struct settle_facts facts; /* out */
 };
 
