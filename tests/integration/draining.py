@@ -1,4 +1,5 @@
 """How a holdfastd begins and ends: where it listens, what it promises those who are there at the end."""
+import collections
 import os
 import pathlib
 import signal
@@ -50,7 +51,32 @@ class Load:
             thread.join()
 
 
+def threads_of(pid):
+    """How many threads of each name."""
+    return collections.Counter(name.read_text().strip()
+                               for name in pathlib.Path(f"/proc/{pid}/task").glob("*/comm"))
+
+
+def thread_map():
+    """The first two columns of the table of threads in src/README.md."""
+    text = (harness.ROOT / "src" / "README.md").read_text()
+    rows = text.split("## Threads\n", 1)[1].split("\nWork moves", 1)[0].splitlines()
+    rows = [row.split("|") for row in rows if row.startswith("| ")]
+    return {row[1].strip(): row[2].strip() for row in rows[1:]}
+
+
 class Draining(Case):
+    def test_threads_have_the_names_of_the_thread_map(self):
+        other = Server("--workers", "3")
+        self.addCleanup(other.stop)
+        named = thread_map()
+        self.assertEqual(named.pop("worker"), "`--workers`")
+        self.assertIn("committer", named)
+        wanted = {name: int(count) for name, count in named.items()}
+        wanted.update(worker=3, holdfastd=wanted.pop("main"))
+        # A new thread has its starter's name for a moment.
+        self.until(lambda: wanted.items() <= threads_of(other.process.pid).items(), 5)
+
     def health(self, on, seen):
         """Notes (time, status) of a health Watch until it ends."""
         def run():
