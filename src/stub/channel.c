@@ -104,6 +104,7 @@ struct stub_channel *stub_channel_create(const char *target,
 
     CHECK(channel);
     grpc_init();
+    core_contend();
     if (!options)
         options = &defaults;
     channel->live.next = channel->live.previous = &channel->live;

@@ -91,7 +91,10 @@ struct stub_channel_options {
     size_t interceptors_count;
 };
 
-/* target: "127.0.0.1:8080", "unix:/path", "dns:///host:port". Connects with the first call. */
+/*
+ * target: "127.0.0.1:8080", "unix:/path", "dns:///host:port". Connects with the first call. The first
+ * channel of a process takes 4 ms (measured; src/stub/core.c says what for), others 0.1 ms.
+ */
 struct stub_channel *stub_channel_create(const char *target,
                                          const struct stub_channel_options *options);
 

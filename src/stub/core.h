@@ -13,6 +13,13 @@
 /* Has Core write to our log, where it lets us: a current one writes to stderr. */
 void core_log(void);
 
+/*
+ * Before a process makes its first connection: has two threads wait for a mutex of Core's, which is
+ * dangerous for the first time later; core.c says why. Any thread; once, and takes 3.5 ms then, in
+ * which abseil measures the processor's clock.
+ */
+void core_contend(void);
+
 /* The algorithms of messages that a channel or server takes: a set of bits, identity always. */
 static inline int64_t core_algorithms(bool compression)
 {
