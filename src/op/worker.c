@@ -12,6 +12,7 @@
 #include "op/services.h"
 #include "op/settle.h"
 #include "op/settles.h"
+#include "stub/call.h"
 #include "stub/server.h"
 
 #include <poll.h>
@@ -341,12 +342,14 @@ static void land_batch(struct worker *worker)
     worker->flights = NULL;
     worker->looks = NULL;
     worker->outstanding = false;
+    stub_cork();
     for (; flight; flight = flight->next)
         for (size_t i = 0; i < flight->reserve.items_count; i++)
             land_reserve(worker, flight, i);
     for (; look; look = look->next)
         land_lookup(look);
     land_settles(worker);
+    stub_uncork();
     arena_reset(&worker->scratch);
 }
 

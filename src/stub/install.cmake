@@ -2,15 +2,15 @@
 # cstub.pc. README.md, "Outside Holdfast", says how it is used.
 #
 # The runtime and what it uses of base/ become one object in which all names but stub_... are local, so
-# that an application may have an arena_alloc or a log_write of its own. accept4 stays global: it stands
-# in front of libc's for gRPC Core (accept.h). The generated parts stay objects of their own; a program
-# that brings its own google/protobuf/timestamp.pb-c.c then has just that one.
+# that an application may have an arena_alloc or a log_write of its own. accept4 and sendmsg stay global:
+# they stand in front of libc's for gRPC Core (accept.h, cork.h). The generated parts stay objects of
+# their own; a program that brings its own google/protobuf/timestamp.pb-c.c then has just that one.
 set(runtime ${CMAKE_CURRENT_BINARY_DIR}/cstub_runtime.o)
 add_custom_command(
   OUTPUT ${runtime}
   COMMAND ${CMAKE_LINKER} -r -o ${runtime} $<TARGET_OBJECTS:stub> $<TARGET_FILE:base>
   COMMAND ${CMAKE_OBJCOPY} --wildcard --keep-global-symbol=stub_* --keep-global-symbol=accept4
-    ${runtime}
+    --keep-global-symbol=sendmsg ${runtime}
   DEPENDS stub base $<TARGET_OBJECTS:stub>
   COMMAND_EXPAND_LISTS
   VERBATIM)
