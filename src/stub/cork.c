@@ -9,10 +9,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+enum { SCALE = 64 }; /* of the recent numbers, for what is left of them by halving */
+
 /* Of each thread: Core writes on the thread that answers. */
 struct cork {
     bool open;
-    bool worth; /* the last group was: this one is held */
+    bool worth; /* the last groups were: this one is held */
+    int recent_writes, recent_connections; /* of the last groups, a group counts half the next */
     int writes;
     int connections; /* those beyond the array count once for each write */
     int fds[CORK_CONNECTIONS_MAX];
@@ -34,6 +37,13 @@ static void push(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
+static void learn(void)
+{
+    cork.recent_writes = (cork.recent_writes + SCALE * cork.writes) / 2;
+    cork.recent_connections = (cork.recent_connections + SCALE * cork.connections) / 2;
+    cork.worth = 2 * cork.recent_writes >= 3 * cork.recent_connections;
+}
+
 void stub_uncork(void)
 {
     CHECK(cork.open);
@@ -41,7 +51,8 @@ void stub_uncork(void)
     if (cork.worth)
         for (int i = 0; i < cork.connections && i < CORK_CONNECTIONS_MAX; i++)
             push(cork.fds[i]);
-    cork.worth = 2 * cork.writes >= 3 * cork.connections && cork.writes > 0;
+    if (cork.writes > 0)
+        learn();
 }
 
 /* True: uncork will push this connection. */

@@ -16,8 +16,8 @@
  *                 that Core sets anyway
  *
  * A connection with one answer in a group gains nothing and pays for two more steps (64 connections with
- * one call in flight each: 0.95 of the Reserves). So a group is held only if the thread's last one had
- * three answers for two connections or more.
+ * one call in flight each: 0.95 of the Reserves). So a group is held only if the thread's last ones had
+ * three answers for two connections or more; groups without an answer do not count.
  */
 #ifndef HOLDFAST_STUB_CORK_H
 #define HOLDFAST_STUB_CORK_H
