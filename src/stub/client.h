@@ -93,7 +93,7 @@ struct stub_channel_options {
 
 /*
  * target: "127.0.0.1:8080", "unix:/path", "dns:///host:port". Connects with the first call. The first
- * channel of a process takes 4 ms (measured; src/stub/core.c says what for), others 0.1 ms.
+ * channel of a process takes 5 ms (measured; src/stub/core.c says what for), others 0.1 ms.
  */
 struct stub_channel *stub_channel_create(const char *target,
                                          const struct stub_channel_options *options);

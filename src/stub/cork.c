@@ -2,7 +2,6 @@
 
 #include "base/check.h"
 
-#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>

@@ -33,19 +33,6 @@ static struct hold *live_hold(const struct support_tenant *tenant, int64_t seq, 
     return support_hold(&arena, tenant, seq, units, support_now_ms() + 60000);
 }
 
-/* Keeps the tenant's quota rows locked until db commits, or for 2 s. */
-static void lock_quota(const struct support_tenant *tenant)
-{
-    static const struct statement lock = {
-        "test_lock_quota", "SELECT 1 FROM quota WHERE tenant_id = $1::bigint FOR UPDATE"};
-    struct sql_params params;
-
-    cr_assert_eq(database_begin(db), STATUS_OK);
-    sql_params_begin(&params, &arena);
-    sql_add_i64(&params, tenant->tenant_id);
-    cr_assert_eq(database_run(db, &lock, &params, NULL), STATUS_OK);
-}
-
 Test(committer_failure, an_item_that_the_database_refuses_fails_alone)
 {
     enum { OTHERS = 63 };
@@ -57,7 +44,7 @@ Test(committer_failure, an_item_that_the_database_refuses_fails_alone)
     memset(long_id, 'x', sizeof(long_id) - 1);
     long_id[sizeof(long_id) - 1] = '\0';
     /* All of them shall be in one batch: the first one waits for this lock. */
-    lock_quota(&tenant);
+    committing_lock_quota(db, &tenant);
     for (int i = 0; i < OTHERS; i++) {
         char job_id[16];
 
@@ -97,7 +84,7 @@ Test(committer_failure, a_tenant_with_a_locked_row_keeps_nobody_waiting)
     static struct committing waiting[4], others[OTHERS];
     char job_id[16];
 
-    lock_quota(&stuck);
+    committing_lock_quota(db, &stuck);
     for (int i = 0; i < OTHERS; i++) {
         snprintf(job_id, sizeof(job_id), "job-%d", i);
         if (i % 10 == 0) {

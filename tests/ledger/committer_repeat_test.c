@@ -52,19 +52,6 @@ static int64_t records(const struct support_tenant *tenant)
     return fixture_sql("SELECT count(*) FROM ledger WHERE tenant_id = %" PRId64, tenant->tenant_id);
 }
 
-/* Keeps the tenant's quota row locked until db commits, so that what comes makes one batch. */
-static void lock_quota(const struct support_tenant *tenant)
-{
-    static const struct statement lock = {
-        "test_lock_quota", "SELECT 1 FROM quota WHERE tenant_id = $1::bigint FOR UPDATE"};
-    struct sql_params params;
-
-    cr_assert_eq(database_begin(db), STATUS_OK);
-    sql_params_begin(&params, &arena);
-    sql_add_i64(&params, tenant->tenant_id);
-    cr_assert_eq(database_run(db, &lock, &params, NULL), STATUS_OK);
-}
-
 Test(committer_repeat, the_first_one_tries_the_key_and_those_behind_it_are_looked_up)
 {
     struct support_tenant tenant = support_tenant_make("repeats", 100000, 100000, 10000);
@@ -113,7 +100,7 @@ Test(committer_repeat, others_of_its_batch_are_recorded_once)
 
     committing_init(&again, &tenant, plan, SETTLE_COMMIT, "job", live_hold(&tenant, 1, 10));
     cr_assert_eq(committing_run(&again, committer), SETTLE_COMMITTED);
-    lock_quota(&tenant);
+    committing_lock_quota(db, &tenant);
     for (int i = 0; i < OTHERS; i++) {
         char job_id[16];
 
@@ -206,7 +193,7 @@ Test(committer_repeat, a_release_finds_the_record)
                              tenant.tenant_id),
                  0);
     before = tried();
-    lock_quota(&tenant);
+    committing_lock_quota(db, &tenant);
     committing_submit(&first, committer);
     committing_submit(&release, committer);
     committing_submit(&commit, committer);

@@ -118,6 +118,21 @@ enum settle_outcome committing_run(struct committing *c, struct committer *commi
     return c->item.settle.outcome;
 }
 
+void committing_lock_quota(struct database *db, const struct support_tenant *tenant)
+{
+    static const struct statement lock = {
+        "test_lock_quota", "SELECT 1 FROM quota WHERE tenant_id = $1::bigint FOR UPDATE"};
+    struct sql_params params;
+    struct arena arena;
+
+    arena_init(&arena, 4096, 1 << 20);
+    cr_assert_eq(database_begin(db), STATUS_OK);
+    sql_params_begin(&params, &arena);
+    sql_add_i64(&params, tenant->tenant_id);
+    cr_assert_eq(database_run(db, &lock, &params, NULL), STATUS_OK);
+    arena_done(&arena);
+}
+
 /* --- many at once ----------------------------------------------------------------------------- */
 
 enum { THREADS = 8 };

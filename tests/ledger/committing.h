@@ -45,6 +45,12 @@ void committing_wait(struct committing *c);
 enum settle_outcome committing_run(struct committing *c, struct committer *committer);
 
 /*
+ * Keeps the tenant's quota rows locked until db commits, or for 2 s: what is submitted meanwhile makes
+ * one batch.
+ */
+void committing_lock_quota(struct database *db, const struct support_tenant *tenant);
+
+/*
  * Commits `each` jobs of 3 units from each of 8 threads, calls meanwhile (may be NULL) beside them and
  * waits; returns how many were answered "committed", not as a replay.
  */
