@@ -254,7 +254,7 @@ void fixture_stores(const char *command, const char *option)
 
 static const char *sql_text(const char *format, va_list args, bool want)
 {
-    static char value[TEXT_MAX];
+    static _Thread_local char value[TEXT_MAX];
     char query[TEXT_MAX];
     PGconn *connection = PQconnectdb(fixture_env("HOLDFAST_TEST_POSTGRES"));
     PGresult *result;
@@ -308,7 +308,7 @@ void fixture_sql_do(const char *format, ...)
 
 static const char *redis_text(const char *format, va_list args)
 {
-    static char value[TEXT_MAX];
+    static _Thread_local char value[TEXT_MAX];
     char command[TEXT_MAX];
     char *words[ARGS_MAX];
     char *at = NULL;

@@ -67,7 +67,10 @@ struct stub_channel *fixture_channel(const char *target, const struct stub_chann
  */
 void fixture_stores(const char *command, const char *option);
 
-/* First column of the first row; the query must have one. Text is valid until the next call. */
+/*
+ * First column of the first row; the query must have one. Text is valid until the thread's next call.
+ * Any thread.
+ */
 int64_t fixture_sql(const char *format, ...) PRINTF_LIKE(1, 2);
 const char *fixture_sql_text(const char *format, ...) PRINTF_LIKE(1, 2);
 void fixture_sql_do(const char *format, ...) PRINTF_LIKE(1, 2);
