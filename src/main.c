@@ -2,36 +2,44 @@
  * holdfastd: reads the configuration, builds bottom-up, serves, drains, destroys top-down. The only
  * file that sees every folder.
  *
- * Threads: main waits for signals; --workers workers serve calls; committer, granter, two desks,
+ * Threads: main waits for signals; --workers workers serve calls; committer, two granters, four desks,
  * janitor and hub each do what their headers say. src/README.md has the map.
  */
+#include "base/address.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "base/slice.h"
+#include "base/standard.h"
 #include "base/thread.h"
+#include "ledger/alarms.h"
 #include "ledger/committer.h"
 #include "ledger/database.h"
 #include "notice/hub.h"
+#include "op/aside.h"
 #include "op/authority.h"
 #include "op/commit.h"
 #include "op/desk.h"
 #include "op/granter.h"
+#include "op/inbox.h"
 #include "op/janitor.h"
 #include "op/plans.h"
 #include "op/returns.h"
 #include "op/services.h"
-#include "op/settles.h"
+#include "op/shares.h"
+#include "op/notifies.h"
 #include "op/status.h"
+#include "op/stores.h"
 #include "op/worker.h"
 #include "quota/token_keys.h"
+#include "quota/times.h"
 #include "rpc/calls.h"
 #include "rpc/failure.h"
 #include "rpc/service.h"
 #include "stub/server.h"
 
+#include <argp.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
@@ -48,18 +56,23 @@
 enum {
     WORKERS_MAX = 64,
     LISTENS_MAX = 8,
-    DESKS = 2,
+    DESKS = 4,
     MESSAGE_BYTES_MAX = 64 * 1024,
     STREAM_QUEUE_MAX = 1024,
-    STREAM_QUEUE_SPARE = 16, /* so that a slow reader's last frame still fits */
+    STREAM_QUEUE_SPARE = 16,           /* so that a slow reader's last frame still fits */
     STREAM_QUEUE_BYTES_MAX = 64 << 20, /* the hub counts frames: more than they ever take */
     COMMIT_ITEMS_MAX = 16384,
     HUB_POLL_MS = 10,
     HUB_PROGRESS_MS = 15000,
-    DRAIN_MS = 8000, /* then calls are cancelled; the whole stop stays below 10 s */
-    REDIS_TIMEOUT_MS = 500,
+    START_PAUSE_MS = 100,   /* between two tries to reach Postgres at the start */
+    DRAIN_PAUSE_MS = 5,     /* between two looks at the calls that are left */
     DESCRIPTORS_SPARE = 32, /* for connections to the stores, and two more per worker */
 };
+
+#define START_TIMEOUT_S 30
+
+_Static_assert(STOP_LOOK_MS < DRAIN_ANSWERS_MS && STOP_LOOK_MS < DRAIN_LEAVE_MS,
+               "whoever waits for a store notices in time that nobody waits any more");
 
 struct settings {
     const char *listen;
@@ -73,48 +86,110 @@ struct settings {
     int64_t workers;
     int64_t worker_timeout_ms;
     int64_t events_keep_hours;
+    int64_t limits_per_tenant;
     int64_t start_timeout_s;
     int64_t memory_max_mb;
 };
 
 static const struct config_option option_table[] = {
-    {.name = "listen", .type = CONFIG_TEXT, .fallback = "127.0.0.1:7070",
-     .offset = offsetof(struct settings, listen), .letter = 'l', .arg = "ADDR[,ADDR...]",
-     .doc = "where to serve: HOST:PORT (without TLS loopback only) or unix:/path (port 0: any free one)"},
-    {.name = "redis", .type = CONFIG_TEXT, .fallback = "127.0.0.1:6379",
-     .offset = offsetof(struct settings, redis), .arg = "HOST:PORT|unix:/path",
+    {.name = "listen",
+     .type = CONFIG_TEXT,
+     .fallback = "127.0.0.1:7070",
+     .offset = offsetof(struct settings, listen),
+     .letter = 'l',
+     .arg = "ADDR[,ADDR...]",
+     .doc =
+         "where to serve: HOST:PORT, [IPV6]:PORT (without TLS loopback only) or unix:/path (port 0: "
+         "any free one)"},
+    {.name = "redis",
+     .type = CONFIG_TEXT,
+     .fallback = "127.0.0.1:6379",
+     .offset = offsetof(struct settings, redis),
+     .arg = "HOST:PORT|unix:/path",
      .doc = "the Redis that keeps the holds"},
-    {.name = "postgres", .type = CONFIG_TEXT, .fallback = "dbname=holdfast",
-     .offset = offsetof(struct settings, postgres), .arg = "CONNINFO",
-     .doc = "the Postgres that is the root: libpq key=value words or a URI"},
-    {.name = "token-keys", .type = CONFIG_TEXT, .offset = offsetof(struct settings, token_keys),
-     .arg = "FILE", .doc = "keys that sign reservation ids, one kid:64-hex a line (required)"},
-    {.name = "tls-cert", .type = CONFIG_TEXT, .offset = offsetof(struct settings, tls_cert),
-     .arg = "FILE", .doc = "serve HOST:PORT by TLS with this certificate (PEM, then those between it "
-                           "and the root); unix sockets stay plaintext; new files are used from the "
-                           "next connection on, SIGHUP checks them at once"},
-    {.name = "tls-key", .type = CONFIG_TEXT, .offset = offsetof(struct settings, tls_key),
-     .arg = "FILE", .doc = "its private key (PEM, not encrypted, readable by no others)"},
-    {.name = "tls-client-ca", .type = CONFIG_TEXT,
-     .offset = offsetof(struct settings, tls_client_ca), .arg = "FILE",
+    {.name = "postgres",
+     .type = CONFIG_TEXT,
+     .fallback = "dbname=holdfast",
+     .offset = offsetof(struct settings, postgres),
+     .arg = "CONNINFO",
+     .doc = "the Postgres that is the root: libpq key=value words or a URI; a password is better "
+            "given by the variable, or by PGPASSFILE, than in a command line that all can read"},
+    {.name = "token-keys",
+     .type = CONFIG_TEXT,
+     .offset = offsetof(struct settings, token_keys),
+     .arg = "FILE",
+     .doc = "keys that sign reservation ids, one kid:64-hex a line (required)"},
+    {.name = "tls-cert",
+     .type = CONFIG_TEXT,
+     .offset = offsetof(struct settings, tls_cert),
+     .arg = "FILE",
+     .doc = "serve HOST:PORT by TLS with this certificate (PEM, then those between it "
+            "and the root); unix sockets stay plaintext; new files are used from the "
+            "next connection on, SIGHUP checks them at once"},
+    {.name = "tls-key",
+     .type = CONFIG_TEXT,
+     .offset = offsetof(struct settings, tls_key),
+     .arg = "FILE",
+     .doc = "its private key (PEM, not encrypted, readable by no others)"},
+    {.name = "tls-client-ca",
+     .type = CONFIG_TEXT,
+     .offset = offsetof(struct settings, tls_client_ca),
+     .arg = "FILE",
      .doc = "mTLS: serve only clients with a certificate of these authorities (PEM)"},
-    {.name = "log-level", .type = CONFIG_TEXT, .fallback = "info",
-     .offset = offsetof(struct settings, log_level), .arg = "LEVEL",
+    {.name = "log-level",
+     .type = CONFIG_TEXT,
+     .fallback = "info",
+     .offset = offsetof(struct settings, log_level),
+     .arg = "LEVEL",
      .doc = "debug, info, warn or error"},
-    {.name = "workers", .type = CONFIG_INTEGER, .fallback = "1", .min = 1, .max = WORKERS_MAX,
-     .offset = offsetof(struct settings, workers), .letter = 'w', .arg = "N",
+    {.name = "workers",
+     .type = CONFIG_INTEGER,
+     .fallback = "1",
+     .min = 1,
+     .max = WORKERS_MAX,
+     .offset = offsetof(struct settings, workers),
+     .letter = 'w',
+     .arg = "N",
      .doc = "threads that serve calls, each with a Redis connection; 1 is best up to 4 cores"},
-    {.name = "worker-timeout-ms", .type = CONFIG_INTEGER, .fallback = "500", .min = 1,
-     .max = 10000, .offset = offsetof(struct settings, worker_timeout_ms), .arg = "MS",
+    {.name = "worker-timeout-ms",
+     .type = CONFIG_INTEGER,
+     .fallback = TEXT_OF(REDIS_WORKER_MS),
+     .min = 1,
+     .max = 10000,
+     .offset = offsetof(struct settings, worker_timeout_ms),
+     .arg = "MS",
      .doc = "how long a worker waits for Redis before it answers UNAVAILABLE"},
-    {.name = "events-keep-hours", .type = CONFIG_INTEGER, .fallback = "168", .min = 1,
-     .max = 24 * 366, .offset = offsetof(struct settings, events_keep_hours), .arg = "HOURS",
+    {.name = "events-keep-hours",
+     .type = CONFIG_INTEGER,
+     .fallback = TEXT_OF(EVENTS_KEEP_HOURS),
+     .min = 1,
+     .max = 24 * 366,
+     .offset = offsetof(struct settings, events_keep_hours),
+     .arg = "HOURS",
      .doc = "how long threshold events are kept for Watch to resume from"},
-    {.name = "start-timeout", .type = CONFIG_INTEGER, .fallback = "30", .min = 0, .max = 3600,
-     .offset = offsetof(struct settings, start_timeout_s), .arg = "SECONDS",
+    {.name = "limits-per-tenant",
+     .type = CONFIG_INTEGER,
+     .fallback = "10000",
+     .min = 1,
+     .max = 1000000,
+     .offset = offsetof(struct settings, limits_per_tenant),
+     .arg = "N",
+     .doc = "how many limits a tenant may have; PutLimit refuses more"},
+    {.name = "start-timeout",
+     .type = CONFIG_INTEGER,
+     .fallback = TEXT_OF(START_TIMEOUT_S),
+     .min = 0,
+     .max = HOUR_IN_MS / 1000,
+     .offset = offsetof(struct settings, start_timeout_s),
+     .arg = "SECONDS",
      .doc = "how long to wait for Postgres at the start"},
-    {.name = "memory-max-mb", .type = CONFIG_INTEGER, .fallback = "1024", .min = 0,
-     .max = 1 << 20, .offset = offsetof(struct settings, memory_max_mb), .arg = "MB",
+    {.name = "memory-max-mb",
+     .type = CONFIG_INTEGER,
+     .fallback = "1024",
+     .min = 0,
+     .max = 1 << 20,
+     .offset = offsetof(struct settings, memory_max_mb),
+     .arg = "MB",
      .doc = "cut the connection that sends most when memory grows beyond this; 0: never"},
 };
 
@@ -127,11 +202,14 @@ struct server {
     struct calls *calls;
     struct stub_server *stub;
     struct janitor *janitor;
+    struct granter *granters[GRANTERS];
+    struct desks *desks;
     struct worker *workers[WORKERS_MAX];
     pthread_t worker_threads[WORKERS_MAX];
+    struct address addresses[LISTENS_MAX];
+    char listen_texts[LISTENS_MAX][ADDRESS_TEXT_BYTES];
     const char *listen[LISTENS_MAX];
     size_t listen_count;
-    char *listen_text;
 };
 
 __attribute__((format(printf, 2, 3), noreturn)) static void die(int code, const char *format, ...)
@@ -148,55 +226,62 @@ __attribute__((format(printf, 2, 3), noreturn)) static void die(int code, const 
 
 /* --- configuration ---------------------------------------------------------------------------------- */
 
-/* Without TLS only this machine may talk to us. A name that begins like loopback may be anyone's. */
-static bool is_local(struct slice host)
+static void add_listen(struct server *server, struct slice text)
 {
-    return slice_equal_cstr(host, "localhost") || slice_equal_cstr(host, "[::1]") ||
-           (slice_starts_with(host, SLICE("127.")) &&
-            strspn(host.data, "0123456789.") >= host.len);
-}
+    static const struct address_use use = {.usual_port = 7070,
+                                           .listen = true,
+                                           .tls = "; TLS is asked for by --tls-cert"};
+    struct address *address = &server->addresses[server->listen_count];
+    char error[ADDRESS_ERROR_BYTES];
 
-static void check_listen(const char *address, bool tls)
-{
-    const char *colon = strrchr(address, ':');
-    uint64_t port;
-
-    if (strncmp(address, "unix:", 5) == 0) {
-        if (!address[5])
-            die(EX_USAGE, "--listen unix: lacks the path");
-        return;
-    }
-    if (!colon)
-        die(EX_USAGE, "--listen %s: is neither HOST:PORT nor unix:/path", address);
-    if (!tls && !is_local(slice_of(address, (size_t)(colon - address))))
+    if (server->listen_count == LISTENS_MAX)
+        die(EX_USAGE, "--listen names more than %d addresses", LISTENS_MAX);
+    if (!address_parse(text, &use, address, error))
+        die(EX_USAGE, "--listen \"%.*s\": %s", SLICE_ARGS(text), error);
+    for (size_t i = 0; i < server->listen_count; i++)
+        if (address_equal(&server->addresses[i], address) &&
+            (address->port || address->kind == ADDRESS_UNIX))
+            die(EX_USAGE, "--listen names %.*s twice", SLICE_ARGS(text));
+    /* Without TLS only this machine may talk to us. A name that begins like loopback may be anyone's. */
+    if (!server->settings.tls_cert && !address_is_local(address))
         die(EX_CONFIG,
-            "will not listen on %s: without TLS only loopback (127.0.0.1:PORT, [::1]:PORT) "
+            "will not listen on %.*s: without TLS only loopback (127.0.0.1:PORT, [::1]:PORT) "
             "and unix:/path are allowed; give --tls-cert, --tls-key and --tls-client-ca "
             "(deploy/certs makes such files to try it)",
-            address);
-    if (!slice_to_u64(slice_from_cstr(colon + 1), &port) || port > UINT16_MAX)
-        die(EX_USAGE, "--listen %s: the port is a number from 0 to 65535", address);
+            SLICE_ARGS(text));
+    server->listen[server->listen_count] =
+        address_format(address, server->listen_texts[server->listen_count]);
+    server->listen_count++;
 }
 
-static void split_listen(struct server *server)
+static void check_listen(struct server *server)
 {
-    char *one, *comma;
+    struct slice rest = slice_from_cstr(server->settings.listen), one;
 
-    server->listen_text = strdup(server->settings.listen);
-    CHECK(server->listen_text);
-    for (one = server->listen_text; one; one = comma ? comma + 1 : NULL) {
-        comma = strchr(one, ',');
-        if (comma)
-            *comma = '\0';
-        if (!one[0])
-            continue;
-        if (server->listen_count == LISTENS_MAX)
-            die(EX_USAGE, "--listen names more than %d addresses", LISTENS_MAX);
-        check_listen(one, server->settings.tls_cert != NULL);
-        server->listen[server->listen_count++] = one;
-    }
-    if (server->listen_count == 0)
-        die(EX_USAGE, "--listen is empty");
+    while (slice_cut(&rest, ',', &one))
+        add_listen(server, one);
+}
+
+/* What the address has before an '@' may be a password, and is not said again. */
+static void check_stores(const struct settings *settings)
+{
+    static const struct address_use use = {.usual_port = 6379};
+    struct address address;
+    char error[ADDRESS_ERROR_BYTES];
+
+    if (!address_parse(slice_from_cstr(settings->redis), &use, &address, error))
+        die(EX_USAGE, "--redis \"%s\": %s", strchr(settings->redis, '@') ? "..." : settings->redis,
+            error);
+    if (!database_conninfo_valid(settings->postgres, error, sizeof(error)))
+        die(EX_USAGE,
+            "--postgres: %s; write words such as \"host=127.0.0.1 port=5432 dbname=holdfast\", or a "
+            "URI, postgresql://USER@HOST:PORT/DBNAME",
+            error);
+    if (settings->postgres != getenv("HOLDFAST_POSTGRES") &&
+        database_has_password(settings->postgres))
+        log_warn("server", "postgres.password_visible hint=%s",
+                 LOG_VALUE("all users of this machine can read a command line; give it by "
+                           "HOLDFAST_POSTGRES or PGPASSFILE"));
 }
 
 static struct stub_tls_files tls_files(const struct settings *settings)
@@ -247,26 +332,33 @@ static void configure(struct server *server, int argc, char **argv)
             server->settings.log_level);
     log_set_level(level);
     if (!fault_load_environment())
-        die(EX_USAGE, FAULT_ENVIRONMENT " is malformed");
+        die(EX_USAGE, FAULT_ENVIRONMENT " is malformed; the form is in base/fault.h");
     check_tls(&server->settings);
-    split_listen(server);
+    check_listen(server);
+    check_stores(&server->settings);
     if (!server->settings.token_keys)
         die(EX_USAGE, "--token-keys (or HOLDFAST_TOKEN_KEYS) must name the key file; deploy/up "
                       "makes one under var/");
-    if (token_keys_load(server->settings.token_keys, &server->token_keys, error,
-                        sizeof(error)) != STATUS_OK)
+    if (token_keys_load(server->settings.token_keys, &server->token_keys, error, sizeof(error)) !=
+        STATUS_OK)
         die(EX_CONFIG, "%s", error);
 }
 
 /* --- building ----------------------------------------------------------------------------------------- */
+
+/* True if the database is there, and waiting will not make it another. */
+static bool is_final(enum status status)
+{
+    return status == STATUS_REFUSED || status == STATUS_FAULT || status == STATUS_CORRUPT;
+}
 
 /* Migrates, which also proves that the database is one that may be trusted. */
 static void prepare_database(struct server *server)
 {
     struct database_options options = {
         .conninfo = server->settings.postgres,
-        .connect_timeout_ms = 2000,
-        .statement_timeout_ms = 60000,
+        .connect_timeout_ms = CONNECT_FIRST_MS,
+        .statement_timeout_ms = STATEMENT_MIGRATION_MS,
         .clock = clock_real(),
         .estimate = &server->estimate,
     };
@@ -275,14 +367,31 @@ static void prepare_database(struct server *server)
     struct database *db = database_create(&options);
     char error[512];
     enum status status;
+    bool waiting = false;
 
     while ((status = database_migrate(db, error, sizeof(error))) != STATUS_OK) {
-        struct timespec pause = {.tv_sec = 0, .tv_nsec = 100000000};
+        struct timespec pause = {.tv_sec = 0, .tv_nsec = START_PAUSE_MS * 1000000L};
 
-        if (status == STATUS_REFUSED || clock_mono_us(clock_real()) >= until_us)
+        if (status == STATUS_FAULT)
+            die(EX_UNAVAILABLE,
+                "cannot use the database: %s; it must be Holdfast's own or empty, and the user may "
+                "create tables in it",
+                error);
+        if (is_final(status) || clock_mono_us(clock_real()) >= until_us)
             die(EX_UNAVAILABLE, "cannot use the database: %s", error);
+        if (!waiting)
+            log_warn("server", "postgres.away error=%s waiting_s=%" PRId64, LOG_VALUE(error),
+                     server->settings.start_timeout_s);
+        if (!waiting) {
+            database_destroy(db);
+            options.connect_timeout_ms = CONNECT_MS;
+            db = database_create(&options);
+        }
+        waiting = true;
         nanosleep(&pause, NULL);
     }
+    if (waiting)
+        log_info("server", "postgres.back");
     if (database_ping(db) != STATUS_OK)
         die(EX_UNAVAILABLE, "cannot use the database: %s", database_error(db));
     database_destroy(db);
@@ -308,47 +417,56 @@ static void build_services(struct server *server)
         .conninfo = server->settings.postgres,
         .clock = clock_real(),
         .estimate = &server->estimate,
-        .late_window_ms = INT64_C(24) * 3600 * 1000,
+        .late_window_ms = LATE_WINDOW_MS,
         .items_max = COMMIT_ITEMS_MAX,
-        .away_ms = 500, /* callers had better hear so than run into their deadline */
-        .lease_ms = 60000,
+        .away_ms = AWAY_MS,
+        .lease_ms = LEASE_MIN_MS,
         .done = commit_done,
         .events = hint_hub,
         .user = services,
     };
     char host[64] = "localhost", error[256];
 
+    services->alarms = hub.alarms = committer.alarms = alarms_create(clock_real());
+    stop_init(&services->stop);
+    hub.stop = committer.stop = &services->stop;
     services->options = (struct service_options){
         .redis = server->settings.redis,
         .postgres = server->settings.postgres,
-        .ttl_default_ms = 60000,
-        .ttl_max_ms = 15 * 60000,
-        .lifetime_max_ms = INT64_C(24) * 3600 * 1000,
+        .ttl_default_ms = TTL_DEFAULT_MS,
+        .ttl_max_ms = TTL_HELD_MAX_MS,
+        .lifetime_max_ms = LIFETIME_MAX_MS,
         .late_window_ms = committer.late_window_ms,
-        .events_keep_ms = server->settings.events_keep_hours * 3600000,
-        .lease_min_ms = 60000,
-        .lease_max_ms = 30 * 60000,
+        .events_keep_ms = server->settings.events_keep_hours * HOUR_IN_MS,
+        .limits_max = (size_t)server->settings.limits_per_tenant,
+        .lease_min_ms = LEASE_MIN_MS,
+        .lease_max_ms = LEASE_MAX_MS,
         .worker_timeout_ms = (int)server->settings.worker_timeout_ms,
-        .redis_timeout_ms = REDIS_TIMEOUT_MS,
+        .redis_timeout_ms = REDIS_MS,
     };
+    services->stores_table = &stores_real;
     services->clock = clock_real();
+    services->entropy = entropy_real();
     services->estimate = &server->estimate;
     services->token_keys = server->token_keys;
     services->started_wall_ms = clock_wall_ms(clock_real());
     gethostname(host, sizeof(host) - 1);
-    snprintf(services->server_name, sizeof(services->server_name), "%s:%ld", host,
-             (long)getpid());
-    services->plans = plans_create();
+    snprintf(services->server_name, sizeof(services->server_name), "%s:%ld", host, (long)getpid());
+    services->plans = plans_create(clock_real(), PLANS_BYTES_MAX);
     services->authority = authority_create();
+    services->shares = shares_create();
     services->status_board = status_board_create();
     services->hub = hub_create(&hub);
     services->returns = returns_create();
-    services->settles = settles_create();
-    services->granter = granter_create(services);
+    services->notifies = notifies_create();
+    services->aside = aside_create();
+    services->inbox = inbox_create();
+    for (int i = 0; i < GRANTERS; i++)
+        server->granters[i] = granter_create(services, (enum inbox_granter)i);
     services->committer = committer_create(&committer, error, sizeof(error));
     if (!services->committer)
         die(EX_CONFIG, "%s", error);
-    services->desks = desks_create(services, DESKS);
+    server->desks = desks_create(services, DESKS);
     server->janitor = janitor_create(services);
 }
 
@@ -402,14 +520,12 @@ static void start_serving(struct server *server)
     stub_health_set(server->stub, "holdfast.v1.QuotaService", true);
     stub_health_set(server->stub, "holdfast.v1.AdminService", true);
     for (size_t i = 0; i < server->listen_count; i++) {
-        const char *address = server->listen[i];
-        const char *colon = strrchr(address, ':');
+        struct address *address = &server->addresses[i];
+        char text[ADDRESS_TEXT_BYTES];
 
-        if (strncmp(address, "unix:", 5) == 0)
-            fprintf(stderr, "holdfastd listening on %s\n", address);
-        else
-            fprintf(stderr, "holdfastd listening on %.*s:%d\n", (int)(colon - address), address,
-                    stub_server_port(server->stub, i));
+        if (address->kind != ADDRESS_UNIX)
+            address->port = (uint16_t)stub_server_port(server->stub, i);
+        fprintf(stderr, "holdfastd listening on %s\n", address_format(address, text));
     }
 }
 
@@ -430,7 +546,7 @@ static bool wait_for_calls(struct server *server, int ms)
     int64_t until_us = clock_mono_us(clock_real()) + ms * INT64_C(1000);
 
     while (stub_server_calls(server->stub) > 0) {
-        struct timespec pause = {.tv_sec = 0, .tv_nsec = 5000000};
+        struct timespec pause = {.tv_sec = 0, .tv_nsec = DRAIN_PAUSE_MS * 1000000L};
 
         if (clock_mono_us(clock_real()) > until_us)
             return false;
@@ -439,8 +555,27 @@ static bool wait_for_calls(struct server *server, int ms)
     return true;
 }
 
+/*
+ * Nothing that is acknowledged is only in memory, so the process may end at any moment. A thread that
+ * is held by something that nobody thought of does not keep it alive.
+ */
+static void *end_in_time(void *user)
+{
+    struct timespec left = {.tv_sec = DRAIN_END_MS / 1000,
+                            .tv_nsec = DRAIN_END_MS % 1000 * 1000000L};
+
+    (void)user;
+    nanosleep(&left, NULL);
+    log_error("server", "drain.ended after_ms=%d", DRAIN_END_MS);
+    _exit(EX_SOFTWARE);
+}
+
 static void drain(struct server *server)
 {
+    pthread_t timer;
+
+    thread_start(&timer, "end-timer", end_in_time, NULL);
+    pthread_detach(timer);
     log_info("server", "draining calls=%ld", stub_server_calls(server->stub));
     stub_health_shutdown(server->stub);
     server->services.draining = true;
@@ -448,8 +583,13 @@ static void drain(struct server *server)
     stub_server_drain(server->stub);
     if (!wait_for_calls(server, DRAIN_MS)) {
         log_warn("server", "drain.cut calls=%ld", stub_server_calls(server->stub));
-        stub_server_cancel_all(server->stub);
+        stop_set(&server->services.stop, clock_mono_us(clock_real()));
+        if (!wait_for_calls(server, DRAIN_ANSWERS_MS)) {
+            log_warn("server", "drain.cancelled calls=%ld", stub_server_calls(server->stub));
+            stub_server_cancel_all(server->stub);
+        }
     }
+    stop_set(&server->services.stop, clock_mono_us(clock_real()) + DRAIN_LEAVE_MS * INT64_C(1000));
 }
 
 static void destroy(struct server *server)
@@ -460,14 +600,18 @@ static void destroy(struct server *server)
     stub_server_stop(server->stub);
     for (int64_t i = 0; i < server->settings.workers; i++)
         pthread_join(server->worker_threads[i], NULL);
-    desks_destroy(services->desks);
-    granter_stop(services->granter);
+    desks_destroy(server->desks);
+    for (int i = 0; i < GRANTERS; i++) /* the quick one first: it may give to the other */
+        granter_stop(server->granters[i]);
     committer_destroy(services->committer);
-    granter_destroy(services->granter);
+    for (int i = 0; i < GRANTERS; i++)
+        granter_destroy(server->granters[i]);
+    inbox_destroy(services->inbox);
+    aside_destroy(services->aside);
     hub_destroy(services->hub);
     for (int64_t i = 0; i < server->settings.workers; i++)
         worker_destroy(server->workers[i]);
-    settles_destroy(services->settles);
+    notifies_destroy(services->notifies);
     returns_destroy(services->returns);
     stub_server_destroy(server->stub);
     calls_log(server->calls);
@@ -475,10 +619,11 @@ static void destroy(struct server *server)
     rpc_done(&server->rpc);
     plans_destroy(services->plans);
     authority_destroy(services->authority);
+    shares_destroy(services->shares);
     status_board_destroy(services->status_board);
+    alarms_destroy(services->alarms);
     token_keys_destroy(server->token_keys);
     estimate_done(&server->estimate);
-    free(server->listen_text);
 }
 
 /* As many clients as the machine allows; the soft limit is there for programs that use select. */
@@ -498,6 +643,7 @@ int main(int argc, char **argv)
     sigset_t signals;
     int signal_number;
 
+    standard_open();
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
@@ -505,18 +651,26 @@ int main(int argc, char **argv)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     raise_descriptors();
+    argp_program_version = "holdfastd " HOLDFAST_VERSION;
     configure(&server, argc, argv);
     estimate_init(&server.estimate);
+    /* There is nothing to drain yet, and a wait that can be long: who wants it to end need not wait. */
+    sigdelset(&signals, SIGHUP);
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
     prepare_database(&server);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
     open_ports(&server);
     build_services(&server);
     start_serving(&server);
     log_info("server", "serving workers=%" PRId64, server.settings.workers);
     while (sigwait(&signals, &signal_number) != 0 || signal_number == SIGHUP)
         reload(&server);
-    pthread_sigmask(SIG_UNBLOCK, &signals, NULL); /* a second signal ends the process at once */
-    signal(SIGTERM, SIG_DFL);
+    signal(SIGTERM, SIG_DFL); /* a second one of these ends the process at once */
     signal(SIGINT, SIG_DFL);
+    signal(SIGHUP,
+           SIG_IGN); /* there is nothing to reload any more, and its usual meaning is the end */
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
     drain(&server);
     destroy(&server);
     log_info("server", "stopped");

@@ -31,15 +31,6 @@ static inline MUST_CHECK bool amount_add(int64_t a, int64_t b, int64_t *ret)
     return true;
 }
 
-/* *ret = a - b, if both and the difference are amounts: never below 0. */
-static inline MUST_CHECK bool amount_sub(int64_t a, int64_t b, int64_t *ret)
-{
-    if (!amount_valid(a) || !amount_valid(b) || b > a)
-        return false;
-    *ret = a - b;
-    return true;
-}
-
 /* a + b, held at AMOUNT_MAX: for bounds, where "as much as there can be" is meant. */
 static inline int64_t amount_add_saturated(int64_t a, int64_t b)
 {

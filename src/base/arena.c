@@ -69,8 +69,8 @@ static void arena_grow(struct arena *arena, size_t size)
     struct arena_chunk *chunk;
 
     if (arena->current)
-        wanted = arena->current->size < CHUNK_MAX_BYTES / 2 ? arena->current->size * 2
-                                                            : CHUNK_MAX_BYTES;
+        wanted =
+            arena->current->size < CHUNK_MAX_BYTES / 2 ? arena->current->size * 2 : CHUNK_MAX_BYTES;
     chunk = chunk_create(size > wanted ? size : wanted);
     if (arena->current)
         arena->current->next = chunk;

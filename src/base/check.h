@@ -18,27 +18,27 @@
 /* Prints "CHECK failed" with file:line, function and expression on stderr, then aborts. */
 void check_failed(const char *file, int line, const char *function, const char *expression)
     __attribute__((noreturn));
-void check_failed_message(const char *file, int line, const char *function,
-                          const char *expression, const char *format, ...)
-    __attribute__((noreturn))
-    PRINTF_LIKE(5, 6);
+void check_failed_message(const char *file, int line, const char *function, const char *expression,
+                          const char *format, ...) __attribute__((noreturn)) PRINTF_LIKE(5, 6);
 
-#define CHECK(cond)                                                                                \
-    ((cond) ? (void)0 : check_failed(__FILE__, __LINE__, __func__, #cond))
+#define CHECK(cond) ((cond) ? (void)0 : check_failed(__FILE__, __LINE__, __func__, #cond))
 
 /* CHECK_MSG(held >= 0, "held=%" PRId64, held): the format is required. */
 #define CHECK_MSG(cond, ...)                                                                       \
-    ((cond) ? (void)0                                                                              \
-            : check_failed_message(__FILE__, __LINE__, __func__, #cond, __VA_ARGS__))
+    ((cond) ? (void)0 : check_failed_message(__FILE__, __LINE__, __func__, #cond, __VA_ARGS__))
 
 #define UNREACHABLE() check_failed(__FILE__, __LINE__, __func__, "this line is not reached")
+
+/* The number that a macro stands for, as text: it must be a plain number, such as 256. */
+#define TEXT_OF(number) TEXT_OF_TOKEN(number)
+#define TEXT_OF_TOKEN(token) #token
 
 /* Number of elements of an array; does not compile for a pointer. */
 #define ARRAY_COUNT(array)                                                                         \
     (sizeof(array) / sizeof((array)[0]) +                                                          \
      0 * sizeof(struct {                                                                           \
-         int not_an_array : 1 - 2 * __builtin_types_compatible_p(__typeof__(array),                \
-                                                                 __typeof__(&(array)[0]));         \
+         int not_an_array : 1 -                                                                    \
+             2 * __builtin_types_compatible_p(__typeof__(array), __typeof__(&(array)[0]));         \
      }))
 
 /* The struct around a member: how an intrusive list item leads back to its owner. */

@@ -1,8 +1,8 @@
 #include "base/config.h"
 
+#include "base/options.h"
 #include "base/slice.h"
 
-#include <argp.h>
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,6 +36,11 @@ static bool option_set(const struct config *config, const struct config_option *
 
     switch (option->type) {
     case CONFIG_TEXT:
+        if (!*value) {
+            snprintf(error, CONFIG_ERROR_MAX, "%s is empty; give it a value, or leave it out",
+                     shown_as);
+            return false;
+        }
         memcpy(field, &value, sizeof(value));
         return true;
     case CONFIG_INTEGER:
@@ -102,16 +107,6 @@ bool config_environment(const struct config *config, char error[CONFIG_ERROR_MAX
     return true;
 }
 
-bool config_set(const struct config *config, const char *name, const char *value,
-                char error[CONFIG_ERROR_MAX])
-{
-    for (size_t i = 0; i < config->count; i++)
-        if (strcmp(config->options[i].name, name) == 0)
-            return option_set(config, &config->options[i], name, value, error);
-    snprintf(error, CONFIG_ERROR_MAX, "there is no option '%.64s'", name);
-    return false;
-}
-
 static int option_key(const struct config *config, size_t i)
 {
     return config->options[i].letter ? config->options[i].letter : KEY_FIRST + (int)i;
@@ -123,6 +118,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     char error[CONFIG_ERROR_MAX];
     char shown_as[ENVIRONMENT_NAME_MAX];
 
+    if (key == OPTIONS_KEY_HELP)
+        options_help(state);
     for (size_t i = 0; i < config->count; i++) {
         const struct config_option *option = &config->options[i];
 
@@ -156,7 +153,7 @@ static void help_write(const struct config_option *option, struct help *ret)
 
 void config_load(const struct config *config, int argc, char **argv, const char *doc)
 {
-    struct argp_option options[CONFIG_OPTIONS_MAX + 1] = {{0}};
+    struct argp_option options[CONFIG_OPTIONS_MAX + 2] = {{0}};
     struct argp argp = {.options = options, .parser = parse_option, .doc = doc};
     struct help help[CONFIG_OPTIONS_MAX];
     char error[CONFIG_ERROR_MAX];
@@ -175,10 +172,14 @@ void config_load(const struct config *config, int argc, char **argv, const char 
         options[i] = (struct argp_option){
             .name = option->name,
             .key = option_key(config, i),
-            .arg = option->arg ? option->arg : flag ? "true|false" : "VALUE",
+            .arg = option->arg ? option->arg
+                   : flag      ? "true|false"
+                               : "VALUE",
             .flags = flag ? OPTION_ARG_OPTIONAL : 0,
             .doc = help[i].text,
         };
     }
+    options[config->count] = (struct argp_option)OPTIONS_HELP;
+    options_check(&argp, argc, argv, 0);
     CHECK(argp_parse(&argp, argc, argv, 0, NULL, &config) == 0);
 }

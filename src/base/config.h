@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 enum config_type {
-    CONFIG_TEXT,    /* const char *; points into the table, the environment or argv */
+    CONFIG_TEXT,    /* const char *, never empty; points into the table, the environment or argv */
     CONFIG_INTEGER, /* int64_t from min to max */
     CONFIG_FLAG,    /* bool; "--name" alone means true, in the environment 0, 1, false or true */
 };
@@ -58,13 +58,10 @@ void config_defaults(const struct config *config);
 /* Reads the environment. False: `error` says which variable is wrong and what it may be. */
 MUST_CHECK bool config_environment(const struct config *config, char error[CONFIG_ERROR_MAX]);
 
-/* Sets one option by its name. False, with `error` said: unknown name, malformed, out of range. */
-MUST_CHECK bool config_set(const struct config *config, const char *name, const char *value,
-                           char error[CONFIG_ERROR_MAX]);
-
 /*
- * All of it: defaults, environment, command line. Prints --help, --usage and complaints itself and
- * ends the process for them (0, or EX_USAGE), as argp does. `doc` is shown by --help.
+ * All of it: defaults, environment, command line. Prints --help (-h), --usage, --version (that is
+ * argp_program_version, if set) and complaints itself and ends the process for them (0, or EX_USAGE), as
+ * argp does. `doc` is shown by --help. An option may not have the letter h.
  */
 void config_load(const struct config *config, int argc, char **argv, const char *doc);
 

@@ -125,8 +125,7 @@ void estimate_floor(struct estimate *estimate, int64_t ms)
 {
     int64_t highest_ms = atomic_load_explicit(&estimate->highest_ms, memory_order_relaxed);
 
-    while (highest_ms < ms &&
-           !atomic_compare_exchange_weak(&estimate->highest_ms, &highest_ms, ms))
+    while (highest_ms < ms && !atomic_compare_exchange_weak(&estimate->highest_ms, &highest_ms, ms))
         continue;
 }
 

@@ -3,7 +3,7 @@
  *
  * Every deadline is in the database's time, so that no two servers argue about it. A server reads
  * clock_timestamp() now and then and notes its own clock (clock_mono_us) before it sent the query
- * and after the answer came. In between lies the moment of the reading, hence at time t
+ * and after the answer came. The reading was made in between, so at time t
  *
  *     earliest = db + (t - after)  - drift        drift = 0.1 % of (t - after)
  *     latest   = db + (t - before) + drift
@@ -25,11 +25,11 @@
 /* Fields are private. */
 struct estimate {
     pthread_mutex_t write_lock;
-    _Atomic uint64_t sequence;    /* odd while a writer is in between */
-    _Atomic int64_t at_us;        /* own clock when the newest answer came; INT64_MIN: none yet */
-    _Atomic int64_t earliest_us;  /* database time at at_us, at least */
-    _Atomic int64_t latest_us;    /* database time at at_us, at most */
-    _Atomic int64_t highest_ms;   /* told before, or a floor */
+    _Atomic uint64_t sequence;   /* odd while a writer is in between */
+    _Atomic int64_t at_us;       /* own clock when the newest answer came; INT64_MIN: none yet */
+    _Atomic int64_t earliest_us; /* database time at at_us, at least */
+    _Atomic int64_t latest_us;   /* database time at at_us, at most */
+    _Atomic int64_t highest_ms;  /* told before, or a floor */
 };
 
 /* Times since 1970 in ms. earliest <= true time <= latest as long as no clock is broken. */

@@ -71,8 +71,8 @@ size_t base64url_encode(const void *data, size_t size, char *out)
 
 /* One more than the value of a character; 0: it has none. */
 static const uint8_t base64url_places[UINT8_MAX + 1] = {
-    ['A'] = 1, ['B'] = 2, ['C'] = 3, ['D'] = 4, ['E'] = 5, ['F'] = 6, ['G'] = 7, ['H'] = 8,
-    ['I'] = 9, ['J'] = 10, ['K'] = 11, ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16,
+    ['A'] = 1,  ['B'] = 2,  ['C'] = 3,  ['D'] = 4,  ['E'] = 5,  ['F'] = 6,  ['G'] = 7,  ['H'] = 8,
+    ['I'] = 9,  ['J'] = 10, ['K'] = 11, ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16,
     ['Q'] = 17, ['R'] = 18, ['S'] = 19, ['T'] = 20, ['U'] = 21, ['V'] = 22, ['W'] = 23, ['X'] = 24,
     ['Y'] = 25, ['Z'] = 26, ['a'] = 27, ['b'] = 28, ['c'] = 29, ['d'] = 30, ['e'] = 31, ['f'] = 32,
     ['g'] = 33, ['h'] = 34, ['i'] = 35, ['j'] = 36, ['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40,
@@ -116,8 +116,8 @@ bool base64url_decode(struct slice text, void *out, size_t out_size, size_t *ret
     if (rest == 1 || size > out_size)
         return false;
     for (; groups > 0; groups--, at += 4, bytes += 3) {
-        uint32_t bits = value_of(at[0]) << 18 | value_of(at[1]) << 12 | value_of(at[2]) << 6 |
-                        value_of(at[3]);
+        uint32_t bits =
+            value_of(at[0]) << 18 | value_of(at[1]) << 12 | value_of(at[2]) << 6 | value_of(at[3]);
 
         if (bits >> 24)
             return false;

@@ -44,7 +44,6 @@ void histogram_add(struct histogram *histogram, int64_t value)
     CHECK(bucket < HISTOGRAM_BUCKETS);
     histogram->buckets[bucket]++;
     histogram->count++;
-    histogram->sum += value;
     if (value > histogram->max)
         histogram->max = value;
 }
@@ -54,7 +53,6 @@ void histogram_merge(struct histogram *into, const struct histogram *from)
     for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++)
         into->buckets[i] += from->buckets[i];
     into->count += from->count;
-    into->sum += from->sum;
     if (from->max > into->max)
         into->max = from->max;
 }
@@ -78,9 +76,4 @@ int64_t histogram_percentile(const struct histogram *histogram, double percent)
         }
     }
     return histogram->max;
-}
-
-double histogram_mean(const struct histogram *histogram)
-{
-    return histogram->count ? (double)histogram->sum / (double)histogram->count : 0;
 }

@@ -18,7 +18,6 @@
 /* A zeroed struct is an empty histogram. */
 struct histogram {
     int64_t count;
-    int64_t sum; /* of the values, held at HISTOGRAM_MAX each */
     int64_t max;
     int64_t buckets[HISTOGRAM_BUCKETS];
 };
@@ -32,8 +31,5 @@ void histogram_merge(struct histogram *into, const struct histogram *from);
 /* The smallest value that at least `percent` (0 to 100) of the counted ones do not exceed, rounded
    up to the end of its bucket, and never above max. 0 when empty. */
 int64_t histogram_percentile(const struct histogram *histogram, double percent);
-
-/* The arithmetic mean; 0 when empty. */
-double histogram_mean(const struct histogram *histogram);
 
 #endif

@@ -2,8 +2,8 @@
  * HMAC-SHA256, whole or cut to 128 bits, on OpenSSL.
  *
  * A struct hmac is the machinery (one OpenSSL context), kept because it is costly to make; it
- * belongs to one thread at a time and holds a key only between hmac_key and the next one. The
- * library refusing SHA-256 or having no memory is a broken machine, hence a CHECK.
+ * belongs to one thread at a time and holds a key only between hmac_key and the next one. If
+ * the library refuses SHA-256 or has no memory, the machine is broken: CHECK.
  */
 #ifndef HOLDFAST_BASE_HMAC_H
 #define HOLDFAST_BASE_HMAC_H

@@ -32,8 +32,7 @@ enum log_level log_get_level(void);
 MUST_CHECK bool log_level_from_name(struct slice name, enum log_level *ret_level);
 
 /* The line itself; format begins with the event. Use the macros below. */
-void log_line(enum log_level level, const char *subject, const char *format, ...)
-    PRINTF_LIKE(3, 4);
+void log_line(enum log_level level, const char *subject, const char *format, ...) PRINTF_LIKE(3, 4);
 
 #define log_debug(subject, ...) log_line(LOG_DEBUG, subject, __VA_ARGS__)
 #define log_info(subject, ...) log_line(LOG_INFO, subject, __VA_ARGS__)

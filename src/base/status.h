@@ -2,8 +2,9 @@
  * Why an operation on the outside world failed.
  *
  * A status is never a business answer: "rejected" or "already committed" are results of a call that
- * worked. Nor is it a bug, which is a CHECK. What matters most to a caller is whether the operation
- * may have happened: retry freely after an effect-free failure, find out first after the others.
+ * worked. A bug is not a status either, but a CHECK. What matters most to a caller is whether the
+ * operation may have happened: retry freely after a failure without effect, find out first after the
+ * others.
  */
 #ifndef HOLDFAST_BASE_STATUS_H
 #define HOLDFAST_BASE_STATUS_H
@@ -21,7 +22,8 @@
     X(CONFLICT, false, "a concurrent change was in the way; nothing happened")                     \
     X(EXHAUSTED, false, "a bound on memory, queue or connections was reached")                     \
     X(CANCELLED, false, "given up before it was begun")                                            \
-    X(INVALID, false, "the input is malformed")
+    X(INVALID, false, "the input is malformed")                                                    \
+    X(FAULT, false, "the other side answered an error; it is there, and nothing happened")
 
 enum status {
 #define X(name, effect, text) STATUS_##name,

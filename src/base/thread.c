@@ -22,3 +22,17 @@ void thread_start_batch(pthread_t *ret, const char *name, void *(*run)(void *use
     thread_start(ret, name, run, user);
     pthread_setschedparam(*ret, SCHED_BATCH, &param);
 }
+
+struct timespec thread_deadline(int64_t wait_us)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += wait_us / 1000000;
+    at.tv_nsec += wait_us % 1000000 * 1000;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
+    return at;
+}

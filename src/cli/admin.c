@@ -4,17 +4,15 @@
 #include "cli/arguments.h"
 #include "cli/failure.h"
 
+#include "holdfast/v1/quota_service.stub.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define PAUSE_US 250000
 
-/*
- * True if the call is worth another attempt, after a pause; then the status is cleared. All attempts
- * together take no longer than the time for one call, or twice that when the last one hangs.
- */
-static bool again(const struct cli *cli, struct stub_status *status, int64_t start_us)
+bool admin_again(const struct cli *cli, struct stub_status *status, int64_t start_us)
 {
     struct failure failure;
     bool transient;
@@ -73,7 +71,7 @@ bool admin_find_tenant(struct cli *cli, const char *tenant, Holdfast__V1__Tenant
     request.page_size = 10;
     while (holdfast_v1_admin_service_list_tenants(cli_channel(cli), &call, &request, &response,
                                                   ret_status)) {
-        if (!again(cli, ret_status, start_us))
+        if (!admin_again(cli, ret_status, start_us))
             return false;
     }
     *ret = NULL;
@@ -89,7 +87,7 @@ bool admin_find_tenant(struct cli *cli, const char *tenant, Holdfast__V1__Tenant
 }
 
 bool admin_put_tenant(struct cli *cli, Holdfast__V1__Tenant *tenant, bool create,
-                      const char *reason, struct stub_status *ret_status)
+                      const struct admin_change *how, struct stub_status *ret_status)
 {
     Holdfast__V1__CreateTenantRequest added = HOLDFAST__V1__CREATE_TENANT_REQUEST__INIT;
     Holdfast__V1__UpdateTenantRequest updated = HOLDFAST__V1__UPDATE_TENANT_REQUEST__INIT;
@@ -102,15 +100,16 @@ bool admin_put_tenant(struct cli *cli, Holdfast__V1__Tenant *tenant, bool create
     int code;
 
     stub_status_clear(ret_status);
-    fill_note(&note, reason, id);
+    fill_note(&note, how->reason, id);
     added.tenant = updated.tenant = tenant;
     added.note = updated.note = &note;
+    added.validate_only = updated.validate_only = how->validate_only;
     do {
         code = create ? holdfast_v1_admin_service_create_tenant(cli_channel(cli), &call, &added,
                                                                 &after_add, ret_status)
                       : holdfast_v1_admin_service_update_tenant(cli_channel(cli), &call, &updated,
                                                                 &after_update, ret_status);
-    } while (code && again(cli, ret_status, start_us));
+    } while (code && admin_again(cli, ret_status, start_us));
     if (after_add)
         holdfast__v1__create_tenant_response__free_unpacked(after_add, NULL);
     if (after_update)
@@ -118,7 +117,7 @@ bool admin_put_tenant(struct cli *cli, Holdfast__V1__Tenant *tenant, bool create
     return code == STUB_OK;
 }
 
-bool admin_put_limit(struct cli *cli, Holdfast__V1__Limit *limit, const char *reason,
+bool admin_put_limit(struct cli *cli, Holdfast__V1__Limit *limit, const struct admin_change *how,
                      struct stub_status *ret_status)
 {
     Holdfast__V1__PutLimitRequest request = HOLDFAST__V1__PUT_LIMIT_REQUEST__INIT;
@@ -129,12 +128,13 @@ bool admin_put_limit(struct cli *cli, Holdfast__V1__Limit *limit, const char *re
     int64_t start_us = clock_mono_us(clock_real());
 
     stub_status_clear(ret_status);
-    fill_note(&note, reason, id);
+    fill_note(&note, how->reason, id);
     request.limit = limit;
     request.note = &note;
+    request.validate_only = how->validate_only;
     while (holdfast_v1_admin_service_put_limit(cli_channel(cli), &call, &request, &response,
                                                ret_status)) {
-        if (!again(cli, ret_status, start_us))
+        if (!admin_again(cli, ret_status, start_us))
             return false;
     }
     holdfast__v1__put_limit_response__free_unpacked(response, NULL);
@@ -142,7 +142,7 @@ bool admin_put_limit(struct cli *cli, Holdfast__V1__Limit *limit, const char *re
 }
 
 bool admin_delete_limit(struct cli *cli, const char *tenant, const Holdfast__V1__Limit *limit,
-                        const char *reason, struct stub_status *ret_status)
+                        const struct admin_change *how, struct stub_status *ret_status)
 {
     Holdfast__V1__DeleteLimitRequest request = HOLDFAST__V1__DELETE_LIMIT_REQUEST__INIT;
     Holdfast__V1__DeleteLimitResponse *response;
@@ -152,17 +152,37 @@ bool admin_delete_limit(struct cli *cli, const char *tenant, const Holdfast__V1_
     int64_t start_us = clock_mono_us(clock_real());
 
     stub_status_clear(ret_status);
-    fill_note(&note, reason, id);
+    fill_note(&note, how->reason, id);
     request.tenant = arguments_text(tenant);
     request.limit_id = limit->limit_id;
     request.etag = limit->etag;
     request.note = &note;
+    request.validate_only = how->validate_only;
     while (holdfast_v1_admin_service_delete_limit(cli_channel(cli), &call, &request, &response,
                                                   ret_status)) {
-        if (!again(cli, ret_status, start_us))
+        if (!admin_again(cli, ret_status, start_us))
             return false;
     }
     holdfast__v1__delete_limit_response__free_unpacked(response, NULL);
+    return true;
+}
+
+bool admin_bounds(struct cli *cli, struct room_bounds *ret, struct stub_status *ret_status)
+{
+    Holdfast__V1__GetStatusRequest request = HOLDFAST__V1__GET_STATUS_REQUEST__INIT;
+    Holdfast__V1__GetStatusResponse *response;
+    struct stub_call_options call = call_options(cli);
+    int64_t start_us = clock_mono_us(clock_real());
+
+    stub_status_clear(ret_status);
+    while (holdfast_v1_admin_service_get_status(cli_channel(cli), &call, &request, &response,
+                                                ret_status)) {
+        if (!admin_again(cli, ret_status, start_us))
+            return false;
+    }
+    ret->per_tenant = response->limits_per_tenant_max;
+    ret->per_reservation = response->limits_per_reservation_max;
+    holdfast__v1__get_status_response__free_unpacked(response, NULL);
     return true;
 }
 
@@ -194,7 +214,7 @@ bool admin_list_limits(struct cli *cli, const char *tenant, Holdfast__V1__Limit 
         stub_status_clear(ret_status);
         while (holdfast_v1_admin_service_list_limits(cli_channel(cli), &call, &request, &next,
                                                      ret_status)) {
-            if (again(cli, ret_status, start_us))
+            if (admin_again(cli, ret_status, start_us))
                 continue;
             if (page)
                 holdfast__v1__list_limits_response__free_unpacked(page, NULL);
@@ -213,29 +233,42 @@ bool admin_list_limits(struct cli *cli, const char *tenant, Holdfast__V1__Limit 
     return true;
 }
 
-bool admin_find_limit(struct cli *cli, const char *tenant, const char *limit_id,
-                      Holdfast__V1__Limit **ret, struct stub_status *ret_status)
-{
-    Holdfast__V1__Limit **limits;
-    size_t count;
-
-    if (!admin_list_limits(cli, tenant, &limits, &count, ret_status))
-        return false;
-    *ret = NULL;
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(limits[i]->limit_id, limit_id) == 0) {
-            *ret = take(limits, count, i);
-            count--;
-            break;
-        }
-    }
-    admin_limits_free(limits, count);
-    return true;
-}
-
 void admin_limits_free(Holdfast__V1__Limit **limits, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         holdfast__v1__limit__free_unpacked(limits[i], NULL);
     free(limits);
+}
+
+bool admin_usage(struct cli *cli, const char *tenant, Holdfast__V1__GetUsageResponse ***ret,
+                 size_t *ret_count, struct stub_status *ret_status)
+{
+    Holdfast__V1__GetUsageRequest request = HOLDFAST__V1__GET_USAGE_REQUEST__INIT;
+    Holdfast__V1__GetUsageResponse *page;
+    struct stub_call_options call = call_options(cli);
+    int64_t start_us = clock_mono_us(clock_real());
+
+    request.tenant = arguments_text(tenant);
+    request.include_descendants = true;
+    request.page_size = 1000;
+    do {
+        stub_status_clear(ret_status);
+        while (holdfast_v1_quota_service_get_usage(cli_channel(cli), &call, &request, &page,
+                                                   ret_status)) {
+            if (!admin_again(cli, ret_status, start_us))
+                return false;
+        }
+        *ret = reallocarray(*ret, *ret_count + 1, sizeof(**ret));
+        CHECK(*ret);
+        (*ret)[(*ret_count)++] = page;
+        request.page_token = page->next_page_token;
+    } while (*page->next_page_token);
+    return true;
+}
+
+void admin_usage_free(Holdfast__V1__GetUsageResponse **pages, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        holdfast__v1__get_usage_response__free_unpacked(pages[i], NULL);
+    free(pages);
 }

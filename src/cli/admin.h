@@ -8,10 +8,19 @@
 #define HOLDFAST_CLI_ADMIN_H
 
 #include "cli/cli.h"
+#include "cli/room.h"
 
 #include "holdfast/v1/admin_service.stub.h"
+#include "holdfast/v1/quota_service.pb-c.h"
 
 #include <stdbool.h>
+
+/*
+ * After a call that failed: true if it is worth another attempt, after a pause; then the status is cleared.
+ * start_us (clock_mono_us) is that of the first. All attempts together take no longer than the time for
+ * one call, or twice that when the last one hangs.
+ */
+bool admin_again(const struct cli *cli, struct stub_status *status, int64_t start_us);
 
 /*
  * All of these: false if the call failed, then *ret_status tells how; else *ret is the reply, or NULL
@@ -19,20 +28,34 @@
  */
 bool admin_find_tenant(struct cli *cli, const char *tenant, Holdfast__V1__Tenant **ret,
                        struct stub_status *ret_status);
-bool admin_find_limit(struct cli *cli, const char *tenant, const char *limit_id,
-                      Holdfast__V1__Limit **ret, struct stub_status *ret_status);
 
-/* Adds the tenant, or replaces it if etag is set. reason stands in the audit row. */
+struct admin_change {
+    const char *reason; /* for the audit row */
+    bool validate_only; /* have it checked, change nothing */
+};
+
+/* Adds the tenant, or replaces it if etag is set. */
 bool admin_put_tenant(struct cli *cli, Holdfast__V1__Tenant *tenant, bool create,
-                      const char *reason, struct stub_status *ret_status);
-bool admin_put_limit(struct cli *cli, Holdfast__V1__Limit *limit, const char *reason,
+                      const struct admin_change *how, struct stub_status *ret_status);
+bool admin_put_limit(struct cli *cli, Holdfast__V1__Limit *limit, const struct admin_change *how,
                      struct stub_status *ret_status);
 bool admin_delete_limit(struct cli *cli, const char *tenant, const Holdfast__V1__Limit *limit,
-                        const char *reason, struct stub_status *ret_status);
+                        const struct admin_change *how, struct stub_status *ret_status);
+
+/* What the server allows; the bounds that it does not tell are 0. */
+bool admin_bounds(struct cli *cli, struct room_bounds *ret, struct stub_status *ret_status);
 
 /* All limits of the tenant; *ret has *ret_count of them, for admin_limits_free. */
 bool admin_list_limits(struct cli *cli, const char *tenant, Holdfast__V1__Limit ***ret,
                        size_t *ret_count, struct stub_status *ret_status);
 void admin_limits_free(Holdfast__V1__Limit **limits, size_t count);
+
+/*
+ * What is used and held in the tenant and all its scopes: the pages as they came, after those that *ret
+ * has already, for admin_usage_free in any case.
+ */
+bool admin_usage(struct cli *cli, const char *tenant, Holdfast__V1__GetUsageResponse ***ret,
+                 size_t *ret_count, struct stub_status *ret_status);
+void admin_usage_free(Holdfast__V1__GetUsageResponse **pages, size_t count);
 
 #endif

@@ -1,9 +1,8 @@
 #include "cli/amounts.h"
 
-#include <ctype.h>
-#include <errno.h>
+#include "base/slice.h"
+
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char *const policy_names[] = {
@@ -15,18 +14,7 @@ static const char *const policy_names[] = {
 
 bool amount_parse(const char *text, int64_t *ret)
 {
-    const char *digits = text[0] == '-' ? text + 1 : text;
-    char *end;
-    long long value;
-
-    if (!isdigit((unsigned char)digits[0]))
-        return false;
-    errno = 0;
-    value = strtoll(text, &end, 10);
-    if (errno || *end)
-        return false;
-    *ret = value;
-    return true;
+    return slice_to_i64(slice_from_cstr(text), ret);
 }
 
 static bool policy_parse(const char *text, enum amount_policy *ret)

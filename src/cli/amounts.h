@@ -28,7 +28,10 @@ struct amount_argument {
 /* Cuts `text` in place; it must outlive *ret. False: not of the form, and text is as it was. */
 MUST_CHECK bool amount_argument_parse(char *text, struct amount_argument *ret);
 
-/* A whole decimal number with an optional '-'; false if anything else, or out of int64_t. */
+/*
+ * A whole decimal number, digits alone with an optional '-' (no '_', '+', unit or leading 0); false if
+ * anything else, or out of int64_t.
+ */
 MUST_CHECK bool amount_parse(const char *text, int64_t *ret);
 
 #endif

@@ -1,16 +1,24 @@
 /*
  * Makes the server's tenants and limits like those of a file.
  *
- * Read, compare, change what differs: a second run of the same file changes nothing. An object that
- * exists is changed with the etag that was read, so a change by somebody else in between is an error
- * and not lost. Limits that the file does not name stay, unless --prune.
+ *   read      the file, then what the server has of its tenants
+ *   compare   what differs becomes a list of changes (cli/changes.h)
+ *   check     the server is asked for the bounds of all of them together, then about each of them; all
+ *             that is refused is told, and nothing is changed unless all are good
+ *   change    one after the other, each with the etag that was read: a change by somebody else in
+ *             between is an error and not lost
+ *
+ * A signal is obeyed between two changes, and what was done until then is told. An apply that was cut
+ * short is finished by the next one: what is done does not differ any more.
  */
-#include "cli/admin.h"
 #include "cli/arguments.h"
-#include "cli/messages.h"
+#include "cli/changes.h"
+#include "cli/failure.h"
+#include "cli/fields.h"
 #include "cli/quotas_file.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 
 enum { KEY_PRUNE = 0x300, KEY_DRY_RUN };
@@ -18,29 +26,33 @@ enum { KEY_PRUNE = 0x300, KEY_DRY_RUN };
 static const struct argp_option options[] = {
     {"file", 'f', "FILE", 0, "tenants and limits in YAML (- is stdin)", 0},
     {"reason", 'm', "TEXT", 0, "why, for the audit log (default: apply FILE)", 0},
-    {"prune", KEY_PRUNE, NULL, 0, "delete limits of these tenants that the file does not name", 0},
-    {"dry-run", KEY_DRY_RUN, NULL, 0, "print what would change, change nothing", 0},
+    {"prune", KEY_PRUNE, NULL, 0,
+     "delete limits that the file does not name, in tenants whose limits it gives", 0},
+    {"dry-run", KEY_DRY_RUN, NULL, 0, "have the server check it and print what would change", 0},
     {0},
 };
 
 static const char doc[] =
-    "Makes tenants and limits like those of a file. Applying it again changes nothing.\v"
-    "The file:\n\n"
+    "Makes tenants and limits like those of a file. Applying it again changes nothing, and what the "
+    "file does not say stays as it is. Nothing is changed unless the server accepts all of it.\v"
+    "The file; only the two names are needed of what is there already:\n\n"
     "  tenants:\n"
     "    - tenant: demo\n"
-    "      display_name: Demo                # optional\n"
-    "      admit_unlimited_meters: false     # optional\n"
-    "      suspended: false                  # optional\n"
+    "      display_name: Demo\n"
+    "      admit_unlimited_meters: false     # true or false, nothing else\n"
+    "      suspended: false\n"
     "      limits:\n"
     "        - limit_id: tokens-month\n"
     "          meter: tokens\n"
-    "          scope: \"\"                     # optional: team-a/user-7\n"
+    "          scope: team-a/user-7          # left out: the whole tenant\n"
     "          period: month                 # never minute hour day month\n"
-    "          amount: 1000000               # or unlimited: true\n"
-    "          soft_percent: 90              # optional, 1 to 100\n"
-    "          overage_percent: 10           # optional, or overage_units: N,\n"
+    "          amount: 1000000               # digits alone; or unlimited: true\n"
+    "          soft_percent: 90              # 1 to 100\n"
+    "          overage_percent: 10           # or overage_units: N,\n"
     "                                        # or overage_unlimited: true\n"
-    "          max_ttl: 15m                  # optional\n";
+    "          max_ttl: 15m                  # or none\n\n"
+    "  holdfast apply -f quotas.yaml --dry-run\n"
+    "  holdfast apply -f quotas.yaml -m \"ticket 4711\"";
 
 struct apply {
     struct cli *cli;
@@ -48,10 +60,7 @@ struct apply {
     const char *reason;
     bool prune;
     bool dry_run;
-    int64_t created;
-    int64_t updated;
-    int64_t deleted;
-    int64_t unchanged;
+    struct changes changes;
     struct stub_status status;
 };
 
@@ -64,7 +73,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = apply->cli;
         return 0;
     case 'f':
-        apply->path = strcmp(arg, "-") == 0 ? "/dev/stdin" : arg;
+        apply->path = arg;
         return 0;
     case 'm':
         apply->reason = arg;
@@ -84,232 +93,215 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* Says what is done, or would be. */
-static void tell(struct apply *apply, const char *verb, const char *tenant, const char *limit)
-{
-    if (!apply->cli->json)
-        printf("%s%s %s%s%s\n", apply->dry_run ? "would be " : "", verb, tenant, limit ? " limit " : "",
-               limit ? limit : "");
-}
+/* --- what is told ----------------------------------------------------------------------------- */
 
-static bool same_duration(const Google__Protobuf__Duration *stored, int64_t wanted_us)
+static const char *verb_of(const struct change *change)
 {
-    if (!stored)
-        return wanted_us == 0;
-    return stored->seconds * 1000000 + stored->nanos / 1000 == wanted_us;
-}
-
-static bool same_bound(const Holdfast__V1__Limit *a, const Holdfast__V1__Limit *b)
-{
-    if (a->bound_case != b->bound_case)
-        return false;
-    return a->bound_case != HOLDFAST__V1__LIMIT__BOUND_UNITS || a->units == b->units;
-}
-
-/* An overage of 0 and none are the same. */
-static bool no_overage(const Holdfast__V1__Limit *limit)
-{
-    switch (limit->overage_case) {
-    case HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_UNITS:
-        return limit->overage_units == 0;
-    case HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_PERCENT:
-        return limit->overage_percent == 0;
-    case HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_UNLIMITED:
-        return !limit->overage_unlimited;
-    default:
-        return true;
+    switch (change->kind) {
+    case CHANGE_CREATE_TENANT:
+    case CHANGE_CREATE_LIMIT:
+        return "created";
+    case CHANGE_UPDATE_TENANT:
+    case CHANGE_UPDATE_LIMIT:
+        return "updated";
+    case CHANGE_DELETE_LIMIT:
+        return "deleted";
     }
+    UNREACHABLE();
 }
 
-static bool same_overage(const Holdfast__V1__Limit *a, const Holdfast__V1__Limit *b)
+/* NULL if the change is one of the tenant itself. */
+static const char *limit_of(const struct change *change)
 {
-    if (no_overage(a) || no_overage(b))
-        return no_overage(a) && no_overage(b);
-    if (a->overage_case != b->overage_case)
-        return false;
-    switch (a->overage_case) {
-    case HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_UNITS:
-        return a->overage_units == b->overage_units;
-    case HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_PERCENT:
-        return a->overage_percent == b->overage_percent;
-    default:
-        return true;
+    return change->kind == CHANGE_CREATE_TENANT || change->kind == CHANGE_UPDATE_TENANT
+               ? NULL
+               : change->limit.limit_id;
+}
+
+/* *ret_before is set if there is a before. */
+static bool fields_of(const struct change *change, struct fields *ret_before, struct fields *ret)
+{
+    if (!limit_of(change)) {
+        fields_of_tenant(&change->tenant, ret);
+        if (change->tenant_before)
+            fields_of_tenant(change->tenant_before, ret_before);
+        return change->tenant_before;
     }
+    fields_of_limit(&change->limit, ret);
+    if (change->limit_before)
+        fields_of_limit(change->limit_before, ret_before);
+    return change->limit_before && change->kind != CHANGE_DELETE_LIMIT;
 }
 
-static int32_t soft_percent(const Holdfast__V1__Limit *limit)
+static void tell_json(const struct change *change, const struct fields *before,
+                      const struct fields *after)
 {
-    return limit->soft_percent ? limit->soft_percent : 90;
+    json_t *object = json_pack("{s:s, s:s, s:o}", "change", verb_of(change), "tenant",
+                               change->tenant.tenant, "fields", fields_json(before, after));
+
+    if (limit_of(change))
+        json_object_set_new(object, "limit_id", json_string(limit_of(change)));
+    if (change->in_use)
+        json_object_set_new(object, "in_use",
+                            json_pack("{s:I, s:I, s:I}", "committed",
+                                      (json_int_t)change->in_use->committed, "debt",
+                                      (json_int_t)change->in_use->debt, "held",
+                                      (json_int_t)change->in_use->held));
+    cli_print_object(object);
 }
 
-static bool same_limit(const Holdfast__V1__Limit *stored, const Holdfast__V1__Limit *wanted,
-                       int64_t max_ttl_us)
+/* What is done, or would be. */
+static void tell(const struct apply *apply, const struct change *change)
 {
-    return strcmp(stored->scope, wanted->scope) == 0 && strcmp(stored->meter, wanted->meter) == 0 &&
-           stored->period == wanted->period && same_bound(stored, wanted) &&
-           soft_percent(stored) == soft_percent(wanted) && same_overage(stored, wanted) &&
-           same_duration(stored->max_ttl, max_ttl_us);
-}
+    struct fields before, after;
+    bool has_before = fields_of(change, &before, &after);
+    const char *limit = limit_of(change);
 
-/* The file's limit as a message; numbers outside int32 become ones that the server refuses. */
-static void build_limit(const char *tenant, const struct quotas_file_limit *from,
-                        Google__Protobuf__Duration *max_ttl, Holdfast__V1__Limit *ret)
-{
-    holdfast__v1__limit__init(ret);
-    ret->limit_id = from->limit_id;
-    ret->tenant = arguments_text(tenant);
-    ret->scope = arguments_text(from->scope ? from->scope : "");
-    ret->meter = from->meter;
-    ret->period = (Holdfast__V1__Period)from->period;
-    ret->soft_percent = from->soft_percent == (int32_t)from->soft_percent
-                            ? (int32_t)from->soft_percent
-                            : INT32_MAX;
-    if (from->amount) {
-        ret->bound_case = HOLDFAST__V1__LIMIT__BOUND_UNITS;
-        ret->units = *from->amount;
-    } else {
-        ret->bound_case = HOLDFAST__V1__LIMIT__BOUND_UNLIMITED;
-        ret->unlimited = true;
+    if (apply->cli->json) {
+        tell_json(change, has_before ? &before : NULL, &after);
+        return;
     }
-    if (from->overage_percent) {
-        ret->overage_case = HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_PERCENT;
-        ret->overage_percent = *from->overage_percent == (int32_t)*from->overage_percent
-                                   ? (int32_t)*from->overage_percent
-                                   : INT32_MAX;
-    } else if (from->overage_units) {
-        ret->overage_case = HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_UNITS;
-        ret->overage_units = *from->overage_units;
-    } else if (from->overage_unlimited) {
-        ret->overage_case = HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_UNLIMITED;
-        ret->overage_unlimited = true;
-    }
-    if (from->max_ttl) {
-        *max_ttl = duration_message(from->max_ttl_us);
-        ret->max_ttl = max_ttl;
-    }
+    printf("%s%s %s%s%s: ", apply->dry_run ? "would be " : "", verb_of(change),
+           change->tenant.tenant, limit ? " limit " : "", limit ? limit : "");
+    fields_print(stdout, has_before ? &before : NULL, &after);
+    putchar('\n');
+    if (change->in_use)
+        printf("  in use now, above the new amount: %" PRId64 " committed, %" PRId64
+               " debt, %" PRId64 " held\n",
+               change->in_use->committed, change->in_use->debt, change->in_use->held);
+    fflush(stdout); /* whatever becomes of us, what is done has been told */
 }
 
-static bool apply_limit(struct apply *apply, const char *tenant,
-                        const struct quotas_file_limit *wanted, Holdfast__V1__Limit *const *stored,
-                        size_t stored_count)
+static void tell_totals(const struct apply *apply)
 {
-    Holdfast__V1__Limit limit;
-    Google__Protobuf__Duration max_ttl;
-    const Holdfast__V1__Limit *before = NULL;
+    json_int_t created = 0, updated = 0, deleted = 0,
+               unchanged = (json_int_t)apply->changes.unchanged;
 
-    build_limit(tenant, wanted, &max_ttl, &limit);
-    for (size_t i = 0; i < stored_count && !before; i++) {
-        if (strcmp(stored[i]->limit_id, limit.limit_id) == 0)
-            before = stored[i];
+    for (size_t i = 0; i < apply->changes.count; i++) {
+        const char *verb = verb_of(&apply->changes.list[i]);
+
+        created += strcmp(verb, "created") == 0;
+        updated += strcmp(verb, "updated") == 0;
+        deleted += strcmp(verb, "deleted") == 0;
     }
-    if (before && same_limit(before, &limit, wanted->max_ttl_us)) {
-        apply->unchanged++;
-        return true;
-    }
-    if (before)
-        limit.etag = before->etag;
-    if (!apply->dry_run &&
-        !admin_put_limit(apply->cli, &limit, apply->reason, &apply->status))
-        return false;
-    tell(apply, before ? "updated" : "created", tenant, limit.limit_id);
-    *(before ? &apply->updated : &apply->created) += 1;
-    return true;
-}
-
-static bool named_in_file(const struct quotas_file_tenant *tenant, const char *limit_id)
-{
-    for (unsigned int i = 0; i < tenant->limits_count; i++) {
-        if (strcmp(tenant->limits[i].limit_id, limit_id) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool prune_limits(struct apply *apply, const struct quotas_file_tenant *wanted,
-                         Holdfast__V1__Limit *const *stored, size_t stored_count)
-{
-    for (size_t i = 0; i < stored_count; i++) {
-        if (named_in_file(wanted, stored[i]->limit_id))
-            continue;
-        if (!apply->dry_run && !admin_delete_limit(apply->cli, wanted->tenant, stored[i],
-                                                   apply->reason, &apply->status))
-            return false;
-        tell(apply, "deleted", wanted->tenant, stored[i]->limit_id);
-        apply->deleted++;
-    }
-    return true;
-}
-
-static bool same_tenant(const Holdfast__V1__Tenant *stored, const Holdfast__V1__Tenant *wanted)
-{
-    return strcmp(stored->display_name, wanted->display_name) == 0 &&
-           stored->state == wanted->state &&
-           stored->admit_unlimited_meters == wanted->admit_unlimited_meters;
-}
-
-/* *ret_exists: the server has the tenant, now or before, so that its limits can be listed. */
-static bool apply_tenant_itself(struct apply *apply, const struct quotas_file_tenant *wanted,
-                                bool *ret_exists)
-{
-    Holdfast__V1__Tenant tenant = HOLDFAST__V1__TENANT__INIT, *before;
-    bool good = true;
-
-    tenant.tenant = wanted->tenant;
-    tenant.display_name = arguments_text(wanted->display_name ? wanted->display_name : "");
-    tenant.state = wanted->suspended ? HOLDFAST__V1__TENANT_STATE__TENANT_STATE_SUSPENDED
-                                     : HOLDFAST__V1__TENANT_STATE__TENANT_STATE_ACTIVE;
-    tenant.admit_unlimited_meters = wanted->admit_unlimited_meters;
-    if (!admin_find_tenant(apply->cli, wanted->tenant, &before, &apply->status))
-        return false;
-    *ret_exists = before || !apply->dry_run;
-    if (before && same_tenant(before, &tenant)) {
-        apply->unchanged++;
-    } else {
-        if (before)
-            tenant.etag = before->etag;
-        good = apply->dry_run || admin_put_tenant(apply->cli, &tenant, !before, apply->reason,
-                                                  &apply->status);
-        if (good) {
-            tell(apply, before ? "updated" : "created", tenant.tenant, NULL);
-            *(before ? &apply->updated : &apply->created) += 1;
-        }
-    }
-    if (before)
-        holdfast__v1__tenant__free_unpacked(before, NULL);
-    return good;
-}
-
-static bool apply_tenant(struct apply *apply, const struct quotas_file_tenant *wanted)
-{
-    Holdfast__V1__Limit **stored = NULL;
-    size_t stored_count = 0;
-    bool good = true, exists;
-
-    if (!apply_tenant_itself(apply, wanted, &exists))
-        return false;
-    if (exists &&
-        !admin_list_limits(apply->cli, wanted->tenant, &stored, &stored_count, &apply->status))
-        return false;
-    for (unsigned int i = 0; i < wanted->limits_count && good; i++)
-        good = apply_limit(apply, wanted->tenant, &wanted->limits[i], stored, stored_count);
-    if (good && apply->prune)
-        good = prune_limits(apply, wanted, stored, stored_count);
-    admin_limits_free(stored, stored_count);
-    return good;
-}
-
-static void print_totals(const struct apply *apply)
-{
     if (apply->cli->json)
-        cli_print_object(json_pack("{s:I, s:I, s:I, s:I, s:b}", "created", (json_int_t)apply->created,
-                                   "updated", (json_int_t)apply->updated, "deleted",
-                                   (json_int_t)apply->deleted, "unchanged",
-                                   (json_int_t)apply->unchanged, "dry_run", apply->dry_run));
+        cli_print_object(json_pack("{s:I, s:I, s:I, s:I, s:b}", "created", created, "updated",
+                                   updated, "deleted", deleted, "unchanged", unchanged, "dry_run",
+                                   apply->dry_run));
     else
-        printf("%" PRId64 " created, %" PRId64 " updated, %" PRId64 " deleted, %" PRId64
-               " unchanged%s\n",
-               apply->created, apply->updated, apply->deleted, apply->unchanged,
-               apply->dry_run ? " (dry run)" : "");
+        printf("%lld created, %lld updated, %lld deleted, %lld unchanged%s\n", created, updated,
+               deleted, unchanged, apply->dry_run ? " (dry run)" : "");
+}
+
+/* Which change the error that follows is about. */
+static void tell_refused(const struct apply *apply, const struct change *change, enum cli_call call)
+{
+    const char *limit = limit_of(change);
+
+    fprintf(stderr, "holdfast apply: %s, line %d: tenant %s%s%s is not %s:\n", apply->path,
+            change->line, change->tenant.tenant, limit ? ", limit " : "", limit ? limit : "",
+            verb_of(change));
+    cli_fail(apply->cli, call, &apply->status);
+}
+
+/* --- the steps -------------------------------------------------------------------------------- */
+
+/* All that is refused is told, but a server that does not answer is not asked again and again. */
+static int check_all(struct apply *apply)
+{
+    size_t refused = 0;
+
+    for (size_t i = 0; i < apply->changes.count; i++) {
+        struct change *change = &apply->changes.list[i];
+        struct failure failure;
+        bool away;
+
+        if (change_make(apply->cli, change, true, apply->reason, &apply->status))
+            continue;
+        refused++;
+        tell_refused(apply, change, CLI_CALL_READS); /* it was a trial */
+        failure_read(&apply->status, &failure);
+        away = failure_is_transient(&failure);
+        failure_done(&failure);
+        if (away)
+            break;
+    }
+    if (refused)
+        fprintf(stderr, "holdfast apply: nothing was changed\n");
+    return refused ? CLI_SERVER : CLI_OK;
+}
+
+/* What no answer about one change alone tells. */
+static int check_room(struct apply *apply)
+{
+    bool fit;
+
+    if (!changes_fit(apply->cli, &apply->changes, apply->path, &fit, &apply->status))
+        return cli_fail(apply->cli, CLI_CALL_READS, &apply->status);
+    if (!fit)
+        fprintf(stderr, "holdfast apply: nothing was changed\n");
+    return fit ? CLI_OK : CLI_SERVER;
+}
+
+/* What the server has of a tenant cannot be read. */
+static int tell_unread(struct apply *apply)
+{
+    const struct quotas_file_tenant *tenant = apply->changes.reading;
+
+    fprintf(stderr,
+            "holdfast apply: %s, line %d: what the server has of tenant %.64s cannot be read:\n",
+            apply->path, tenant->line, tenant->tenant);
+    return cli_fail(apply->cli, CLI_CALL_READS, &apply->status);
+}
+
+static volatile sig_atomic_t stop_signal; /* 0: none has come */
+
+static void note_signal(int number)
+{
+    stop_signal = number;
+}
+
+/* From now on the first of these signals waits for the change under way; a second one does not. */
+static void hold_signals(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action = {.sa_handler = note_signal, .sa_flags = (int)SA_RESETHAND}, before;
+
+    for (size_t i = 0; i < ARRAY_COUNT(numbers); i++)
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            (void)sigaction(numbers[i], &action, NULL);
+}
+
+static void tell_cut_short(const struct apply *apply, size_t done, const char *why)
+{
+    fprintf(stderr,
+            "holdfast apply: %s%zu of %zu changes were made before that; apply the file again to "
+            "make the rest\n",
+            why, done, apply->changes.count);
+}
+
+static int change_all(struct apply *apply)
+{
+    hold_signals();
+    for (size_t i = 0; i < apply->changes.count; i++) {
+        struct change *change = &apply->changes.list[i];
+
+        if (stop_signal) {
+            tell_cut_short(apply, i, "interrupted: ");
+            (void)signal(stop_signal, SIG_DFL);
+            (void)raise(stop_signal);
+            return CLI_SERVER; /* it is blocked */
+        }
+        if (!apply->dry_run &&
+            !change_make(apply->cli, change, false, apply->reason, &apply->status)) {
+            tell_refused(apply, change, CLI_CALL_CHANGES);
+            tell_cut_short(apply, i, "");
+            return CLI_SERVER;
+        }
+        tell(apply, change);
+    }
+    tell_totals(apply);
+    return CLI_OK;
 }
 
 int command_apply(struct cli *cli, int argc, char **argv)
@@ -319,10 +311,12 @@ int command_apply(struct cli *cli, int argc, char **argv)
     struct apply apply = {.cli = cli};
     char error[QUOTAS_FILE_ERROR_BYTES], reason[256];
     struct quotas_file *file;
-    bool good = true;
+    int result;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &apply);
+    cli_parse(&argp, argc, argv, 0, &apply);
     file = quotas_file_load(apply.path, error);
+    if (strcmp(apply.path, "-") == 0)
+        apply.path = "stdin"; /* which it is called from now on */
     if (!file) {
         fprintf(stderr, "holdfast apply: %s: %s\n", apply.path, error);
         return CLI_USAGE;
@@ -331,13 +325,16 @@ int command_apply(struct cli *cli, int argc, char **argv)
         snprintf(reason, sizeof(reason), "apply %s", apply.path);
         apply.reason = reason;
     }
-    for (unsigned int i = 0; i < file->tenants_count && good; i++)
-        good = apply_tenant(&apply, &file->tenants[i]);
-    if (good)
-        print_totals(&apply);
+    if (changes_find(cli, file, apply.prune, &apply.changes, &apply.status))
+        result = check_room(&apply);
     else
-        cli_fail(cli, &apply.status);
+        result = tell_unread(&apply);
+    if (result == CLI_OK)
+        result = check_all(&apply);
+    if (result == CLI_OK)
+        result = change_all(&apply);
     stub_status_clear(&apply.status);
+    changes_destroy(&apply.changes);
     quotas_file_destroy(file);
-    return good ? CLI_OK : CLI_SERVER;
+    return result;
 }

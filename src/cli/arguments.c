@@ -2,18 +2,50 @@
 
 #include "cli/duration.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 static error_t add_amount(struct arguments *arguments, char *arg, struct argp_state *state)
 {
+    struct amount_argument *amount;
+
     if (!arguments->takes_amounts)
         return ARGP_ERR_UNKNOWN;
     if (arguments->amounts_count == ARGUMENTS_AMOUNTS_MAX)
         argp_error(state, "more than %d amounts", ARGUMENTS_AMOUNTS_MAX);
-    if (!amount_argument_parse(arg, &arguments->amounts[arguments->amounts_count]))
-        argp_error(state, "\"%s\" is not an amount such as tokens=1500", arg);
+    amount = &arguments->amounts[arguments->amounts_count];
+    if (!amount_argument_parse(arg, amount))
+        argp_error(state,
+                   "\"%s\" is not an amount such as tokens=1500%s: METER=UNITS, in digits alone",
+                   arg, arguments->takes_policies ? " or tokens=1500:cap" : "");
+    else if (amount->policy != AMOUNT_POLICY_DEFAULT && !arguments->takes_policies)
+        argp_error(state, "an amount has no policy here; write %s=%" PRId64, amount->meter,
+                   amount->units);
     arguments->amounts_count++;
     return 0;
+}
+
+static void check_needs(const struct arguments *arguments, struct argp_state *state)
+{
+    switch (arguments->needs) {
+    case ARGUMENTS_NEED_NOTHING:
+        return;
+    case ARGUMENTS_NEED_TENANT:
+        if (!*arguments->tenant)
+            argp_error(state, "--tenant is needed");
+        return;
+    case ARGUMENTS_NEED_AMOUNTS:
+        if (!*arguments->tenant)
+            argp_error(state, "--tenant is needed");
+        if (arguments->amounts_count == 0)
+            argp_error(state, "an amount is needed, such as tokens=1500");
+        return;
+    case ARGUMENTS_NEED_JOB:
+        if (!*arguments->reservation && (!*arguments->tenant || !*arguments->job))
+            argp_error(state, "--reservation is needed, or --tenant and --job");
+        return;
+    }
+    UNREACHABLE();
 }
 
 static void add_kind(struct arguments *arguments, const char *arg, struct argp_state *state)
@@ -26,7 +58,7 @@ static void add_kind(struct arguments *arguments, const char *arg, struct argp_s
 static void parse_number(const char *name, const char *arg, int64_t *ret, struct argp_state *state)
 {
     if (!amount_parse(arg, ret) || *ret < 0)
-        argp_error(state, "--%s: \"%s\" is not a whole number", name, arg);
+        argp_error(state, "--%s: \"%s\" is not a whole number from 0 on", name, arg);
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
@@ -53,8 +85,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         arguments->meter = arg;
         return 0;
     case 'l':
-        if (!duration_parse(arg, &arguments->ttl_us))
-            argp_error(state, "--ttl: \"%s\" is not a duration such as 500ms, 30s or 15m", arg);
+        duration_option(state, "ttl", arg, &arguments->ttl_us);
         return 0;
     case ARGUMENT_KEY_DEFERRABLE:
         arguments->deferrable = true;
@@ -73,12 +104,17 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGUMENT_KEY_COUNT:
         parse_number("count", arg, &arguments->count, state);
+        if (arguments->count == 0)
+            argp_error(state, "--count: it must be at least 1; without it there is no end");
         return 0;
     case ARGUMENT_KEY_KIND:
         add_kind(arguments, arg, state);
         return 0;
     case ARGP_KEY_ARG:
         return add_amount(arguments, arg, state);
+    case ARGP_KEY_END:
+        check_needs(arguments, state);
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -89,11 +125,13 @@ void arguments_parse(struct cli *cli, const struct argp_option *options, const c
 {
     const struct argp_child children[] = {{&cli_argp, 0, "Every command:", -1}, {0}};
     const struct argp argp = {options, parse_option, args_doc, doc, children, NULL, NULL};
-    bool takes_amounts = ret->takes_amounts;
+    const struct arguments command = *ret;
 
     *ret = (struct arguments){
         .cli = cli,
-        .takes_amounts = takes_amounts,
+        .takes_amounts = command.takes_amounts,
+        .takes_policies = command.takes_policies,
+        .needs = command.needs,
         .tenant = "",
         .scope = "",
         .job = "",
@@ -103,7 +141,7 @@ void arguments_parse(struct cli *cli, const struct argp_option *options, const c
         .ttl_us = -1,
         .after_seq = -1,
     };
-    argp_parse(&argp, argc, argv, 0, NULL, ret);
+    cli_parse(&argp, argc, argv, 0, ret);
 }
 
 char *arguments_text(const char *text)

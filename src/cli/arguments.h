@@ -30,21 +30,61 @@ enum arguments_key {
 };
 
 /* Lines for a command's table of options; it ends with {0}. */
-#define ARGUMENT_TENANT {"tenant", 't', "NAME", 0, "whose quota", 0}
-#define ARGUMENT_SCOPE {"scope", 's', "PATH", 0, "path below the tenant, team-a/user-7", 0}
-#define ARGUMENT_JOB {"job", 'j', "ID", 0, "idempotency key of the job", 0}
-#define ARGUMENT_RESERVATION {"reservation", 'r', "TOKEN", 0, "reservation_id from reserve or extend", 0}
-#define ARGUMENT_METER {"meter", 'm', "NAME", 0, "only this meter", 0}
-#define ARGUMENT_TTL {"ttl", 'l', "DURATION", 0, "life of the hold from now, 100ms to 24h (default: 60s)", 0}
+#define ARGUMENT_TENANT                                                                            \
+    {                                                                                              \
+        "tenant", 't', "NAME", 0, "whose quota", 0                                                 \
+    }
+#define ARGUMENT_SCOPE                                                                             \
+    {                                                                                              \
+        "scope", 's', "PATH", 0, "path below the tenant, team-a/user-7", 0                         \
+    }
+#define ARGUMENT_JOB                                                                               \
+    {                                                                                              \
+        "job", 'j', "ID", 0, "idempotency key of the job", 0                                       \
+    }
+#define ARGUMENT_RESERVATION                                                                       \
+    {                                                                                              \
+        "reservation", 'r', "TOKEN", 0, "reservation_id from reserve or extend", 0                 \
+    }
+#define ARGUMENT_METER                                                                             \
+    {                                                                                              \
+        "meter", 'm', "NAME", 0, "only this meter", 0                                              \
+    }
+#define ARGUMENT_TTL                                                                               \
+    {                                                                                              \
+        "ttl", 'l', "DURATION", 0, "life of the hold from now, 100ms to 24h (default: 60s)", 0     \
+    }
 #define ARGUMENT_DEFERRABLE                                                                        \
-    {"deferrable", ARGUMENT_KEY_DEFERRABLE, NULL, 0, "refuse above the soft stop: it can wait", 0}
-#define ARGUMENT_BRIEF {"brief", ARGUMENT_KEY_BRIEF, NULL, 0, "without the state of the quotas", 0}
-#define ARGUMENT_NOTE {"note", ARGUMENT_KEY_NOTE, "TEXT", 0, "a note for the server's log", 0}
-#define ARGUMENT_BELOW {"below", ARGUMENT_KEY_BELOW, NULL, 0, "also the scopes below", 0}
+    {                                                                                              \
+        "deferrable", ARGUMENT_KEY_DEFERRABLE, NULL, 0, "refuse above the soft stop: it can wait", \
+            0                                                                                      \
+    }
+#define ARGUMENT_BRIEF                                                                             \
+    {                                                                                              \
+        "brief", ARGUMENT_KEY_BRIEF, NULL, 0, "without the state of the quotas", 0                 \
+    }
+#define ARGUMENT_NOTE                                                                              \
+    {                                                                                              \
+        "note", ARGUMENT_KEY_NOTE, "TEXT", 0, "a note for the server's log", 0                     \
+    }
+#define ARGUMENT_BELOW                                                                             \
+    {                                                                                              \
+        "below", ARGUMENT_KEY_BELOW, NULL, 0, "also the scopes below", 0                           \
+    }
+
+/* What a command cannot do without. */
+enum arguments_needs {
+    ARGUMENTS_NEED_NOTHING,
+    ARGUMENTS_NEED_TENANT,  /* --tenant */
+    ARGUMENTS_NEED_AMOUNTS, /* --tenant and an amount */
+    ARGUMENTS_NEED_JOB,     /* --reservation, or --tenant and --job */
+};
 
 struct arguments {
     struct cli *cli;
-    bool takes_amounts; /* set by the command before parsing */
+    bool takes_amounts; /* these three are set by the command before parsing */
+    bool takes_policies;
+    enum arguments_needs needs;
     const char *tenant; /* the texts are "" if not given, as the messages want it */
     const char *scope;
     const char *job;
@@ -63,7 +103,10 @@ struct arguments {
     size_t kinds_count;
 };
 
-/* args_doc and doc as in struct argp. ret->takes_amounts is kept, all else is set. */
+/*
+ * options NULL: none of its own. args_doc and doc as in struct argp. What the command has set is kept, all
+ * else is set.
+ */
 void arguments_parse(struct cli *cli, const struct argp_option *options, const char *args_doc,
                      const char *doc, int argc, char **argv, struct arguments *ret);
 

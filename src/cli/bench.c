@@ -17,6 +17,7 @@
 #include "base/histogram.h"
 #include "grpc/health/v1/health.stub.h"
 #include "holdfast/v1/quota_service.stub.h"
+#include "quota/times.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -26,17 +27,26 @@
 
 #define ROUND_US INT64_C(1000000)
 #define SETTLE_US_MAX INT64_C(5000000)
+#define SETTLE_PAUSE_NS 20000000
+#define SECONDS_DEFAULT 5
 #define METER "bench"
 
 enum work { WORK_NULL, WORK_RESERVE, WORK_PAIR, WORK_COUNT, WORK_RELEASE = WORK_COUNT };
 
 static const char *const work_names[WORK_COUNT] = {"null", "reserve", "pair"};
 
-enum { KEY_CONCURRENCY = 'c', KEY_SECONDS = 'n', KEY_WORK = 'w', KEY_TENANTS = 0x500, KEY_CONNECTIONS };
+enum {
+    KEY_CONCURRENCY = 'c',
+    KEY_SECONDS = 'n',
+    KEY_WORK = 'w',
+    KEY_TENANTS = 0x500,
+    KEY_CONNECTIONS
+};
 
 static const struct argp_option options[] = {
     {"concurrency", KEY_CONCURRENCY, "N", 0, "calls in flight (default: 64)", 0},
-    {"seconds", KEY_SECONDS, "N", 0, "rounds of one second for each kind of work (default: 5)", 0},
+    {"seconds", KEY_SECONDS, "N", 0,
+     "rounds of one second for each kind of work (default: " TEXT_OF(SECONDS_DEFAULT) ")", 0},
     {"tenant", 't', "NAME", 0, "tenant to use; added if missing (default: bench)", 0},
     {"tenants", KEY_TENANTS, "N", 0, "spread over N tenants, NAME-1 to NAME-N (default: 1)", 0},
     {"work", KEY_WORK, "WORK", 0, "only this kind of work: null, reserve or pair", 0},
@@ -47,7 +57,9 @@ static const struct argp_option options[] = {
 static const char doc[] =
     "Measures Reserve and Reserve + Commit beside a call that does nothing.\v"
     "The kinds of work take turns in rounds of a second; the ratios to the null call are what "
-    "counts. The reservations are of 1 unit of the meter \"" METER "\" without a limit in the way.";
+    "counts. The reservations are of 1 unit of the meter \"" METER
+    "\" without a limit in the way.\n\n"
+    "  holdfast bench --seconds 1";
 
 struct lane {
     struct bench *bench;
@@ -69,7 +81,7 @@ struct bench {
     char run[CLI_ID_BYTES];
     struct stub_channel *channel;
     struct lane *lanes;
-    struct book *books; /* of each tenant */
+    struct book *books;   /* of each tenant */
     pthread_mutex_t lock; /* guards all below, once lanes run */
     pthread_cond_t wake;
     enum work work;
@@ -155,7 +167,8 @@ static void on_reserved(void *user, const struct stub_status *status,
     request.job_id = lane->job_id;
     request.reservation_id = reply->reservation_id;
     request.brief = true;
-    holdfast_v1_quota_service_commit_async(lane->bench->channel, NULL, &request, on_committed, lane);
+    holdfast_v1_quota_service_commit_async(lane->bench->channel, NULL, &request, on_committed,
+                                           lane);
 }
 
 static void on_released(void *user, const struct stub_status *status,
@@ -182,14 +195,15 @@ static void send_release(struct lane *lane)
     request.tenant = lane->tenant;
     request.job_id = lane->job_id;
     request.brief = true;
-    holdfast_v1_quota_service_release_async(lane->bench->channel, NULL, &request, on_released, lane);
+    holdfast_v1_quota_service_release_async(lane->bench->channel, NULL, &request, on_released,
+                                            lane);
 }
 
 static void send_reserve(struct lane *lane)
 {
     Holdfast__V1__ReserveRequest request = HOLDFAST__V1__RESERVE_REQUEST__INIT;
     Holdfast__V1__Amount amount = HOLDFAST__V1__AMOUNT__INIT, *amounts = &amount;
-    Google__Protobuf__Duration ttl = duration_message(60000000);
+    Google__Protobuf__Duration ttl = duration_message(TTL_DEFAULT_MS * 1000);
 
     name_job(lane, lane->jobs++);
     amount.meter = arguments_text(METER);
@@ -200,7 +214,8 @@ static void send_reserve(struct lane *lane)
     request.n_amounts = 1;
     request.ttl = &ttl;
     request.brief = true;
-    holdfast_v1_quota_service_reserve_async(lane->bench->channel, NULL, &request, on_reserved, lane);
+    holdfast_v1_quota_service_reserve_async(lane->bench->channel, NULL, &request, on_reserved,
+                                            lane);
 }
 
 static void send_first(struct lane *lane)
@@ -251,8 +266,8 @@ static double percentile_ms(const struct bench *bench, enum work work, double pe
 
 static void print_table(const struct bench *bench)
 {
-    printf("%" PRId64 " in flight, %" PRId64 " rounds of 1 s each, %" PRId64 " connections, %" PRId64
-           " tenants\n  %-8s %10s %8s %10s %10s %8s\n",
+    printf("%" PRId64 " in flight, %" PRId64 " rounds of 1 s each, %" PRId64
+           " connections, %" PRId64 " tenants\n  %-8s %10s %8s %10s %10s %8s\n",
            bench->concurrency, bench->seconds, bench->connections, bench->tenants_count, "WORK",
            "PER S", "RATIO", "P50 MS", "P99 MS", "ERRORS");
     for (enum work work = WORK_NULL; work < WORK_COUNT; work++)
@@ -356,7 +371,7 @@ static bool prepare(struct bench *bench, struct stub_status *status)
  */
 static void settle_down(struct bench *bench)
 {
-    const struct timespec pause = {.tv_nsec = 20000000};
+    const struct timespec pause = {.tv_nsec = SETTLE_PAUSE_NS};
     int64_t until_us = now_us() + SETTLE_US_MAX;
 
     for (int64_t i = 0; i < bench->tenants_count && i < bench->concurrency; i++) {
@@ -382,7 +397,7 @@ static int run(struct bench *bench)
     int result = CLI_OK;
 
     if (!prepare(bench, &status)) {
-        result = cli_fail(bench->cli, &status);
+        result = cli_fail(bench->cli, CLI_CALL_CHANGES, &status);
         stub_status_clear(&status);
         return result;
     }
@@ -427,12 +442,12 @@ int command_bench(struct cli *cli, int argc, char **argv)
     CHECK(bench);
     bench->cli = cli;
     bench->concurrency = 64;
-    bench->seconds = 5;
+    bench->seconds = SECONDS_DEFAULT;
     bench->tenant = "bench";
     bench->tenants_count = 1;
     bench->connections = 1;
     bench->only = -1;
-    argp_parse(&argp, argc, argv, 0, NULL, bench);
+    cli_parse(&argp, argc, argv, 0, bench);
     cli_random_id("bench-", bench->run);
     pthread_mutex_init(&bench->lock, NULL);
     pthread_cond_init(&bench->wake, NULL);

@@ -1,5 +1,6 @@
 #include "cli/books.h"
 
+#include "base/clock.h"
 #include "cli/admin.h"
 #include "cli/arguments.h"
 
@@ -25,14 +26,17 @@ bool book_read(struct cli *cli, const struct book *book, const char *meter,
     Holdfast__V1__GetUsageResponse *response;
     struct stub_call_options call = cli_call_options(cli);
     struct book_reading reading = {0};
+    int64_t start_us = clock_mono_us(clock_real());
 
     stub_status_clear(ret_status);
     request.tenant = arguments_text(book->tenant);
     request.meter = arguments_text(meter);
     request.page_size = 1000;
     call.wait_for_ready = true;
-    if (holdfast_v1_quota_service_get_usage(cli_channel(cli), &call, &request, &response, ret_status))
-        return false;
+    while (holdfast_v1_quota_service_get_usage(cli_channel(cli), &call, &request, &response,
+                                               ret_status))
+        if (!admin_again(cli, ret_status, start_us))
+            return false;
     for (size_t i = 0; i < response->n_quotas; i++) {
         if (strcmp(response->quotas[i]->limit_id, book->limit_id) == 0)
             read_quota(response->quotas[i], &reading);
@@ -55,7 +59,8 @@ static bool open_tenant(struct cli *cli, const char *name, struct stub_status *r
     }
     tenant.tenant = arguments_text(name);
     tenant.display_name = arguments_text("Replay of a trace");
-    return admin_put_tenant(cli, &tenant, true, "replay", ret_status);
+    return admin_put_tenant(cli, &tenant, true, &(struct admin_change){.reason = "replay"},
+                            ret_status);
 }
 
 /* Will a limit that exists do? It must follow the whole meter of the tenant, for ever. */
@@ -85,7 +90,7 @@ static bool put_limit(struct cli *cli, const struct book *book, const struct boo
         limit.overage_case = HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_PERCENT;
         limit.overage_percent = wanted->overage_percent;
     }
-    return admin_put_limit(cli, &limit, "replay", ret_status);
+    return admin_put_limit(cli, &limit, &(struct admin_change){.reason = "replay"}, ret_status);
 }
 
 bool book_open(struct cli *cli, const char *tenant, const struct book_limit *limit,

@@ -16,8 +16,8 @@
 #define BOOK_NAME_BYTES 96
 
 struct book_reading {
-    int64_t rows;       /* ledger_seq */
-    int64_t used;       /* committed + debt */
+    int64_t rows; /* ledger_seq */
+    int64_t used; /* committed + debt */
     int64_t debt;
     int64_t held;
     int64_t over_units; /* committed above the hard cap; 0 if not, or unlimited */
@@ -31,7 +31,7 @@ struct book {
     struct book_reading after;
 };
 
-/* What the limit shall be. */
+/* What the limit is to be. */
 struct book_limit {
     const char *meter;
     int64_t units;           /* -1: any limit whose period never ends, else an unlimited one */

@@ -5,7 +5,10 @@
 #include "holdfast/v1/quota_service.stub.h"
 
 static const struct argp_option options[] = {
-    ARGUMENT_TENANT, ARGUMENT_SCOPE, ARGUMENT_DEFERRABLE, {0},
+    ARGUMENT_TENANT,
+    ARGUMENT_SCOPE,
+    ARGUMENT_DEFERRABLE,
+    {0},
 };
 
 static const char doc[] =
@@ -32,7 +35,7 @@ int command_check(struct cli *cli, int argc, char **argv)
 {
     Holdfast__V1__CheckRequest request = HOLDFAST__V1__CHECK_REQUEST__INIT;
     Holdfast__V1__CheckResponse *response = NULL;
-    struct arguments arguments = {.takes_amounts = true};
+    struct arguments arguments = {.takes_amounts = true, .needs = ARGUMENTS_NEED_AMOUNTS};
     struct stub_status status = STUB_STATUS_INIT;
     struct stub_call_options call;
     struct amount_list amounts;
@@ -48,7 +51,7 @@ int command_check(struct cli *cli, int argc, char **argv)
     if (arguments.deferrable)
         request.priority = HOLDFAST__V1__PRIORITY__PRIORITY_DEFERRABLE;
     if (holdfast_v1_quota_service_check(cli_channel(cli), &call, &request, &response, &status)) {
-        result = cli_fail(cli, &status);
+        result = cli_fail(cli, CLI_CALL_READS, &status);
     } else {
         if (cli->json)
             cli_print_json(&response->base);

@@ -23,25 +23,34 @@ enum cli_exit {
     CLI_USAGE = 2,      /* the command line or an input file is wrong */
     CLI_SERVER = 3,     /* the server answered with an error, or not at all */
     CLI_UNBALANCED = 4, /* replay: the books do not balance */
+    CLI_OUTPUT = 5,     /* what was to be printed could not be written */
 };
 
 struct cli {
-    const char *server; /* target of the channel */
-    int64_t timeout_us; /* of each call */
-    bool json;          /* machine-readable output on stdout */
-    const char *tls_ca; /* by TLS if any of these is given, here or in the environment */
+    const char *server;      /* its address, as in base/address.h */
+    const char *server_from; /* what said so, "--server" or "$HOLDFAST_LISTEN"; NULL: nothing did */
+    unsigned given;          /* private: options that were given, before or after the command */
+    int64_t timeout_us;      /* of each call */
+    bool json;               /* machine-readable output on stdout */
+    const char *tls_ca;      /* by TLS if any of these is given, here or in the environment */
     const char *tls_cert;
     const char *tls_key;
     const char *tls_server_name;
     struct stub_channel *channel; /* made by cli_channel */
 };
 
-/* The options --server, --timeout, --json and --tls-*; its input is a struct cli. For use as a child. */
+/*
+ * argp_parse, and what it lacks (base/options.h). A wrong command line ends the program with CLI_USAGE,
+ * said on stderr.
+ */
+void cli_parse(const struct argp *argp, int argc, char **argv, unsigned flags, void *input);
+
+/* The options -h, --server, --timeout, --json and --tls-*; its input is a struct cli. For use as a child. */
 extern const struct argp cli_argp;
 
 /*
- * A channel to this server with this many connections, by TLS if so asked. Files that cannot be used end
- * the program with CLI_USAGE, the file named.
+ * A channel to this server with this many connections, by TLS if so asked. What is no address, and files
+ * that cannot be used, end the program with CLI_USAGE, said on stderr.
  */
 struct stub_channel *cli_connect(struct cli *cli, const char *server, int connections);
 
@@ -54,9 +63,12 @@ void cli_close(struct cli *cli);
 /* The options of one call: the timeout, and waiting for the server to come up. */
 struct stub_call_options cli_call_options(const struct cli *cli);
 
+/* What a call could have done: the effect of a read, or of a trial, is never unknown. */
+enum cli_call { CLI_CALL_READS, CLI_CALL_CHANGES };
+
 /* Prints an error with all its details and what to do about it; as JSON on stdout with --json, else
    on stderr. Returns CLI_SERVER. */
-int cli_fail(const struct cli *cli, const struct stub_status *status);
+int cli_fail(const struct cli *cli, enum cli_call call, const struct stub_status *status);
 
 /* Prints the message as one line of JSON on stdout. */
 void cli_print_json(const ProtobufCMessage *message);

@@ -31,7 +31,9 @@ int command_commit(struct cli *cli, int argc, char **argv)
 {
     Holdfast__V1__CommitRequest request = HOLDFAST__V1__COMMIT_REQUEST__INIT;
     Holdfast__V1__CommitResponse *response = NULL;
-    struct arguments arguments = {.takes_amounts = true};
+    struct arguments arguments = {.takes_amounts = true,
+                                  .takes_policies = true,
+                                  .needs = ARGUMENTS_NEED_JOB};
     struct stub_status status = STUB_STATUS_INIT;
     struct stub_call_options call;
     struct actual_list actual;
@@ -47,7 +49,7 @@ int command_commit(struct cli *cli, int argc, char **argv)
     request.actual = actual.pointers;
     request.brief = arguments.brief;
     if (holdfast_v1_quota_service_commit(cli_channel(cli), &call, &request, &response, &status)) {
-        result = cli_fail(cli, &status);
+        result = cli_fail(cli, CLI_CALL_CHANGES, &status);
     } else {
         if (cli->json)
             cli_print_json(&response->base);

@@ -1,23 +1,24 @@
 #include "cli/duration.h"
 
+#include "quota/times.h"
+
 #include <ctype.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-#define SECOND_US INT64_C(1000000)
-#define MINUTE_US (60 * SECOND_US)
-#define HOUR_US (60 * MINUTE_US)
-#define DAY_US (24 * HOUR_US)
+#define SECOND_US (SECOND_IN_MS * 1000)
+#define MINUTE_US (MINUTE_IN_MS * 1000)
+#define HOUR_US (HOUR_IN_MS * 1000)
+#define DAY_US (DAY_IN_MS * 1000)
 #define DURATION_MAX_US (36525 * DAY_US)
 
 static const struct {
     const char *name;
     int64_t us;
 } units[] = {
-    {"us", 1},          {"ms", 1000},     {"s", SECOND_US},
-    {"m", MINUTE_US}, {"h", HOUR_US}, {"d", DAY_US},
+    {"us", 1}, {"ms", 1000}, {"s", SECOND_US}, {"m", MINUTE_US}, {"h", HOUR_US}, {"d", DAY_US},
 };
 
 /* The unit at *text, which is moved past it; 0 if there is none. */
@@ -61,6 +62,7 @@ static bool take_number(const char **text, double *ret)
 bool duration_parse(const char *text, int64_t *ret_us)
 {
     double sum_us = 0;
+    int64_t unit_before_us = INT64_MAX;
 
     if (strcmp(text, "0") == 0) {
         *ret_us = 0;
@@ -75,14 +77,30 @@ bool duration_parse(const char *text, int64_t *ret_us)
         if (!take_number(&text, &number))
             return false;
         unit_us = take_unit(&text);
-        if (!unit_us)
+        if (!unit_us || unit_us >= unit_before_us) /* "1h30m", neither "30m1h" nor "1h1h" */
             return false;
+        unit_before_us = unit_us;
         sum_us += number * (double)unit_us;
         if (sum_us > (double)DURATION_MAX_US)
             return false;
     }
     *ret_us = (int64_t)(sum_us + 0.5);
     return true;
+}
+
+void duration_option(const struct argp_state *state, const char *name, const char *text,
+                     int64_t *ret_us)
+{
+    size_t digits = strspn(text, "0123456789.");
+
+    if (*text && digits == strlen(text) && strcmp(text, "0") != 0)
+        argp_error(state, "--%s: \"%s\" has no unit; write %ss, %sms or %sm", name, text, text,
+                   text, text);
+    else if (!duration_parse(text, ret_us))
+        argp_error(state, "--%s: \"%s\" is not a duration such as 500ms, 30s, 15m or 1h30m", name,
+                   text);
+    else if (*ret_us <= 0)
+        argp_error(state, "--%s: it must be longer than 0", name);
 }
 
 /* "1.2ms", "12.3ms", "123ms": three digits at most, unless there are more before the point. */

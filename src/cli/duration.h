@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 
+#include <argp.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,6 +20,13 @@
  * False: not a duration, negative, or above 100 years; then *ret_us is untouched.
  */
 MUST_CHECK bool duration_parse(const char *text, int64_t *ret_us);
+
+/*
+ * The value of --NAME, longer than 0. Anything else ends the program with argp_err_exit_status, said with
+ * what to write instead: a number alone has no unit and is not guessed at.
+ */
+void duration_option(const struct argp_state *state, const char *name, const char *text,
+                     int64_t *ret_us);
 
 /* A short text with two or three digits that matter: "0s", "120us", "4.2ms", "59.8s", "14m05s",
    "23h59m", "3d04h"; a '-' in front if negative. Returns text. */

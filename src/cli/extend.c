@@ -23,6 +23,8 @@ static void print_extended(const Holdfast__V1__ExtendResponse *response)
     fputs(" left; never longer than ", stdout);
     print_time(stdout, response->lifetime_end_time);
     putchar('\n');
+    if (response->degraded)
+        puts("  degraded: Postgres is away, and was not asked whether the hold was ended");
     print_quotas(stdout, response->n_quotas, response->quotas);
     printf("  reservation_id %s\n", response->reservation_id);
 }
@@ -31,7 +33,7 @@ int command_extend(struct cli *cli, int argc, char **argv)
 {
     Holdfast__V1__ExtendRequest request = HOLDFAST__V1__EXTEND_REQUEST__INIT;
     Holdfast__V1__ExtendResponse *response = NULL;
-    struct arguments arguments = {0};
+    struct arguments arguments = {.needs = ARGUMENTS_NEED_JOB};
     struct stub_status status = STUB_STATUS_INIT;
     struct stub_call_options call;
     Google__Protobuf__Duration ttl;
@@ -47,7 +49,7 @@ int command_extend(struct cli *cli, int argc, char **argv)
         request.ttl = &ttl;
     }
     if (holdfast_v1_quota_service_extend(cli_channel(cli), &call, &request, &response, &status)) {
-        result = cli_fail(cli, &status);
+        result = cli_fail(cli, CLI_CALL_CHANGES, &status);
     } else {
         if (cli->json)
             cli_print_json(&response->base);

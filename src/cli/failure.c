@@ -19,10 +19,11 @@ static const struct {
     {"EXPIRED", "the hold has ended; reserve anew"},
     {"COMMITTED", "the job is on the record; there is nothing left to do"},
     {"OVERRUN", "the hold stays: commit less, or with :record or :cap"},
-    {"ETAG_MISMATCH", "read the object again, then decide"},
+    {"AMOUNT_BOUND", "a repeat changes nothing: no sum goes past 2^53-1"},
+    {"ETAG_MISMATCH", "it has changed meanwhile: read it again, then decide"},
     {"CONTENTION", "repeat after a short pause"},
     {"REQUEST_ID_REUSED", "use a new request id"},
-    {"TENANT_EXISTS", "update it instead"},
+    {"TENANT_EXISTS", "update it instead; with `holdfast apply`, apply the file again"},
     {"REDIS_UNAVAILABLE", "repeat with the same job; a commit by reservation_id works meanwhile"},
     {"POSTGRES_UNAVAILABLE", "repeat with the same job; a hold can be extended meanwhile"},
     {"SHARD_RECOVERING", "repeat in a second"},
@@ -30,12 +31,14 @@ static const struct {
     {"OVERLOADED", "pause, then repeat; send fewer calls at once"},
     {"DEADLINE", "repeat with the same job, perhaps with a longer --timeout"},
     {"SEQ_TOO_OLD", "watch again without a position, from a snapshot"},
+    {"SEQ_TOO_NEW", "watch again without a position, from a snapshot"},
 };
 
 static Google__Rpc__ErrorInfo *own_info(const struct stub_status *status)
 {
-    Google__Rpc__ErrorInfo *info = (Google__Rpc__ErrorInfo *)(void *)stub_status_detail(
-        status, &google__rpc__error_info__descriptor);
+    Google__Rpc__ErrorInfo *info =
+        (Google__Rpc__ErrorInfo *)(void *)stub_status_detail(status,
+                                                             &google__rpc__error_info__descriptor);
 
     if (info && strcmp(info->domain, "holdfast") != 0) {
         protobuf_c_message_free_unpacked(&info->base, NULL);
@@ -66,13 +69,19 @@ void failure_read(const struct stub_status *status, struct failure *ret)
         .message = status->message ? status->message : "",
         .server = stub_status_metadata(status, "holdfast-server"),
         .info = own_info(status),
-        .bad = (Google__Rpc__BadRequest *)(void *)stub_status_detail(
-            status, &google__rpc__bad_request__descriptor),
-        .retry = (Google__Rpc__RetryInfo *)(void *)stub_status_detail(
-            status, &google__rpc__retry_info__descriptor),
+        .bad = (Google__Rpc__BadRequest *)(void *)
+            stub_status_detail(status, &google__rpc__bad_request__descriptor),
+        .retry = (Google__Rpc__RetryInfo *)(void *)
+            stub_status_detail(status, &google__rpc__retry_info__descriptor),
     };
     ret->reason = ret->info ? ret->info->reason : "";
     ret->effect = effect_of(ret->code, ret->info);
+}
+
+void failure_of_read(struct failure *failure)
+{
+    failure->read_only = true;
+    failure->effect = FAILURE_EFFECT_DEFINITE;
 }
 
 void failure_done(struct failure *failure)
@@ -100,19 +109,22 @@ bool failure_is_transient(const struct failure *failure)
     case STUB_UNKNOWN:
     case STUB_INTERNAL:
         return failure->info == NULL; /* a connection that broke in the middle of a call */
-    default:
-        return false;
     }
+    return false;
 }
 
-const char *failure_advice(const struct failure *failure)
+/* A sentence that tells what to do about the reason; "" if there is nothing to say. Static. */
+static const char *advice_for(const struct failure *failure)
 {
+    if (failure->read_only && *failure->reason && failure_is_transient(failure))
+        return "try again in a moment";
     for (size_t i = 0; i < ARRAY_COUNT(advices); i++) {
         if (strcmp(advices[i].reason, failure->reason) == 0)
             return advices[i].advice;
     }
     if (failure->code == STUB_UNAVAILABLE || failure->code == STUB_DEADLINE_EXCEEDED)
-        return "is the server running there? see --server, and --tls-ca if it wants TLS";
+        return "is the server running there? see --server; --tls-ca if it wants TLS, --tls-cert and "
+               "--tls-key if it asks for a certificate";
     if (failure->effect == FAILURE_EFFECT_UNKNOWN)
         return "repeat with the same job: the answer tells what happened";
     return "";
@@ -123,9 +135,17 @@ static const char *effect_name(const struct failure *failure)
     return failure->effect == FAILURE_EFFECT_DEFINITE ? "definite" : "unknown";
 }
 
+static const char *effect_text(const struct failure *failure)
+{
+    if (failure->read_only)
+        return "none: it changes nothing";
+    return failure->effect == FAILURE_EFFECT_DEFINITE ? "definite: nothing was changed"
+                                                      : "unknown: it may have been carried out";
+}
+
 void failure_print(const struct failure *failure, FILE *out)
 {
-    const char *advice = failure_advice(failure);
+    const char *advice = advice_for(failure);
 
     fprintf(out, "holdfast: %s", stub_code_name(failure->code));
     if (*failure->reason)
@@ -139,9 +159,7 @@ void failure_print(const struct failure *failure, FILE *out)
             fprintf(out, "  %s: %s\n", failure->info->metadata[i]->key,
                     failure->info->metadata[i]->value);
     }
-    fprintf(out, "  effect  %s\n", failure->effect == FAILURE_EFFECT_DEFINITE
-                                       ? "definite: nothing was changed"
-                                       : "unknown: it may have been carried out");
+    fprintf(out, "  effect  %s\n", effect_text(failure));
     if (failure->retry && failure->retry->retry_delay) {
         char text[DURATION_TEXT_BYTES];
 
@@ -162,10 +180,10 @@ json_t *failure_json(const struct failure *failure)
 
     CHECK(error && violations && metadata);
     for (size_t i = 0; failure->bad && i < failure->bad->n_field_violations; i++)
-        json_array_append_new(
-            violations,
-            json_pack("{s:s, s:s}", "field", failure->bad->field_violations[i]->field,
-                      "description", failure->bad->field_violations[i]->description));
+        json_array_append_new(violations,
+                              json_pack("{s:s, s:s}", "field",
+                                        failure->bad->field_violations[i]->field, "description",
+                                        failure->bad->field_violations[i]->description));
     for (size_t i = 0; failure->info && i < failure->info->n_metadata; i++)
         json_object_set_new(metadata, failure->info->metadata[i]->key,
                             json_string(failure->info->metadata[i]->value));
@@ -175,6 +193,6 @@ json_t *failure_json(const struct failure *failure)
     json_object_set_new(error, "effect", json_string(effect_name(failure)));
     json_object_set_new(error, "violations", violations);
     json_object_set_new(error, "metadata", metadata);
-    json_object_set_new(error, "advice", json_string(failure_advice(failure)));
+    json_object_set_new(error, "advice", json_string(advice_for(failure)));
     return json_pack("{s:o}", "error", error);
 }

@@ -23,23 +23,24 @@ enum failure_effect {
 struct failure {
     int code;            /* enum stub_code */
     const char *message; /* belongs to the status it was read from */
-    const char *server;  /* who answered, or NULL; likewise */
+    const char *server;  /* who answered, or NULL; belongs to the status too */
     const char *reason;  /* "" without an ErrorInfo of domain holdfast */
     enum failure_effect effect;
-    Google__Rpc__ErrorInfo *info;      /* NULL if absent */
-    Google__Rpc__BadRequest *bad;      /* NULL if absent */
-    Google__Rpc__RetryInfo *retry;     /* NULL if absent */
+    bool read_only;                /* see failure_of_read */
+    Google__Rpc__ErrorInfo *info;  /* NULL if absent */
+    Google__Rpc__BadRequest *bad;  /* NULL if absent */
+    Google__Rpc__RetryInfo *retry; /* NULL if absent */
 };
 
 /* status must outlive the failure. */
 void failure_read(const struct stub_status *status, struct failure *ret);
 void failure_done(struct failure *failure);
 
+/* The call was one that changes nothing: its effect is definite, and the advice is for a reader. */
+void failure_of_read(struct failure *failure);
+
 /* True if the same call may succeed later: the server was away, busy, or no answer came. */
 bool failure_is_transient(const struct failure *failure);
-
-/* A sentence that tells what to do about the reason; "" if there is nothing to say. Static. */
-const char *failure_advice(const struct failure *failure);
 
 void failure_print(const struct failure *failure, FILE *out);
 

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/thread.h"
 #include "cli/arguments.h"
 #include "cli/failure.h"
 #include "cli/messages.h"
@@ -15,8 +16,9 @@
 #include <time.h>
 
 #define JOB_ID_BYTES 256
-#define PAUSE_MIN_US INT64_C(20000)
-#define PAUSE_MAX_US INT64_C(1000000)
+#define WAIT_MIN_US INT64_C(100)
+#define REPEAT_MIN_US INT64_C(20000)
+#define REPEAT_MAX_US INT64_C(1000000)
 #define PROGRESS_US INT64_C(500000)
 
 enum phase { PHASE_RESERVE, PHASE_COMMIT, PHASE_RELEASE, PHASE_READ };
@@ -71,7 +73,8 @@ static int64_t due_us(const struct flight *flight, size_t job)
 {
     if (flight->options->speed_up <= 0)
         return flight->start_us;
-    return flight->start_us + (int64_t)((double)flight->jobs[job].at_us / flight->options->speed_up);
+    return flight->start_us +
+           (int64_t)((double)flight->jobs[job].at_us / flight->options->speed_up);
 }
 
 /* The lock is held. Gives the slot the next job if one is due, else parks it. */
@@ -127,11 +130,11 @@ static bool handle_error(struct slot *slot, const struct stub_status *status)
         flight->totals.expired += expired;
         return finish_job(slot, JOB_FAILED);
     }
-    pause_us = PAUSE_MIN_US << (slot->attempts < 6 ? slot->attempts : 6);
+    pause_us = REPEAT_MIN_US << (slot->attempts < 6 ? slot->attempts : 6);
     slot->attempts++;
     slot->channel++;
     flight->totals.retried++;
-    slot->due_us = now_us() + (pause_us < PAUSE_MAX_US ? pause_us : PAUSE_MAX_US);
+    slot->due_us = now_us() + (pause_us < REPEAT_MAX_US ? pause_us : REPEAT_MAX_US);
     slot->next = flight->waiting;
     flight->waiting = slot;
     return false;
@@ -166,7 +169,7 @@ static bool reserved(struct slot *slot, const Holdfast__V1__ReserveResponse *rep
 
     totals->reserve_answers++;
     totals->replayed += reply->replayed;
-    switch (reply->decision) {
+    switch ((int)reply->decision) {
     case HOLDFAST__V1__DECISION__DECISION_ALLOW:
     case HOLDFAST__V1__DECISION__DECISION_WARN:
         totals->reserved++;
@@ -179,10 +182,9 @@ static bool reserved(struct slot *slot, const Holdfast__V1__ReserveResponse *rep
     case HOLDFAST__V1__DECISION__DECISION_ALREADY_COMMITTED:
         totals->replayed += !reply->replayed;
         return acknowledged(slot, sum_committed(reply->n_committed, reply->committed), true);
-    default:
-        totals->rejected++;
-        return finish_job(slot, JOB_REJECTED);
     }
+    totals->rejected++;
+    return finish_job(slot, JOB_REJECTED);
 }
 
 static void on_reserved(void *user, const struct stub_status *status,
@@ -390,7 +392,7 @@ static int64_t next_look_us(const struct flight *flight, int64_t progress_us)
             look_us = job_us;
     }
     /* A callback may add an earlier repeat without waking this thread: look every 20 ms. */
-    return look_us < now_us() + PAUSE_MIN_US ? look_us : now_us() + PAUSE_MIN_US;
+    return look_us < now_us() + REPEAT_MIN_US ? look_us : now_us() + REPEAT_MIN_US;
 }
 
 static void wait_until(struct flight *flight, int64_t until_us)
@@ -398,15 +400,9 @@ static void wait_until(struct flight *flight, int64_t until_us)
     int64_t left_us = until_us - now_us();
     struct timespec at;
 
-    if (left_us < 100)
-        left_us = 100;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += left_us / 1000000;
-    at.tv_nsec += left_us % 1000000 * 1000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_sec++;
-        at.tv_nsec -= 1000000000;
-    }
+    if (left_us < WAIT_MIN_US)
+        left_us = WAIT_MIN_US;
+    at = thread_deadline(left_us);
     pthread_cond_timedwait(&flight->wake, &flight->lock, &at);
 }
 

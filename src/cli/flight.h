@@ -57,8 +57,8 @@ struct flight_options {
     int64_t ttl_us;
     int64_t timeout_us;
     int concurrency;
-    int retries_max;   /* repeats of one call after errors that may pass */
-    double speed_up;   /* at_us is divided by it; 0: as fast as it goes */
+    int retries_max;              /* repeats of one call after errors that may pass */
+    double speed_up;              /* at_us is divided by it; 0: as fast as it goes */
     void (*progress)(void *user); /* called about twice a second from flight_run */
     void *user;
 };

@@ -4,15 +4,17 @@
 #include "holdfast/v1/quota_service.stub.h"
 
 static const struct argp_option options[] = {
-    ARGUMENT_TENANT, ARGUMENT_SCOPE, {0},
+    ARGUMENT_TENANT,
+    ARGUMENT_SCOPE,
+    {0},
 };
 
-static const char doc[] =
-    "Lists the live holds of a tenant, soonest expiry first.\v"
-    "With --json each page is one line.\n\n"
-    "  holdfast holds -t demo";
+static const char doc[] = "Lists the live holds of a tenant, soonest expiry first.\v"
+                          "With --json each page is one line.\n\n"
+                          "  holdfast holds -t demo";
 
-static void print_page(const struct cli *cli, const Holdfast__V1__ListReservationsResponse *response)
+static void print_page(const struct cli *cli,
+                       const Holdfast__V1__ListReservationsResponse *response)
 {
     if (cli->json) {
         cli_print_json(&response->base);
@@ -34,7 +36,7 @@ int command_holds(struct cli *cli, int argc, char **argv)
 {
     Holdfast__V1__ListReservationsRequest request = HOLDFAST__V1__LIST_RESERVATIONS_REQUEST__INIT;
     Holdfast__V1__ListReservationsResponse *page = NULL, *next = NULL;
-    struct arguments arguments = {0};
+    struct arguments arguments = {.needs = ARGUMENTS_NEED_TENANT};
     struct stub_status status = STUB_STATUS_INIT;
     struct stub_call_options call;
     size_t holds = 0;
@@ -49,7 +51,7 @@ int command_holds(struct cli *cli, int argc, char **argv)
         stub_status_clear(&status);
         if (holdfast_v1_quota_service_list_reservations(cli_channel(cli), &call, &request, &next,
                                                         &status)) {
-            result = cli_fail(cli, &status);
+            result = cli_fail(cli, CLI_CALL_READS, &status);
             break;
         }
         /* The token of the next request points into the page, which therefore goes last. */

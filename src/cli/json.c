@@ -80,7 +80,8 @@ static json_t *span_value(const ProtobufCMessage *message)
 
 static json_t *enum_value(const ProtobufCFieldDescriptor *field, int number)
 {
-    const ProtobufCEnumValue *value = protobuf_c_enum_descriptor_get_value(field->descriptor, number);
+    const ProtobufCEnumValue *value =
+        protobuf_c_enum_descriptor_get_value(field->descriptor, number);
 
     return value ? json_string(value->name) : json_integer(number);
 }
@@ -137,9 +138,16 @@ static size_t element_bytes(ProtobufCType type)
         return sizeof(void *);
     case PROTOBUF_C_TYPE_BYTES:
         return sizeof(ProtobufCBinaryData);
-    default:
-        return 4;
+    case PROTOBUF_C_TYPE_INT32:
+    case PROTOBUF_C_TYPE_SINT32:
+    case PROTOBUF_C_TYPE_SFIXED32:
+    case PROTOBUF_C_TYPE_UINT32:
+    case PROTOBUF_C_TYPE_FIXED32:
+    case PROTOBUF_C_TYPE_FLOAT:
+    case PROTOBUF_C_TYPE_ENUM:
+        break;
     }
+    return 4;
 }
 
 static json_t *array_value(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)

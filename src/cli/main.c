@@ -2,8 +2,12 @@
  * holdfast: the command-line client. Reads the options before the command, then hands over.
  */
 #include "base/check.h"
+#include "base/nearest.h"
+#include "base/options.h"
+#include "base/standard.h"
 #include "cli/cli.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +23,8 @@ static const struct command commands[] = {
     {"watch", command_watch},     {"apply", command_apply},   {"replay", command_replay},
     {"bench", command_bench},
 };
+
+#define TIMEOUT_DEFAULT_US INT64_C(10000000) /* as --help says (cli.c) */
 
 static const char doc[] =
     "Reserve before spending, commit what was used: the client of the quota service Holdfast.\v"
@@ -36,22 +42,37 @@ static const char doc[] =
     "  apply      make tenants and limits like those of a YAML file\n"
     "  replay     replay a trace of requests and balance the books\n"
     "  bench      calls a second, beside calls that do nothing\n"
+    "  help       what COMMAND does: holdfast help COMMAND\n"
     "\n"
     "Exit codes:\n"
     "  0  done; for reserve and check: the work may start\n"
     "  1  the work must not start: REJECT, or it was committed before\n"
     "  2  the command line or an input file is wrong\n"
-    "  3  the server answered with an error, or not at all; the text says whether the call may "
-    "have had an effect\n"
+    "  3  the server answered with an error, or not at all (the text says whether\n"
+    "     the call may have had an effect); status: a store is away\n"
     "  4  replay: the books do not balance\n"
+    "  5  the output could not be written\n"
     "\n"
-    "Durations are written like 500ms, 30s, 15m or 1h30m. Amounts are whole units: tokens=1500.";
+    "Durations are written with a unit: 500ms, 30s, 15m or 1h30m. Amounts are whole units in digits "
+    "alone: tokens=1500.";
 
 struct chosen {
     struct cli *cli;
     const struct command *command;
-    int at; /* in argv */
+    int at;    /* in argv */
+    bool help; /* "help" came before it */
 };
+
+static void refuse_command(const struct argp_state *state, const char *name)
+{
+    const char *names[ARRAY_COUNT(commands)], *meant;
+
+    for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
+        names[i] = commands[i].name;
+    meant = nearest(name, names, ARRAY_COUNT(names));
+    argp_error(state, "there is no command \"%s\"%s%s%s", name, meant ? "; did you mean " : "",
+               meant ? meant : "", meant ? "?" : "");
+}
 
 static const struct command *find_command(const char *name)
 {
@@ -71,11 +92,19 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = chosen->cli;
         return 0;
     case ARGP_KEY_ARG:
+        if (strcmp(arg, "help") == 0) { /* "help help" is help */
+            chosen->help = true;
+            return 0;
+        }
         chosen->command = find_command(arg);
         if (!chosen->command)
-            argp_error(state, "there is no command \"%s\"", arg);
+            refuse_command(state, arg);
         chosen->at = state->next - 1;
         state->next = state->argc; /* the rest is the command's */
+        return 0;
+    case ARGP_KEY_END:
+        if (chosen->help && !chosen->command)
+            options_help(state);
         return 0;
     case ARGP_KEY_NO_ARGS:
         argp_state_help(state, stderr, ARGP_HELP_STD_HELP & ~ARGP_HELP_EXIT_OK);
@@ -99,19 +128,27 @@ int main(int argc, char **argv)
 {
     const struct argp_child children[] = {{&cli_argp, 0, "Every command:", -1}, {0}};
     const struct argp argp = {NULL, parse_option, "COMMAND [OPTION...]", doc, children, NULL, NULL};
-    struct cli cli = {.timeout_us = 10000000};
+    struct cli cli = {.timeout_us = TIMEOUT_DEFAULT_US};
     char *server = default_server();
     struct chosen chosen = {.cli = &cli};
-    char name[64];
+    char name[64], program[] = "holdfast", help[] = "--help", *help_argv[] = {name, help, NULL};
     int result;
 
-    argp_err_exit_status = CLI_USAGE;
+    standard_open();
+    signal(SIGPIPE, SIG_IGN); /* nobody reads: no reason to stop half way through a change */
+    standard_check_output(CLI_OUTPUT);
     argp_program_version = "holdfast " HOLDFAST_VERSION;
     cli.server = server;
-    argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &chosen);
+    cli.server_from = getenv("HOLDFAST_LISTEN") ? "$HOLDFAST_LISTEN" : NULL;
+    if (argc > 0)
+        argv[0] = program;
+    cli_parse(&argp, argc, argv, ARGP_IN_ORDER, &chosen);
     snprintf(name, sizeof(name), "holdfast %s", chosen.command->name);
     argv[chosen.at] = name;
-    result = chosen.command->run(&cli, argc - chosen.at, argv + chosen.at);
+    if (chosen.help)
+        result = chosen.command->run(&cli, 2, help_argv); /* does not return */
+    else
+        result = chosen.command->run(&cli, argc - chosen.at, argv + chosen.at);
     cli_close(&cli);
     free(server);
     return result;

@@ -34,12 +34,12 @@ const char *print_period(Holdfast__V1__Period period)
     return short_name(&holdfast__v1__period__descriptor, (int)period, "PERIOD_");
 }
 
-const char *print_level(Holdfast__V1__Level level)
+static const char *level_text(Holdfast__V1__Level level)
 {
     return short_name(&holdfast__v1__level__descriptor, (int)level, "LEVEL_");
 }
 
-const char *print_kind(Holdfast__V1__EventKind kind)
+static const char *kind_text(Holdfast__V1__EventKind kind)
 {
     return short_name(&holdfast__v1__event_kind__descriptor, (int)kind, "EVENT_KIND_");
 }
@@ -131,18 +131,24 @@ void print_quotas(FILE *out, size_t count, Holdfast__V1__QuotaState *const *quot
 
     if (count == 0)
         return;
-    fprintf(out, "  %-*s %-*s %-*s %-6s %12s %8s %12s %12s %12s %12s %-9s %s\n", limit, "LIMIT",
-            scope, "SCOPE", meter, "METER", "PERIOD", "USED", "DEBT", "HELD", "LIMIT", "CAP", "LEFT",
-            "LEVEL", "RESETS");
+    fprintf(out, "  %-*s %-*s %-*s %-6s %12s %8s %12s %12s %12s %12s %12s %-9s %s\n", limit,
+            "LIMIT", scope, "SCOPE", meter, "METER", "PERIOD", "USED", "DEBT", "HELD", "SET ASIDE",
+            "LIMIT", "CAP", "LEFT", "LEVEL", "RESETS");
     for (size_t i = 0; i < count; i++) {
         const Holdfast__V1__QuotaState *quota = quotas[i];
 
-        fprintf(out, "  %-*s %-*s %-*s %-6s %12" PRId64 " %8" PRId64 " %12" PRId64, limit,
-                quota->limit_id, scope, quota->scope, meter, quota->meter,
-                print_period(quota->period), quota->committed, quota->debt, quota->held);
+        fprintf(out, "  %-*s %-*s %-*s %-6s %12" PRId64 " %8" PRId64 " %12" PRId64 " %12" PRId64,
+                limit, quota->limit_id, scope, quota->scope, meter, quota->meter,
+                print_period(quota->period), quota->committed, quota->debt, quota->held,
+                quota->set_aside);
         print_bound(out, quota);
-        fprintf(out, " %-9s ", print_level(quota->level));
+        fprintf(out, " %-9s ", level_text(quota->level));
         print_time(out, quota->period_end);
+        if (quota->set_aside_until) {
+            fputs(" (set aside until ", out);
+            print_time(out, quota->set_aside_until);
+            fputc(')', out);
+        }
         fputs(quota->held_is_upper_bound ? " (held is an upper bound)\n" : "\n", out);
     }
 }
@@ -150,7 +156,7 @@ void print_quotas(FILE *out, size_t count, Holdfast__V1__QuotaState *const *quot
 void print_event(FILE *out, const Holdfast__V1__Event *event)
 {
     print_time(out, event->time);
-    fprintf(out, " #%" PRId64 " %s", event->seq, print_kind(event->kind));
+    fprintf(out, " #%" PRId64 " %s", event->seq, kind_text(event->kind));
     if (event->direction != HOLDFAST__V1__DIRECTION__DIRECTION_UNSPECIFIED)
         fprintf(out, " %s on %s",
                 short_name(&holdfast__v1__direction__descriptor, (int)event->direction,

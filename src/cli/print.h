@@ -16,8 +16,6 @@
 const char *print_decision(Holdfast__V1__Decision decision);
 const char *print_state(Holdfast__V1__ReservationState state);
 const char *print_period(Holdfast__V1__Period period);
-const char *print_level(Holdfast__V1__Level level);
-const char *print_kind(Holdfast__V1__EventKind kind);
 
 /* One line for each reason: its sentence, and when to try again. */
 void print_reasons(FILE *out, size_t count, Holdfast__V1__Reason *const *reasons);

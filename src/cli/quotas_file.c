@@ -1,122 +1,170 @@
 #include "cli/quotas_file.h"
 
+#include "base/amount.h"
 #include "cli/duration.h"
+#include "quota/hold.h"
 
-#include <cyaml/cyaml.h>
-#include <stdarg.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static const cyaml_strval_t periods[] = {
-    {"never", QUOTAS_FILE_PERIOD_NEVER}, {"minute", QUOTAS_FILE_PERIOD_MINUTE},
-    {"hour", QUOTAS_FILE_PERIOD_HOUR},   {"day", QUOTAS_FILE_PERIOD_DAY},
-    {"month", QUOTAS_FILE_PERIOD_MONTH},
-};
+enum { ARENA_BYTES = 64 * 1024, ARENA_MAX = 256 << 20 };
 
-#define TEXT_REQUIRED(name, type, member)                                                          \
-    CYAML_FIELD_STRING_PTR(name, CYAML_FLAG_POINTER, type, member, 0, CYAML_UNLIMITED)
-#define TEXT_OPTIONAL(name, type, member)                                                          \
-    CYAML_FIELD_STRING_PTR(name, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, member, 0,        \
-                           CYAML_UNLIMITED)
-#define NUMBER_OPTIONAL(name, member)                                                              \
-    CYAML_FIELD_INT_PTR(name, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct quotas_file_limit,  \
-                        member)
-
-static const cyaml_schema_field_t limit_fields[] = {
-    TEXT_REQUIRED("limit_id", struct quotas_file_limit, limit_id),
-    TEXT_REQUIRED("meter", struct quotas_file_limit, meter),
-    TEXT_OPTIONAL("scope", struct quotas_file_limit, scope),
-    CYAML_FIELD_ENUM("period", CYAML_FLAG_STRICT, struct quotas_file_limit, period, periods,
-                     CYAML_ARRAY_LEN(periods)),
-    NUMBER_OPTIONAL("amount", amount),
-    CYAML_FIELD_BOOL("unlimited", CYAML_FLAG_OPTIONAL, struct quotas_file_limit, unlimited),
-    CYAML_FIELD_INT("soft_percent", CYAML_FLAG_OPTIONAL, struct quotas_file_limit, soft_percent),
-    NUMBER_OPTIONAL("overage_percent", overage_percent),
-    NUMBER_OPTIONAL("overage_units", overage_units),
-    CYAML_FIELD_BOOL("overage_unlimited", CYAML_FLAG_OPTIONAL, struct quotas_file_limit,
-                     overage_unlimited),
-    TEXT_OPTIONAL("max_ttl", struct quotas_file_limit, max_ttl),
-    CYAML_FIELD_END,
-};
-
-static const cyaml_schema_value_t limit_schema = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct quotas_file_limit, limit_fields),
-};
-
-static const cyaml_schema_field_t tenant_fields[] = {
-    TEXT_REQUIRED("tenant", struct quotas_file_tenant, tenant),
-    TEXT_OPTIONAL("display_name", struct quotas_file_tenant, display_name),
-    CYAML_FIELD_BOOL("suspended", CYAML_FLAG_OPTIONAL, struct quotas_file_tenant, suspended),
-    CYAML_FIELD_BOOL("admit_unlimited_meters", CYAML_FLAG_OPTIONAL, struct quotas_file_tenant,
-                     admit_unlimited_meters),
-    CYAML_FIELD_SEQUENCE("limits", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
-                         struct quotas_file_tenant, limits, &limit_schema, 0, CYAML_UNLIMITED),
-    CYAML_FIELD_END,
-};
-
-static const cyaml_schema_value_t tenant_schema = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct quotas_file_tenant, tenant_fields),
-};
-
-static const cyaml_schema_field_t file_fields[] = {
-    CYAML_FIELD_SEQUENCE("tenants", CYAML_FLAG_POINTER, struct quotas_file, tenants,
-                         &tenant_schema, 0, CYAML_UNLIMITED),
-    CYAML_FIELD_END,
-};
-
-static const cyaml_schema_value_t file_schema = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct quotas_file, file_fields),
-};
-
-/* cyaml tells what is wrong in several lines of log; they become one text. */
-static void collect_log(cyaml_log_t level, void *context, const char *format, va_list args)
+static const char *read_period(const char *text, void *field)
 {
-    char *text = context;
-    size_t used = strlen(text);
-
-    (void)level;
-    if (used + 1 < QUOTAS_FILE_ERROR_BYTES)
-        vsnprintf(text + used, QUOTAS_FILE_ERROR_BYTES - used, format, args);
-}
-
-static cyaml_config_t config_with_log(char *text)
-{
-    text[0] = '\0';
-    return (cyaml_config_t){
-        .log_fn = collect_log,
-        .log_ctx = text,
-        .log_level = CYAML_LOG_ERROR,
-        .mem_fn = cyaml_mem,
-        .flags = CYAML_CFG_DEFAULT,
+    static const struct {
+        const char *name;
+        enum quotas_file_period period;
+    } periods[] = {
+        {"never", QUOTAS_FILE_PERIOD_NEVER}, {"minute", QUOTAS_FILE_PERIOD_MINUTE},
+        {"hour", QUOTAS_FILE_PERIOD_HOUR},   {"day", QUOTAS_FILE_PERIOD_DAY},
+        {"month", QUOTAS_FILE_PERIOD_MONTH},
     };
+
+    for (size_t i = 0; i < ARRAY_COUNT(periods); i++) {
+        if (strcmp(periods[i].name, text) == 0) {
+            memcpy(field, &periods[i].period, sizeof(periods[i].period));
+            return NULL;
+        }
+    }
+    return "never, minute, hour, day or month";
 }
 
-/* What the schema cannot say. NULL if good. */
-static const char *check_limit(struct quotas_file_limit *limit)
+static const char *read_max_ttl(const char *text, void *field)
 {
-    int overages = (limit->overage_percent != NULL) + (limit->overage_units != NULL) +
-                   limit->overage_unlimited;
+    struct quotas_file_ttl *ttl = field;
 
-    if ((limit->amount != NULL) == limit->unlimited)
-        return "needs either amount or unlimited: true";
+    ttl->given = true;
+    if (strcmp(text, "none") == 0)
+        return NULL;
+    if (!duration_parse(text, &ttl->us) || ttl->us <= 0)
+        return "a duration such as 90s or 15m, or none";
+    /* The server keeps milliseconds: a finer one would differ from what is stored at every apply. */
+    return ttl->us % 1000 == 0 ? NULL : "a duration of whole milliseconds, such as 1500ms, or none";
+}
+
+#define TEXT(key, owner, needed)                                                                   \
+    {                                                                                              \
+        .name = #key, .type = DOCUMENT_TEXT, .offset = offsetof(struct owner, key),                \
+        .required = (needed)                                                                       \
+    }
+#define FLAG(key, owner)                                                                           \
+    {                                                                                              \
+        .name = #key, .type = DOCUMENT_FLAG, .offset = offsetof(struct owner, key)                 \
+    }
+#define NUMBER(key, least, most)                                                                   \
+    {                                                                                              \
+        .name = #key, .type = DOCUMENT_NUMBER, .offset = offsetof(struct quotas_file_limit, key),  \
+        .min = (least), .max = (most)                                                              \
+    }
+#define WORD(key, reader)                                                                          \
+    {                                                                                              \
+        .name = #key, .type = DOCUMENT_WORD, .offset = offsetof(struct quotas_file_limit, key),    \
+        .read = (reader)                                                                           \
+    }
+
+static const struct document_key limit_keys[] = {
+    TEXT(limit_id, quotas_file_limit, true),
+    TEXT(meter, quotas_file_limit, false),
+    TEXT(scope, quotas_file_limit, false),
+    WORD(period, read_period),
+    NUMBER(amount, 0, AMOUNT_MAX),
+    FLAG(unlimited, quotas_file_limit),
+    NUMBER(soft_percent, 1, 100),
+    NUMBER(overage_percent, 0, 1000),
+    NUMBER(overage_units, 0, AMOUNT_MAX),
+    FLAG(overage_unlimited, quotas_file_limit),
+    WORD(max_ttl, read_max_ttl),
+};
+
+static const struct document_map limit_map = {
+    .keys = limit_keys,
+    .count = ARRAY_COUNT(limit_keys),
+    .size = sizeof(struct quotas_file_limit),
+    .line = offsetof(struct quotas_file_limit, line),
+    .unique = offsetof(struct quotas_file_limit, limit_id),
+    .unique_name = "limit_id",
+};
+
+static const struct document_key tenant_keys[] = {
+    TEXT(tenant, quotas_file_tenant, true),
+    TEXT(display_name, quotas_file_tenant, false),
+    FLAG(suspended, quotas_file_tenant),
+    FLAG(admit_unlimited_meters, quotas_file_tenant),
+    {.name = "limits",
+     .type = DOCUMENT_LIST,
+     .offset = offsetof(struct quotas_file_tenant, limits),
+     .list = &limit_map},
+};
+
+static const struct document_map tenant_map = {
+    .keys = tenant_keys,
+    .count = ARRAY_COUNT(tenant_keys),
+    .size = sizeof(struct quotas_file_tenant),
+    .line = offsetof(struct quotas_file_tenant, line),
+    .unique = offsetof(struct quotas_file_tenant, tenant),
+    .unique_name = "tenant",
+};
+
+static const struct document_key file_keys[] = {
+    {.name = "tenants",
+     .type = DOCUMENT_LIST,
+     .offset = offsetof(struct quotas_file, tenants),
+     .required = true,
+     .list = &tenant_map},
+};
+
+static const struct document_map file_map = {
+    .keys = file_keys,
+    .count = ARRAY_COUNT(file_keys),
+    .size = sizeof(struct quotas_file),
+    .line = offsetof(struct quotas_file, line),
+};
+
+/* A tenant's name is looked up before anything else; other names are the server's to judge. */
+static bool is_name(const char *text)
+{
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._-");
+
+    return len > 0 && len <= NAME_BYTES_MAX && text[len] == '\0';
+}
+
+/* What the tables cannot say. NULL if good. */
+static const char *fault_of(const struct quotas_file_limit *limit)
+{
+    int overages =
+        limit->overage_percent.given + limit->overage_units.given + limit->overage_unlimited.value;
+
+    if (limit->amount.given && limit->unlimited.value)
+        return "has an amount and is unlimited; it can have one of the two";
     if (overages > 1)
         return "may have one of overage_percent, overage_units and overage_unlimited";
-    if (limit->max_ttl && !duration_parse(limit->max_ttl, &limit->max_ttl_us))
-        return "max_ttl is not a duration such as 90s or 15m";
+    if (overages && limit->unlimited.value)
+        return "is unlimited; an overage has no meaning there";
     return NULL;
 }
 
-static bool check_file(struct quotas_file *file, char *ret_error)
+static bool check_file(const struct quotas_file *file, char *ret_error)
 {
-    for (unsigned int t = 0; t < file->tenants_count; t++) {
-        struct quotas_file_tenant *tenant = &file->tenants[t];
+    const struct quotas_file_tenant *tenants = file->tenants.items;
 
-        for (unsigned int i = 0; i < tenant->limits_count; i++) {
-            const char *wrong = check_limit(&tenant->limits[i]);
+    for (size_t t = 0; t < file->tenants.count; t++) {
+        const struct quotas_file_limit *limits = tenants[t].limits.items;
+
+        if (!is_name(tenants[t].tenant)) {
+            snprintf(ret_error, QUOTAS_FILE_ERROR_BYTES,
+                     "line %d: a tenant's name has 1 to %d characters of a-z 0-9 . _ -",
+                     tenants[t].line, NAME_BYTES_MAX);
+            return false;
+        }
+        for (size_t i = 0; i < tenants[t].limits.count; i++) {
+            const char *wrong = fault_of(&limits[i]);
 
             if (wrong) {
-                snprintf(ret_error, QUOTAS_FILE_ERROR_BYTES, "tenant %s, limit %s: %s",
-                         tenant->tenant, tenant->limits[i].limit_id, wrong);
+                snprintf(ret_error, QUOTAS_FILE_ERROR_BYTES,
+                         "line %d: tenant %.64s, limit %.64s: %s", limits[i].line,
+                         tenants[t].tenant, limits[i].limit_id, wrong);
                 return false;
             }
         }
@@ -124,46 +172,66 @@ static bool check_file(struct quotas_file *file, char *ret_error)
     return true;
 }
 
-static struct quotas_file *loaded(cyaml_err_t result, struct quotas_file *file, char *ret_error)
+struct quotas_file *quotas_file_parse(const char *yaml, size_t len,
+                                      char ret_error[QUOTAS_FILE_ERROR_BYTES])
 {
-    if (result != CYAML_OK) {
-        size_t used = strlen(ret_error);
+    struct quotas_file *file = calloc(1, sizeof(*file));
+    struct arena arena;
+    bool good;
 
-        snprintf(ret_error + used, QUOTAS_FILE_ERROR_BYTES - used, "%s", cyaml_strerror(result));
-        return NULL;
-    }
-    if (!check_file(file, ret_error)) {
-        quotas_file_destroy(file);
-        return NULL;
-    }
-    return file;
+    CHECK(file);
+    arena_init(&arena, ARENA_BYTES, ARENA_MAX);
+    good = document_read(yaml, len, &file_map, file, &arena, ret_error);
+    file->arena = arena;
+    if (good && check_file(file, ret_error))
+        return file;
+    quotas_file_destroy(file);
+    return NULL;
+}
+
+/* All of the stream, for free; NULL: ret_error says why. */
+static char *read_stream(FILE *stream, size_t *ret_len, char *ret_error)
+{
+    char *text = malloc(QUOTAS_FILE_BYTES_MAX + 1);
+
+    CHECK(text);
+    *ret_len = fread(text, 1, QUOTAS_FILE_BYTES_MAX + 1, stream);
+    if (!ferror(stream) && *ret_len <= QUOTAS_FILE_BYTES_MAX)
+        return text;
+    if (ferror(stream))
+        snprintf(ret_error, QUOTAS_FILE_ERROR_BYTES, "%s", strerror(errno));
+    else
+        snprintf(ret_error, QUOTAS_FILE_ERROR_BYTES, "it has more than %d MiB; make several of it",
+                 QUOTAS_FILE_BYTES_MAX >> 20);
+    free(text);
+    return NULL;
 }
 
 struct quotas_file *quotas_file_load(const char *path, char ret_error[QUOTAS_FILE_ERROR_BYTES])
 {
-    cyaml_config_t config = config_with_log(ret_error);
-    cyaml_data_t *data = NULL;
-    cyaml_err_t result = cyaml_load_file(path, &config, &file_schema, &data, NULL);
+    /* Not /dev/stdin: a socket cannot be opened by that name. */
+    FILE *stream = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    struct quotas_file *file = NULL;
+    size_t len;
+    char *text;
 
-    return loaded(result, (struct quotas_file *)data, ret_error);
-}
-
-struct quotas_file *quotas_file_parse(const char *yaml, size_t len,
-                                      char ret_error[QUOTAS_FILE_ERROR_BYTES])
-{
-    cyaml_config_t config = config_with_log(ret_error);
-    cyaml_data_t *data = NULL;
-    cyaml_err_t result =
-        cyaml_load_data((const uint8_t *)yaml, len, &config, &file_schema, &data, NULL);
-
-    return loaded(result, (struct quotas_file *)data, ret_error);
+    if (!stream) {
+        snprintf(ret_error, QUOTAS_FILE_ERROR_BYTES, "%s", strerror(errno));
+        return NULL;
+    }
+    text = read_stream(stream, &len, ret_error);
+    if (stream != stdin)
+        fclose(stream);
+    if (text)
+        file = quotas_file_parse(text, len, ret_error);
+    free(text);
+    return file;
 }
 
 void quotas_file_destroy(struct quotas_file *file)
 {
-    char ignored[QUOTAS_FILE_ERROR_BYTES];
-    cyaml_config_t config = config_with_log(ignored);
-
-    if (file)
-        cyaml_free(&config, &file_schema, (cyaml_data_t *)file, 0);
+    if (!file)
+        return;
+    arena_done(&file->arena);
+    free(file);
 }

@@ -9,7 +9,7 @@ static const struct argp_option options[] = {
 
 static const char doc[] =
     "Gives a hold back without recording anything. Repeating it is harmless.\v"
-    "  holdfast release -t demo -j job-1";
+    "  holdfast release -t demo -j job-2";
 
 static void print_released(const Holdfast__V1__ReleaseResponse *response)
 {
@@ -27,7 +27,7 @@ int command_release(struct cli *cli, int argc, char **argv)
 {
     Holdfast__V1__ReleaseRequest request = HOLDFAST__V1__RELEASE_REQUEST__INIT;
     Holdfast__V1__ReleaseResponse *response = NULL;
-    struct arguments arguments = {0};
+    struct arguments arguments = {.needs = ARGUMENTS_NEED_JOB};
     struct stub_status status = STUB_STATUS_INIT;
     struct stub_call_options call;
     int result = CLI_OK;
@@ -40,7 +40,7 @@ int command_release(struct cli *cli, int argc, char **argv)
     request.note = arguments_text(arguments.note);
     request.brief = arguments.brief;
     if (holdfast_v1_quota_service_release(cli_channel(cli), &call, &request, &response, &status)) {
-        result = cli_fail(cli, &status);
+        result = cli_fail(cli, CLI_CALL_CHANGES, &status);
     } else {
         if (cli->json)
             cli_print_json(&response->base);

@@ -16,6 +16,7 @@
 
 #include "base/amount.h"
 #include "base/clock.h"
+#include "quota/times.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -29,7 +30,10 @@
 #define SERVERS_MAX 16
 #define TENANTS_MAX 100000
 #define HELD_ZERO_US INT64_C(5000000)
-#define REAP_US INT64_C(3000000)
+#define HELD_PAUSE_US 50000
+#define PROGRESS_TIMEOUT_US 300000
+/* The server's promise, and some time to see it. */
+#define REAP_US ((EXPIRY_WITHIN_MS + SECOND_IN_MS) * 1000)
 
 enum {
     KEY_SPEED_UP = 0x400,
@@ -51,15 +55,19 @@ static const struct argp_option options[] = {
     {"meter", 'm', "NAME", 0, "meter to use (default: tokens)", 0},
     {"max-tokens", KEY_MAX_TOKENS, "N", 0, "units reserved for generation (default: 1000)", 0},
     {"concurrency", 'c', "N", 0, "jobs in flight (default: 64)", 0},
-    {"speed-up", KEY_SPEED_UP, "X", 0, "keep the trace's pace, X times as fast (default: 0, full speed)", 0},
-    {"limit", KEY_LIMIT, "UNITS", 0, "set a limit on each tenant first (default: none in the way)", 0},
+    {"speed-up", KEY_SPEED_UP, "X", 0,
+     "keep the trace's pace, X times as fast (default: 0, full speed)", 0},
+    {"limit", KEY_LIMIT, "UNITS", 0, "set a limit on each tenant first (default: none in the way)",
+     0},
     {"overage", KEY_OVERAGE, "PERCENT", 0, "overage of that limit (default: 0)", 0},
     {"ttl", 'l', "DURATION", 0, "life of each hold (default: 60s)", 0},
     {"servers", KEY_SERVERS, "A,B,...", 0, "spread the calls over these servers", 0},
     {"retries", KEY_RETRIES, "N", 0, "repeats of a call while the server is away (default: 30)", 0},
     {"rows", KEY_ROWS, "N", 0, "only the first N rows", 0},
-    {"release", KEY_RELEASE, "PERCENT", 0, "release this share of the jobs instead (default: 0)", 0},
-    {"run", KEY_RUN, "ID", 0, "prefix of the job ids; the same again resumes (default: a new one)", 0},
+    {"release", KEY_RELEASE, "PERCENT", 0, "release this share of the jobs instead (default: 0)",
+     0},
+    {"run", KEY_RUN, "ID", 0, "prefix of the job ids; the same again resumes (default: a new one)",
+     0},
     {"no-verify", KEY_NO_VERIFY, NULL, 0, "take the record from sums, not job by job", 0},
     {0},
 };
@@ -186,8 +194,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         parse_count("overage", arg, 0, 1000, &replay->overage_percent, state);
         return 0;
     case 'l':
-        if (!duration_parse(arg, &replay->ttl_us))
-            argp_error(state, "--ttl: \"%s\" is not a duration such as 500ms, 30s or 15m", arg);
+        duration_option(state, "ttl", arg, &replay->ttl_us);
         return 0;
     case KEY_RETRIES:
         parse_count("retries", arg, 0, 1000000, &replay->retries_max, state);
@@ -255,11 +262,14 @@ static bool open_channels(struct replay *replay)
         }
         if (replay->channels_count == 0) {
             replay->cli->server = name;
+            replay->cli->server_from = "--servers";
             replay->channels[replay->channels_count++] = cli_channel(replay->cli);
         } else {
             replay->channels[replay->channels_count++] = cli_connect(replay->cli, name, 1);
         }
     }
+    if (replay->channels_count == 0)
+        fprintf(stderr, "holdfast replay: --servers names none\n");
     return replay->channels_count > 0;
 }
 
@@ -305,7 +315,7 @@ static void show_progress(void *user)
     struct cli quick = *replay->cli;
     char elapsed[DURATION_TEXT_BYTES];
 
-    quick.timeout_us = 300000;
+    quick.timeout_us = PROGRESS_TIMEOUT_US;
     flight_totals(replay->flight, replay->totals);
     if (book_read(&quick, &replay->books[0], replay->meter, &reading, &status))
         note_over_admission(replay, reading.over_units);
@@ -420,7 +430,7 @@ static bool close_books(struct replay *replay)
         }
         if (held == 0 || clock_mono_us(clock_real()) - start_us > held_zero_us(replay))
             break;
-        usleep(50000);
+        usleep(HELD_PAUSE_US);
     }
     replay->sheet.held_after = held;
     replay->sheet.held_zero_ms =
@@ -538,11 +548,11 @@ static int run(struct replay *replay)
         return CLI_USAGE;
     make_jobs(replay);
     if (!open_books(replay))
-        return cli_fail(replay->cli, &replay->status);
+        return cli_fail(replay->cli, CLI_CALL_CHANGES, &replay->status);
     fly(replay, FLIGHT_SPEND);
     enter_totals(replay);
     if (!close_books(replay))
-        return cli_fail(replay->cli, &replay->status);
+        return cli_fail(replay->cli, CLI_CALL_CHANGES, &replay->status);
     if (replay->verify) {
         fly(replay, FLIGHT_READ);
         compare_jobs(replay);
@@ -583,14 +593,14 @@ int command_replay(struct cli *cli, int argc, char **argv)
         .max_tokens = 1000,
         .concurrency = 64,
         .limit_units = -1,
-        .ttl_us = 60000000,
+        .ttl_us = TTL_DEFAULT_MS * 1000,
         .retries_max = 30,
         .rows_max = INT64_MAX,
         .verify = true,
     };
     int result;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &replay);
+    cli_parse(&argp, argc, argv, 0, &replay);
     if (!replay.run)
         replay.run = cli_random_id("replay-", replay.run_default);
     if (!replay.tenant)

@@ -10,7 +10,10 @@ static const struct argp_option options[] = {
     ARGUMENT_TENANT,
     ARGUMENT_SCOPE,
     {"job", 'j', "ID", 0, "idempotency key of the job (default: a new one)", 0},
-    ARGUMENT_TTL, ARGUMENT_DEFERRABLE, ARGUMENT_BRIEF, {0},
+    ARGUMENT_TTL,
+    ARGUMENT_DEFERRABLE,
+    ARGUMENT_BRIEF,
+    {0},
 };
 
 static const char doc[] =
@@ -58,7 +61,7 @@ int command_reserve(struct cli *cli, int argc, char **argv)
 {
     Holdfast__V1__ReserveRequest request = HOLDFAST__V1__RESERVE_REQUEST__INIT;
     Holdfast__V1__ReserveResponse *response = NULL;
-    struct arguments arguments = {.takes_amounts = true};
+    struct arguments arguments = {.takes_amounts = true, .needs = ARGUMENTS_NEED_AMOUNTS};
     struct stub_status status = STUB_STATUS_INIT;
     struct stub_call_options call;
     Google__Protobuf__Duration ttl;
@@ -82,7 +85,7 @@ int command_reserve(struct cli *cli, int argc, char **argv)
         request.ttl = &ttl;
     }
     if (holdfast_v1_quota_service_reserve(cli_channel(cli), &call, &request, &response, &status)) {
-        result = cli_fail(cli, &status);
+        result = cli_fail(cli, CLI_CALL_CHANGES, &status);
     } else {
         if (cli->json)
             cli_print_json(&response->base);

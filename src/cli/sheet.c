@@ -17,13 +17,15 @@ bool sheet_balanced(const struct sheet *sheet)
 
 void sheet_print(const struct sheet *sheet, FILE *out)
 {
-#define PRINT_COUNT(name, text) fprintf(out, "  %-17s %14" PRId64 "  %s\n", #name, sheet->name, text);
+#define PRINT_COUNT(name, text)                                                                    \
+    fprintf(out, "  %-17s %14" PRId64 "  %s\n", #name, sheet->name, text);
     SHEET_COUNTS(PRINT_COUNT)
 #undef PRINT_COUNT
 #define PRINT_RATE(name, text) fprintf(out, "  %-17s %14.2f  %s\n", #name, sheet->name, text);
     SHEET_RATES(PRINT_RATE)
 #undef PRINT_RATE
-    fprintf(out, "%s\n", sheet_balanced(sheet) ? "The books balance." : "THE BOOKS DO NOT BALANCE.");
+    fprintf(out, "%s\n",
+            sheet_balanced(sheet) ? "The books balance." : "THE BOOKS DO NOT BALANCE.");
 }
 
 json_t *sheet_json(const struct sheet *sheet)

@@ -4,12 +4,14 @@
 #include "holdfast/v1/quota_service.stub.h"
 
 static const struct argp_option options[] = {
-    ARGUMENT_TENANT, ARGUMENT_JOB, ARGUMENT_RESERVATION, {0},
+    ARGUMENT_TENANT,
+    ARGUMENT_JOB,
+    ARGUMENT_RESERVATION,
+    {0},
 };
 
-static const char doc[] =
-    "Shows where one job stands: held, committed, released or expired.\v"
-    "  holdfast show -t demo -j job-1";
+static const char doc[] = "Shows where one job stands: held, committed, released or expired.\v"
+                          "  holdfast show -t demo -j job-1";
 
 static void print_reservation(const Holdfast__V1__Reservation *job)
 {
@@ -36,7 +38,7 @@ int command_show(struct cli *cli, int argc, char **argv)
 {
     Holdfast__V1__GetReservationRequest request = HOLDFAST__V1__GET_RESERVATION_REQUEST__INIT;
     Holdfast__V1__GetReservationResponse *response = NULL;
-    struct arguments arguments = {0};
+    struct arguments arguments = {.needs = ARGUMENTS_NEED_JOB};
     struct stub_status status = STUB_STATUS_INIT;
     struct stub_call_options call;
     int result = CLI_OK;
@@ -48,7 +50,7 @@ int command_show(struct cli *cli, int argc, char **argv)
     request.reservation_id = arguments_text(arguments.reservation);
     if (holdfast_v1_quota_service_get_reservation(cli_channel(cli), &call, &request, &response,
                                                   &status)) {
-        result = cli_fail(cli, &status);
+        result = cli_fail(cli, CLI_CALL_READS, &status);
     } else {
         if (cli->json)
             cli_print_json(&response->base);

@@ -5,10 +5,18 @@
 
 #include <inttypes.h>
 
-static const struct argp_option options[] = {{0}};
+static const char doc[] =
+    "Shows the server that answers, and its stores.\v"
+    "Exits with 3 if the server does not answer, or says that a store is away.\n\n"
+    "  holdfast status";
 
-static const char doc[] = "Shows the server that answers, and its stores.\v"
-                          "Exits with 3 if the server does not answer.";
+static bool all_up(const Holdfast__V1__GetStatusResponse *response)
+{
+    for (size_t i = 0; i < response->n_stores; i++)
+        if (!response->stores[i]->up)
+            return false;
+    return true;
+}
 
 static void print_status(const Holdfast__V1__GetStatusResponse *response)
 {
@@ -39,15 +47,17 @@ int command_status(struct cli *cli, int argc, char **argv)
     struct stub_call_options call;
     int result = CLI_OK;
 
-    arguments_parse(cli, options, NULL, doc, argc, argv, &arguments);
+    arguments_parse(cli, NULL, NULL, doc, argc, argv, &arguments);
     call = cli_call_options(cli);
-    if (holdfast_v1_admin_service_get_status(cli_channel(cli), &call, &request, &response, &status)) {
-        result = cli_fail(cli, &status);
+    if (holdfast_v1_admin_service_get_status(cli_channel(cli), &call, &request, &response,
+                                             &status)) {
+        result = cli_fail(cli, CLI_CALL_READS, &status);
     } else {
         if (cli->json)
             cli_print_json(&response->base);
         else
             print_status(response);
+        result = all_up(response) ? CLI_OK : CLI_SERVER;
         holdfast__v1__get_status_response__free_unpacked(response, NULL);
     }
     stub_status_clear(&status);

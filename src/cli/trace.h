@@ -33,7 +33,4 @@ MUST_CHECK bool trace_read(FILE *file, struct trace *ret, char ret_error[TRACE_E
 /* Frees the rows. Accepts a zeroed trace. */
 void trace_done(struct trace *trace);
 
-/* Units that the whole trace uses: the sum of context and generated units. */
-int64_t trace_sum(const struct trace *trace);
-
 #endif

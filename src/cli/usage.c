@@ -7,10 +7,9 @@ static const struct argp_option options[] = {
     ARGUMENT_TENANT, ARGUMENT_SCOPE, ARGUMENT_METER, ARGUMENT_BELOW, {0},
 };
 
-static const char doc[] =
-    "Shows limits, use and holds of a tenant in the current periods.\v"
-    "With --json each page is one line.\n\n"
-    "  holdfast usage -t demo --below";
+static const char doc[] = "Shows limits, use and holds of a tenant in the current periods.\v"
+                          "With --json each page is one line.\n\n"
+                          "  holdfast usage -t demo --below";
 
 static void print_page(const struct cli *cli, const Holdfast__V1__GetUsageResponse *response)
 {
@@ -29,7 +28,7 @@ int command_usage(struct cli *cli, int argc, char **argv)
 {
     Holdfast__V1__GetUsageRequest request = HOLDFAST__V1__GET_USAGE_REQUEST__INIT;
     Holdfast__V1__GetUsageResponse *page = NULL, *next = NULL;
-    struct arguments arguments = {0};
+    struct arguments arguments = {.needs = ARGUMENTS_NEED_TENANT};
     struct stub_status status = STUB_STATUS_INIT;
     struct stub_call_options call;
     int result = CLI_OK;
@@ -43,8 +42,9 @@ int command_usage(struct cli *cli, int argc, char **argv)
     request.page_size = 1000;
     do {
         stub_status_clear(&status);
-        if (holdfast_v1_quota_service_get_usage(cli_channel(cli), &call, &request, &next, &status)) {
-            result = cli_fail(cli, &status);
+        if (holdfast_v1_quota_service_get_usage(cli_channel(cli), &call, &request, &next,
+                                                &status)) {
+            result = cli_fail(cli, CLI_CALL_READS, &status);
             break;
         }
         /* The token of the next request points into the page, which therefore goes last. */

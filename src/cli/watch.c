@@ -4,6 +4,8 @@
  * A frame's prev_seq must be the seq of the frame before. When the stream breaks, or the server ends
  * it, the next one begins after the last seq seen, so nothing is lost over a restart.
  */
+#include "base/nearest.h"
+#include "base/options.h"
 #include "cli/arguments.h"
 #include "cli/failure.h"
 #include "cli/print.h"
@@ -16,13 +18,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RECONNECT_US 500000
+#define WATCH_AGAIN_US 500000
 
 static const struct argp_option options[] = {
     ARGUMENT_TENANT,
     {"scope", 's', "PATH", 0, "only this scope and those below", 0},
     ARGUMENT_METER,
-    {"kind", ARGUMENT_KEY_KIND, "KIND", 0,
+    {"kind", ARGUMENT_KEY_KIND, "KIND", OPTIONS_REPEATED,
      "only this kind: soft_stop, hard_stop, hard_cap, period_started, limit_changed, hold_expired, "
      "late_commit; may be repeated",
      0},
@@ -48,6 +50,18 @@ struct watch {
     int64_t events_max; /* 0: no end */
 };
 
+static void refuse_kind(const char *kind)
+{
+    static const char *const names[] = {"soft_stop",      "hard_stop",     "hard_cap",
+                                        "period_started", "limit_changed", "hold_expired",
+                                        "late_commit"};
+    const char *meant = nearest(kind, names, ARRAY_COUNT(names));
+
+    fprintf(stderr, "holdfast watch: \"%s\" is not a kind of event%s%s%s\n", kind,
+            meant ? "; did you mean " : "", meant ? meant : "", meant ? "?" : "");
+    exit(CLI_USAGE);
+}
+
 static void parse_kinds(struct watch *watch, const struct arguments *arguments)
 {
     for (size_t i = 0; i < arguments->kinds_count; i++) {
@@ -60,10 +74,8 @@ static void parse_kinds(struct watch *watch, const struct arguments *arguments)
         name[used] = '\0';
         value = protobuf_c_enum_descriptor_get_value_by_name(&holdfast__v1__event_kind__descriptor,
                                                              name);
-        if (!value) {
-            fprintf(stderr, "holdfast watch: \"%s\" is not a kind of event\n", arguments->kinds[i]);
-            exit(CLI_USAGE);
-        }
+        if (!value || value->value == 0)
+            refuse_kind(arguments->kinds[i]);
         watch->kinds[i] = (Holdfast__V1__EventKind)value->value;
     }
     watch->request.kinds = watch->kinds;
@@ -94,7 +106,7 @@ static void print_frame(const struct watch *watch, const Holdfast__V1__WatchResp
         cli_print_json(&frame->base);
         return;
     }
-    switch (frame->frame_case) {
+    switch ((int)frame->frame_case) {
     case HOLDFAST__V1__WATCH_RESPONSE__FRAME_SNAPSHOT:
         printf("snapshot at #%" PRId64 "\n", frame->seq);
         print_quotas(stdout, frame->snapshot->n_quotas, frame->snapshot->quotas);
@@ -109,24 +121,25 @@ static void print_frame(const struct watch *watch, const Holdfast__V1__WatchResp
                    : "",
                frame->end->resume_after_seq);
         break;
-    default:
-        break;
     }
     fflush(stdout);
 }
 
-/* False: enough events were seen. */
+/* False: enough events were seen, or nobody sees them. */
 static bool take_frame(struct watch *watch, const Holdfast__V1__WatchResponse *frame)
 {
     if (frame->prev_seq != watch->last_seq)
-        fprintf(stderr, "holdfast watch: GAP: the frame before #%" PRId64 " was #%" PRId64
-                        ", but #%" PRId64 " was seen last\n",
+        fprintf(stderr,
+                "holdfast watch: GAP: the frame before #%" PRId64 " was #%" PRId64 ", but #%" PRId64
+                " was seen last\n",
                 frame->seq, frame->prev_seq, watch->last_seq);
     watch->last_seq = frame->seq;
     watch->placed = true;
     print_frame(watch, frame);
     if (frame->frame_case == HOLDFAST__V1__WATCH_RESPONSE__FRAME_EVENT)
         watch->events++;
+    if (ferror(stdout)) /* said at the end of the program */
+        return false;
     return watch->events_max == 0 || watch->events < watch->events_max;
 }
 
@@ -144,8 +157,7 @@ static bool run_stream(struct watch *watch, struct stub_status *ret_status)
         watch->request.after_seq = watch->last_seq;
     }
     stream = holdfast_v1_quota_service_watch_open(cli_channel(watch->cli), &call, &watch->request);
-    while (more &&
-           holdfast_v1_quota_service_watch_recv(stream, -1, &frame) == STUB_RECV_MESSAGE) {
+    while (more && holdfast_v1_quota_service_watch_recv(stream, -1, &frame) == STUB_RECV_MESSAGE) {
         more = take_frame(watch, frame);
         holdfast__v1__watch_response__free_unpacked(frame, NULL);
     }
@@ -156,7 +168,7 @@ static bool run_stream(struct watch *watch, struct stub_status *ret_status)
 int command_watch(struct cli *cli, int argc, char **argv)
 {
     struct watch watch = {.cli = cli};
-    struct arguments arguments = {0};
+    struct arguments arguments = {.needs = ARGUMENTS_NEED_TENANT};
     struct stub_status status = STUB_STATUS_INIT;
     int result = CLI_OK;
 
@@ -170,14 +182,14 @@ int command_watch(struct cli *cli, int argc, char **argv)
         resume = status.code == STUB_OK || (watch.placed && failure_is_transient(&failure));
         failure_done(&failure);
         if (!resume) {
-            result = cli_fail(cli, &status);
+            result = cli_fail(cli, CLI_CALL_READS, &status);
             break;
         }
         if (status.code != STUB_OK)
             fprintf(stderr, "holdfast watch: %s: %s; resuming after #%" PRId64 "\n",
                     stub_code_name(status.code), status.message, watch.last_seq);
         stub_status_clear(&status);
-        usleep(RECONNECT_US);
+        usleep(WATCH_AGAIN_US);
     }
     stub_status_clear(&status);
     return result;

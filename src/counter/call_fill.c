@@ -1,17 +1,24 @@
 #include "counter/kind.h"
 #include "counter/totals.h"
 
-#include <inttypes.h>
-
-/* The c keys of the tenants so far, then the t key of each totals. */
-static void write_keys(struct request *request, const struct counter_totals *totals, size_t count)
+/* t and c of the tenants so far. */
+static void write_keys(struct request *request)
 {
     size_t tenants = request_tenants_count(request);
 
-    for (size_t i = 1; i <= tenants; i++)
-        request_key(request, "c:%" PRId64, request_tenant_at(request, i));
-    for (size_t i = 0; i < count; i++)
-        request_quota_key(request, totals[i].tenant_id, totals[i].ref);
+    for (size_t i = 1; i <= tenants; i++) {
+        request_tenant_key(request, 't', request_tenant_at(request, i));
+        request_tenant_key(request, 'c', request_tenant_at(request, i));
+    }
+}
+
+static void write_all(struct request *request, const struct counter_totals *totals, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        request_count(request, request_tenant(request, totals[i].tenant_id));
+        write_totals(request, &totals[i]);
+        request_int(request, totals[i].over);
+    }
 }
 
 bool write_fill(struct request *request, struct counter_call *call)
@@ -23,16 +30,12 @@ bool write_fill(struct request *request, struct counter_call *call)
         request_tenant(request, fill->totals[i].tenant_id);
     for (size_t i = 0; i < fill->versions_count; i++)
         request_tenant(request, fill->versions[i].tenant_id);
-    write_keys(request, fill->totals, fill->totals_count);
+    write_keys(request);
     request_guard(request, &call->view);
-    request_count(request, request_tenants_count(request));
     request_count(request, fill->totals_count);
     request_count(request, fill->versions_count);
-    for (size_t i = 0; i < fill->totals_count; i++) {
-        request_count(request, request_tenant(request, fill->totals[i].tenant_id));
-        write_totals(request, &fill->totals[i]);
-        request_int(request, fill->totals[i].over);
-    }
+    request_int(request, fill->now_ms);
+    write_all(request, fill->totals, fill->totals_count);
     for (size_t i = 0; i < fill->versions_count; i++) {
         request_count(request, request_tenant(request, fill->versions[i].tenant_id));
         request_int(request, fill->versions[i].config_version);
@@ -54,15 +57,10 @@ bool write_recall(struct request *request, struct counter_call *call)
     CHECK(recall->totals_count <= COUNTER_LIST_MAX);
     for (size_t i = 0; i < recall->totals_count; i++)
         request_tenant(request, recall->totals[i].tenant_id);
-    write_keys(request, recall->totals, recall->totals_count);
+    write_keys(request);
     request_guard(request, &call->view);
-    request_count(request, request_tenants_count(request));
     request_count(request, recall->totals_count);
-    for (size_t i = 0; i < recall->totals_count; i++) {
-        request_count(request, request_tenant(request, recall->totals[i].tenant_id));
-        write_totals(request, &recall->totals[i]);
-        request_int(request, recall->totals[i].over);
-    }
+    write_all(request, recall->totals, recall->totals_count);
     return true;
 }
 

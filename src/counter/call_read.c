@@ -1,18 +1,15 @@
 #include "counter/kind.h"
 
-#include <inttypes.h>
-
 bool write_read(struct request *request, struct counter_call *call)
 {
     struct counter_read *read = container_of(call, struct counter_read, call);
 
     CHECK(read->refs_count <= COUNTER_LIST_MAX);
-    request_key(request, "c:%" PRId64, read->tenant_id);
+    request_tenant_key(request, 't', read->tenant_id);
+    request_tenant_key(request, 'c', read->tenant_id);
     request_guard(request, &call->view);
-    for (size_t i = 0; i < read->refs_count; i++) {
-        request_quota_key(request, read->tenant_id, read->refs[i]);
+    for (size_t i = 0; i < read->refs_count; i++)
         request_ref(request, read->refs[i]);
-    }
     return true;
 }
 

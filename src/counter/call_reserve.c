@@ -5,12 +5,12 @@
  * again for reading, so it stays in the call's arena.
  */
 #include "base/hash.h"
-#include "counter/final.h"
 #include "counter/kind.h"
 
 enum { TERMS_COMPARED = 8 };
 
 struct group {
+    const struct shard_view *view;
     int64_t tenant_id;
     int64_t config_version;
     size_t items_first, items_count; /* in plan->order */
@@ -21,16 +21,16 @@ struct group {
 struct plan_of_items {
     struct group *groups;
     size_t groups_count;
-    size_t *group_of;           /* per item */
-    size_t *order;              /* items, group by group */
-    struct quota_ref *keys;     /* distinct quotas, group by group */
+    size_t *group_of;       /* per item */
+    size_t *order;          /* items, group by group */
+    struct quota_ref *keys; /* distinct quotas, group by group */
     size_t keys_count;
-    size_t *first_use;          /* per item: where its quotas begin in key_of */
-    uint32_t *key_of;           /* per use: index among the group's keys, from 0 */
-    size_t *terms;              /* distinct terms, group by group: the first item that has them */
+    size_t *first_use; /* per item: where its quotas begin in key_of */
+    uint32_t *key_of;  /* per use: index among the group's keys, from 0 */
+    size_t *terms;     /* distinct terms, group by group: the first item that has them */
     size_t terms_count;
-    uint32_t *terms_of;         /* per item: index among the group's terms, from 0 */
-    uint32_t *table;            /* hash of (group, ref): 1 + index in keys, 0 empty */
+    uint32_t *terms_of; /* per item: index among the group's terms, from 0 */
+    uint32_t *table;    /* hash of (group, ref): 1 + index in keys, 0 empty */
     size_t table_mask;
     struct counter_quota *states; /* per key, read from the reply */
 };
@@ -55,14 +55,25 @@ static bool allocate(struct plan_of_items *plan, struct arena *arena, size_t ite
            plan->key_of && plan->terms && plan->terms_of && plan->table;
 }
 
-static size_t find_group(struct plan_of_items *plan, const struct counter_reserve_item *item)
+static const struct shard_view *view_of(const struct counter_call *call,
+                                        const struct counter_reserve_item *item)
 {
+    CHECK(item->view <= call->views_count);
+    return item->view == 0 ? &call->view : &call->views[item->view - 1];
+}
+
+static size_t find_group(struct plan_of_items *plan, const struct counter_call *call,
+                         const struct counter_reserve_item *item)
+{
+    struct group *group = &plan->groups[plan->groups_count];
+
     for (size_t g = 0; g < plan->groups_count; g++)
         if (plan->groups[g].tenant_id == item->tenant_id &&
             plan->groups[g].config_version == item->config_version)
             return g;
-    plan->groups[plan->groups_count].tenant_id = item->tenant_id;
-    plan->groups[plan->groups_count].config_version = item->config_version;
+    group->view = view_of(call, item);
+    group->tenant_id = item->tenant_id;
+    group->config_version = item->config_version;
     return plan->groups_count++;
 }
 
@@ -71,7 +82,7 @@ static void sort_into_groups(struct plan_of_items *plan, const struct counter_re
     size_t first = 0;
 
     for (size_t i = 0; i < reserve->items_count; i++) {
-        plan->group_of[i] = find_group(plan, &reserve->items[i]);
+        plan->group_of[i] = find_group(plan, &reserve->call, &reserve->items[i]);
         plan->groups[plan->group_of[i]].items_count++;
     }
     for (size_t g = 0; g < plan->groups_count; g++) {
@@ -134,12 +145,12 @@ static bool same_terms(const struct plan_of_items *plan, const struct counter_re
     const struct counter_reserve_item *b = &reserve->items[k];
 
     if (a->deadline_ms != b->deadline_ms || a->deferrable != b->deferrable ||
-        a->quotas_count != b->quotas_count)
+        a->quotas_count != b->quotas_count || !a->warnings != !b->warnings)
         return false;
     for (size_t q = 0; q < a->quotas_count; q++)
         if (plan->key_of[plan->first_use[i] + q] != plan->key_of[plan->first_use[k] + q] ||
             a->quotas[q].meter != b->quotas[q].meter ||
-            (a->deferrable && a->softs[q] != b->softs[q]))
+            ((a->deferrable || a->warnings) && a->softs[q] != b->softs[q]))
             return false;
     return true;
 }
@@ -189,16 +200,12 @@ static struct plan_of_items *make_plan(const struct counter_reserve *reserve)
     return plan;
 }
 
-static void write_keys(struct request *request, const struct plan_of_items *plan,
-                       const struct group *group, int64_t now_ms)
+static void write_warning(struct request *request, const struct hold_warning *warning_or_null)
 {
-    request_key(request, "c:%" PRId64, group->tenant_id);
-    request_key(request, "h:%" PRId64, group->tenant_id);
-    request_key(request, "x:%" PRId64, group->tenant_id);
-    for (int64_t back = 0; back < 3; back++)
-        request_final_key(request, group->tenant_id, now_ms, back);
-    for (size_t k = 0; k < group->keys_count; k++)
-        request_quota_key(request, group->tenant_id, plan->keys[group->keys_first + k]);
+    char text[HOLD_WARNING_MAX];
+    bool warns = warning_or_null && warning_or_null->limit_name.len > 0;
+
+    request_text(request, slice_of(text, warns ? hold_warning_write(warning_or_null, text) : 0));
 }
 
 static void write_terms(struct request *request, const struct counter_reserve_item *item)
@@ -209,8 +216,18 @@ static void write_terms(struct request *request, const struct counter_reserve_it
     for (size_t q = 0; q < item->quotas_count; q++) {
         request_ref(request, item->quotas[q].quota);
         request_count(request, item->quotas[q].meter);
-        request_int(request, item->deferrable ? item->softs[q] : 0);
+        request_int(request, item->deferrable || item->warnings ? item->softs[q] : 0);
+        write_warning(request, item->warnings ? &item->warnings[q] : NULL);
     }
+}
+
+/* Besides their terms, which are the same. */
+static bool same_amounts(const struct counter_reserve_item *a, const struct counter_reserve_item *b)
+{
+    for (size_t q = 0; q < a->quotas_count; q++)
+        if (a->quotas[q].units != b->quotas[q].units)
+            return false;
+    return slice_equal(a->identity, b->identity);
 }
 
 static void write_item(struct request *request, const struct counter_reserve_item *item,
@@ -222,14 +239,15 @@ static void write_item(struct request *request, const struct counter_reserve_ite
         request_int(request, item->quotas[q].units);
 }
 
-static void write_group(struct request *request, const struct plan_of_items *plan,
-                        const struct group *group, const struct counter_reserve *reserve)
+static void write_head(struct request *request, const struct plan_of_items *plan,
+                       const struct group *group, const struct counter_reserve *reserve)
 {
     const size_t *order = plan->order + group->items_first;
-    const size_t *terms = plan->terms + group->terms_first;
-    struct attempt version = {reserve->call.view.epoch, group->config_version};
+    struct attempt version = {group->view->epoch, group->config_version};
 
     request_int(request, group->tenant_id);
+    request_int(request, group->view->shard);
+    request_int(request, group->view->epoch);
     request_attempt(request, version);
     request_count(request, group->keys_count);
     request_count(request, group->terms_count);
@@ -237,11 +255,26 @@ static void write_group(struct request *request, const struct plan_of_items *pla
     for (size_t k = 0; k < group->keys_count; k++)
         request_ref(request, plan->keys[group->keys_first + k]);
     for (size_t o = 0; o < group->items_count; o++)
-        request_text(request, reserve->items[order[o]].job_id);
+        request_job(request, group->tenant_id, reserve->items[order[o]].job_id);
+}
+
+static void write_items(struct request *request, const struct plan_of_items *plan,
+                        const struct group *group, const struct counter_reserve *reserve)
+{
+    const size_t *order = plan->order + group->items_first;
+    const size_t *terms = plan->terms + group->terms_first;
+
     for (size_t t = 0; t < group->terms_count; t++)
         write_terms(request, &reserve->items[terms[t]]);
-    for (size_t o = 0; o < group->items_count; o++)
-        write_item(request, &reserve->items[order[o]], plan->terms_of[order[o]]);
+    for (size_t o = 0; o < group->items_count; o++) {
+        const struct counter_reserve_item *item = &reserve->items[order[o]];
+
+        if (o > 0 && plan->terms_of[order[o - 1]] == plan->terms_of[order[o]] &&
+            same_amounts(&reserve->items[order[o - 1]], item))
+            request_text(request, SLICE(""));
+        else
+            write_item(request, item, plan->terms_of[order[o]]);
+    }
 }
 
 bool write_reserve(struct request *request, struct counter_call *call)
@@ -254,27 +287,46 @@ bool write_reserve(struct request *request, struct counter_call *call)
         call->scratch = plan = make_plan(reserve);
     if (!plan)
         return false;
-    request_key(request, "x");
+    for (size_t g = 0; g < plan->groups_count; g++)
+        request_tenant_key(request, 't', plan->groups[g].tenant_id);
     request_guard(request, &call->view);
+    request_views(request, call);
     request_int(request, reserve->now_ms);
     request_count(request, plan->groups_count);
-    for (size_t g = 0; g < plan->groups_count; g++) {
-        write_keys(request, plan, &plan->groups[g], reserve->now_ms);
-        write_group(request, plan, &plan->groups[g], reserve);
-    }
+    for (size_t g = 0; g < plan->groups_count; g++)
+        write_head(request, plan, &plan->groups[g], reserve);
+    for (size_t g = 0; g < plan->groups_count; g++)
+        write_items(request, plan, &plan->groups[g], reserve);
     return true;
 }
 
-/* The attempt stands in front of the entry. */
-static void read_attempt(struct reply *reply, struct counter_reserve_item *item)
+static bool cut_number(struct slice *rest, int64_t *ret)
 {
-    struct slice rest = item->entry;
-    struct slice epoch = {0};
-    struct slice seq = {0};
+    struct slice field;
 
-    if (!slice_cut(&rest, ':', &epoch) || !slice_cut(&rest, ':', &seq) ||
-        !slice_to_i64(epoch, &item->attempt.epoch) || !slice_to_i64(seq, &item->attempt.seq))
-        reply->bad = true;
+    return slice_cut(rest, ':', &field) && slice_to_i64(field, ret);
+}
+
+/* "seq:n:projected:...", or a number, which nearly all are. */
+static void read_admitted(struct reply *reply, int64_t epoch, struct counter_reserve_item *item)
+{
+    struct slice rest;
+    int64_t index;
+
+    item->attempt.epoch = epoch;
+    if (reply_is_int(reply)) {
+        item->attempt.seq = reply_int(reply);
+        return;
+    }
+    rest = reply_text(reply);
+    item->projected = reply_array(reply, item->quotas_count, sizeof(*item->projected));
+    for (size_t q = 0; q < item->quotas_count && !reply->bad; q++)
+        item->projected[q] = -1;
+    reply->bad |= !cut_number(&rest, &item->attempt.seq);
+    while (!reply->bad && rest.data)
+        if (!cut_number(&rest, &index) || index < 1 || (size_t)index > item->quotas_count ||
+            !cut_number(&rest, &item->projected[index - 1]))
+            reply->bad = true;
 }
 
 /* Deadlines of a tenant's holds, as the script found them. */
@@ -283,7 +335,7 @@ struct tenant_holds {
     int64_t earliest_ms, latest_ms;
 };
 
-static void read_item(struct reply *reply, struct counter_reserve_item *item,
+static void read_item(struct reply *reply, int64_t epoch, struct counter_reserve_item *item,
                       const struct tenant_holds *holds)
 {
     item->answer = (enum counter_reserved)reply_code(reply, RESERVED_STALE);
@@ -292,16 +344,16 @@ static void read_item(struct reply *reply, struct counter_reserve_item *item,
     item->latest_deadline_ms = holds->latest_ms;
     item->entry = slice_of(NULL, 0);
     item->attempt = (struct attempt){0};
+    item->projected = NULL;
     item->states = NULL;
     item->shortfalls = NULL;
     switch (item->answer) {
     case RESERVED_ADMITTED:
-        item->entry = reply_text(reply);
-        read_attempt(reply, item);
+        read_admitted(reply, epoch, item);
         break;
     case RESERVED_KNOWN:
     case RESERVED_DUE:
-        item->entry = reply_text(reply);
+        item->entry = reply_hold(reply);
         break;
     case RESERVED_SHORT:
         item->shortfalls = reply_array(reply, item->quotas_count, sizeof(*item->shortfalls));
@@ -340,7 +392,7 @@ void read_reserve(struct reply *reply, struct counter_call *call)
         holds.earliest_ms = reply_int(reply);
         holds.latest_ms = reply_int(reply);
         for (size_t o = 0; o < group->items_count && !reply->bad; o++)
-            read_item(reply, &reserve->items[order[o]], &holds);
+            read_item(reply, group->view->epoch, &reserve->items[order[o]], &holds);
         for (size_t k = 0; k < group->keys_count && !reply->bad; k++)
             reply_quota(reply, &plan->states[group->keys_first + k]);
         for (size_t o = 0; o < group->items_count && !reply->bad; o++)

@@ -13,15 +13,17 @@
  *                       (LOADING, MISCONF, OOM, READONLY, BUSY ...): it did not happen
  *   STATUS_UNKNOWN      sent, no answer within timeout_ms or the connection broke: it may have
  *                       happened; the connection is closed and opened anew by the next use
- *   STATUS_CORRUPT      an answer that makes no sense, or an error inside the script: likewise it may
- *                       have happened; counter_last_error says what Redis said
+ *   STATUS_CORRUPT      an answer that makes no sense, or an error inside the script: it may have
+ *                       happened too; counter_last_error says what Redis said. Somebody else wrote into
+ *                       the keys: counter_clean makes what cannot be read count as lost
  *   STATUS_INVALID      the script found an argument out of range; nothing happened
  *   STATUS_EXHAUSTED    the call's arena is full; nothing was sent
  * (An arena too small for the answer gives STATUS_UNKNOWN.)
  *
- * The keys are those of protocol.md 3.3 (README.md here), the rules of each script stand at the head
+ * The keys are in README.md here, the rules of each script stand at the head
  * of its file in lua/. A script is sent by its SHA-1; where Redis does not know it the call is
- * repeated with its text (NOSCRIPT means that nothing ran).
+ * repeated with its text (NOSCRIPT means that nothing ran). Calls run in the order in which they were
+ * added, except that those which are repeated this way run last (`by_text`).
  *
  * Requests and their memory must live until the call is answered. Answers point into call->arena.
  * `now_ms` is always the database's time (base/estimate.h); Redis' own clock is never used.
@@ -42,21 +44,44 @@
 
 struct counter;
 
+/*
+ * The number of the layout of the keys. Servers of different layouts do not read each other's keys:
+ * an earlier layout gives way to this one (a new epoch), a later one never does.
+ */
+enum { COUNTER_LAYOUT = 2 };
+
+/* Shards of one tag have all their keys in one slot of a cluster, so one script can be about all of them. */
+enum { COUNTER_TAG_SHARDS = 16 };
+
+static inline int counter_tag(int shard)
+{
+    return shard / COUNTER_TAG_SHARDS;
+}
+
 /* Bounds on one call; more is a bug. */
 enum {
     COUNTER_ITEMS_MAX = 256, /* of a reserve; a worker sends at most 64 */
-    COUNTER_LIST_MAX = 2048, /* jobs, totals, versions, refs */
+    COUNTER_LIST_MAX = 2048, /* jobs, totals, versions, refs, tenants */
 };
 
 struct counter_options {
-    /* "unix:/path" or "host:port"; a name instead of a number is resolved at each connect, waiting */
+    /* As in base/address.h; a name instead of a number is resolved at each connect, waiting */
     const char *address;
     int connect_timeout_ms;
-    int timeout_ms;      /* from sending to the last answer */
+    int timeout_ms; /* from sending to the last answer */
 };
 
-/* Connects with the first call. Aborts on an address that is neither of the two forms. */
+/* Connects with the first call. An address from outside must have been checked. */
 struct counter *counter_create(const struct counter_options *options);
+
+/*
+ * Closes the connection; the next call opens a new one. No call may be outstanding. Use it when the
+ * address may lead to another Redis by now: after a failover, or a second start on one path, the old one
+ * may go on answering whoever is connected to it. If a guard finds another replid than the view's, or a
+ * replica, the connection is closed in the same way by itself, once all calls are answered.
+ */
+void counter_renew(struct counter *counter);
+
 /* No call is outstanding; accepts NULL. */
 void counter_destroy(struct counter *counter);
 
@@ -72,20 +97,28 @@ struct counter_observed {
     char replid[REPLID_CHARS + 1];
     int64_t epoch; /* 0: the shard's key is missing */
     char nonce[NONCE_CHARS + 1];
+    int layout; /* of its keys; 0: none yet. Larger than COUNTER_LAYOUT: do not use it */
     bool evicts; /* observe: its maxmemory-policy deletes holds when memory is short; do not use it */
 };
 
 enum counter_kind {
     COUNTER_RESERVE,
     COUNTER_FILL,
-    COUNTER_SETTLE,
+    COUNTER_NOTIFY,
     COUNTER_LOOKUP,
     COUNTER_EXTEND,
+    COUNTER_RETAKE,
     COUNTER_DUE,
+    COUNTER_DISCARD,
     COUNTER_REAP,
     COUNTER_RECALL,
     COUNTER_READ,
     COUNTER_HOLDS,
+    COUNTER_CHECK,
+    COUNTER_REBUILD,
+    COUNTER_REGISTER,
+    COUNTER_FORGET,
+    COUNTER_CLEAN,
     COUNTER_INIT,
     COUNTER_OBSERVE,
 };
@@ -94,6 +127,12 @@ enum counter_kind {
 struct counter_call {
     enum counter_kind kind;
     struct shard_view view;
+    /*
+     * Of reserve and notify only: further shards of the same tag and replid that the call is about. LOST
+     * then says that one of them differs, but not which: ask for each by itself.
+     */
+    const struct shard_view *views;
+    size_t views_count;
     struct arena *arena; /* answers are allocated here; only init and observe do without */
     /* private */
     struct counter_call *next;
@@ -104,6 +143,7 @@ struct counter_call {
     enum status status;
     enum counter_guard guard;
     struct counter_observed observed; /* set when the guard says LOST, and by observe and init */
+    bool by_text; /* Redis did not know the script: it ran after all that was added later */
     struct slice below_zero; /* a key whose H would have become negative, else empty: a bug, logged */
 };
 
@@ -138,14 +178,15 @@ const char *counter_last_error(const struct counter *counter); /* "" if none; va
 
 struct counter_quota {
     bool exists;
-    int64_t lease_id;                  /* L */
-    int64_t granted, returned, spent;  /* G, B, S: cumulative */
-    int64_t held;                      /* H: of this lease */
-    int64_t lease_deadline_ms;         /* D */
-    int64_t used;                      /* C = committed + debt, at ledger_seq used_seq (Cv) */
-    int64_t debt;                      /* Cd: how much of C is debt */
+    int64_t lease_id;                 /* L */
+    int64_t granted, returned, spent; /* G, B, S: cumulative */
+    int64_t held;                     /* H: of this lease */
+    int64_t lease_deadline_ms;        /* D */
+    int64_t used;                     /* C = committed + debt, at ledger_seq used_seq (Cv) */
+    int64_t debt;                     /* Cd: how much of C is debt */
     int64_t used_seq;
-    int64_t withheld;                  /* W: lent beyond the cap; admitted to nobody */
+    int64_t withheld;      /* W: lent beyond the cap; admitted to nobody */
+    int64_t period_end_ms; /* E; 0: not known, or the period has no end */
 };
 
 static inline int64_t counter_available(const struct counter_quota *q)
@@ -153,13 +194,14 @@ static inline int64_t counter_available(const struct counter_quota *q)
     return q->granted - q->returned - q->spent - q->held - q->withheld;
 }
 
-/* A quota row's totals, as read or written under its lock: what fill and settle bring to Redis. */
+/* A quota row's totals, as read or written under its lock: what fill and notify bring to Redis. */
 struct counter_totals {
     int64_t tenant_id;
     struct quota_ref ref;
     int64_t lease_id, granted, returned, spent, lease_deadline_ms;
     int64_t used, debt, used_seq; /* used = committed + debt */
     int64_t over;                 /* lent beyond the cap; only fill and recall bring it */
+    int64_t period_end_ms;        /* 0: none */
     /* out, per totals */
     enum counter_took { TOTALS_TAKEN, TOTALS_VANISHED, TOTALS_OLDER, TOTALS_ABSENT } took;
     struct counter_quota now; /* after the script */
@@ -169,11 +211,11 @@ struct counter_totals {
 
 enum counter_reserved {
     RESERVED_ADMITTED,
-    RESERVED_SHORT,  /* some quota falls short: see shortfalls; nothing is held */
-    RESERVED_KNOWN,  /* the job has a live hold: entry; ask the ledger before replaying it */
-    RESERVED_DUE,    /* the job has a hold past its deadline: entry; reap it, then again */
-    RESERVED_FINAL,  /* committed lately (FINAL marker); ask the ledger */
-    RESERVED_STALE,  /* Redis has another config version than config_version */
+    RESERVED_SHORT, /* some quota falls short: see shortfalls; nothing is held */
+    RESERVED_KNOWN, /* the job has a live hold: entry; ask the ledger before replaying it */
+    RESERVED_DUE,   /* the job has a hold past its deadline: entry; reap it, then again */
+    RESERVED_FINAL, /* committed lately (FINAL marker); ask the ledger */
+    RESERVED_STALE, /* Redis has another config version than config_version */
 };
 
 enum {
@@ -186,24 +228,31 @@ enum {
 
 struct counter_reserve_item {
     /* in */
+    size_t view; /* that of the tenant's shard; 0: call.view, else call.views[view - 1] */
     int64_t tenant_id;
     int64_t config_version;
     struct slice job_id;
-    struct slice identity;      /* hold_identity */
+    struct slice identity; /* hold_identity */
     int64_t deadline_ms;
     bool deferrable;
     size_t quotas_count;
     const struct hold_quota *quotas; /* lease_id is ignored */
-    const int64_t *softs;            /* soft stop of each quota, for deferrable */
+    const int64_t *softs;            /* soft stop of each quota: for deferrable, and for warnings */
+    /*
+     * What the hold keeps of each quota whose use and holds reach its soft stop; projected is ignored.
+     * The same wherever quota and config_version are. NULL: nothing is kept.
+     */
+    const struct hold_warning *warnings;
     /* out */
     enum counter_reserved answer;
-    struct slice entry;              /* hold text: of the new hold, or of KNOWN and DUE */
-    struct attempt attempt;          /* ADMITTED */
-    struct counter_quota *states;    /* one per quota, after the script; NULL when STALE */
-    int *shortfalls;                 /* SHORT: bits per quota, 0 for those that would admit */
+    struct slice entry;     /* KNOWN and DUE: the hold's text */
+    struct attempt attempt; /* ADMITTED */
+    int64_t *projected; /* ADMITTED: of each quota whose warning is kept, others -1; NULL: none */
+    struct counter_quota *states; /* one per quota, after the script; NULL when STALE */
+    int *shortfalls;              /* SHORT: bits per quota, 0 for those that would admit */
     /* SHORT, of the tenant's holds before the script: */
-    bool tenant_has_due;             /* some hold is past its deadline */
-    int64_t earliest_deadline_ms;    /* -1: none */
+    bool tenant_has_due;          /* some hold is past its deadline */
+    int64_t earliest_deadline_ms; /* -1: none */
     int64_t latest_deadline_ms;
 };
 
@@ -211,7 +260,7 @@ struct counter_reserve {
     struct counter_call call;
     int64_t now_ms;
     size_t items_count;
-    struct counter_reserve_item *items; /* all of call.view.shard; later items see earlier ones */
+    struct counter_reserve_item *items; /* later items see earlier ones */
 };
 
 /* --- fill: a grant reaches Redis ---------------------------------------------------------------- */
@@ -223,26 +272,27 @@ struct counter_version {
 
 struct counter_fill {
     struct counter_call call;
+    int64_t now_ms; /* 0: not known, quotas of past periods stay */
     size_t totals_count;
-    struct counter_totals *totals;       /* creates, resets or raises; see lua/fill.lua */
+    struct counter_totals *totals; /* creates, resets or raises; see lua/fill.lua */
     size_t versions_count;
     const struct counter_version *versions; /* set if larger than what Redis has */
 };
 
-/* --- settle: after a COMMIT ---------------------------------------------------------------------- */
+/* --- notify: after a COMMIT ---------------------------------------------------------------------- */
 
-struct counter_settle_job {
+struct counter_notify_job {
     int64_t tenant_id;
     struct slice job_id;
     bool committed;         /* true: remove whatever hold the job has, and mark it FINAL */
     struct attempt attempt; /* released: remove this attempt only */
 };
 
-struct counter_settle {
+struct counter_notify {
     struct counter_call call;
     int64_t now_ms;
     size_t jobs_count;
-    const struct counter_settle_job *jobs;
+    const struct counter_notify_job *jobs;
     size_t totals_count;
     struct counter_totals *totals; /* never creates a key */
 };
@@ -255,13 +305,14 @@ struct counter_lookup { /* what a job holds now */
     size_t jobs_count;
     const struct slice *jobs;
     struct slice *entries; /* out: one per job, empty if none */
+    bool lost; /* out: the tenant's holds were lost: those entries that are empty say nothing */
 };
 
 enum counter_extended {
-    EXTENDED_DONE,      /* entry: the hold with its new deadline (or the old one if that is later) */
-    EXTENDED_ABSENT,    /* no hold of this job, or of another attempt: entry says which */
-    EXTENDED_DUE,       /* past its deadline: entry */
-    EXTENDED_SHORT,     /* a lease ends before the new deadline: push it, then again; entry */
+    EXTENDED_DONE,   /* entry: the hold with its new deadline (or the old one if that is later) */
+    EXTENDED_ABSENT, /* no hold of this job, or of another attempt: entry says which */
+    EXTENDED_DUE,    /* past its deadline: entry */
+    EXTENDED_SHORT,  /* a lease ends before the new deadline: push it, then again; entry */
     EXTENDED_OLD_LEASE, /* some lease is not the current one any more: entry */
 };
 
@@ -273,13 +324,36 @@ struct counter_extend {
     struct attempt attempt; /* {0, 0}: whatever attempt there is */
     int64_t deadline_ms;    /* wanted; the script never lowers a deadline */
     int64_t lifetime_ms;    /* no deadline beyond created + this */
+    /*
+     * NULL, or the hold whose leases, current or set aside, last until deadline_ms by the root's rows:
+     * as long as these are the hold's leases in Redis, nothing else is asked of them.
+     */
+    const struct hold *kept;
     enum counter_extended answer;
+    struct slice entry;
+};
+
+enum counter_retaken {
+    RETAKEN_DONE,  /* entry: the hold as it stands now */
+    RETAKEN_OTHER, /* entry: another attempt of the job, which stays; or none though there was one */
+    RETAKEN_SHORT, /* a lease is not the current one, ends too early or has too little left */
+};
+
+struct counter_retake { /* a hold that Redis lost, or of an earlier lease, stands again */
+    struct counter_call call;
+    int64_t now_ms;
+    int64_t tenant_id;
+    struct slice job_id;
+    const struct hold *hold; /* the attempt as before, under current leases */
+    bool was_there;          /* only if it still is: under other leases */
+    enum counter_retaken answer;
     struct slice entry;
 };
 
 struct counter_due_hold {
     struct slice job_id;
     struct slice entry;
+    struct slice packed; /* the same as Redis has it; only with keep_packed */
 };
 
 struct counter_due { /* holds past their deadline; tenant_id 0: only which tenants have some */
@@ -287,10 +361,23 @@ struct counter_due { /* holds past their deadline; tenant_id 0: only which tenan
     int64_t now_ms;
     int64_t tenant_id;
     size_t max;
+    bool keep_packed;
     size_t tenants_count; /* out, tenant_id 0 */
     int64_t *tenants;
-    size_t holds_count;   /* out, tenant_id given */
+    size_t holds_count; /* out, tenant_id given */
     struct counter_due_hold *holds;
+};
+
+/*
+ * Due holds whose entry is not one of hold.h: they go if Redis still has them so, and the quotas that they
+ * may be held in vanish, as if Redis had lost them (check finds these).
+ */
+struct counter_discard {
+    struct counter_call call;
+    int64_t tenant_id;
+    size_t holds_count;
+    const struct counter_due_hold *holds;
+    size_t discarded_count, quotas_count; /* out: holds that went, quotas that vanished */
 };
 
 struct counter_reap { /* second half of a reap: the database has set reaped_to_ms under the locks */
@@ -299,7 +386,8 @@ struct counter_reap { /* second half of a reap: the database has set reaped_to_m
     int64_t tenant_id;
     int64_t reaped_to_ms;
     size_t jobs_count;
-    const struct counter_settle_job *jobs; /* committed: FINAL; removed if current deadline <= reaped_to */
+    const struct counter_notify_job
+        *jobs; /* committed: FINAL; removed if current deadline <= reaped_to */
     size_t totals_count;
     struct counter_totals *totals;
     size_t removed_count; /* out */
@@ -325,13 +413,79 @@ struct counter_holds { /* a page of live and due holds, soonest deadline first *
     int64_t after_deadline_ms; /* cursor: strictly after (deadline, job_id); -1: from the start */
     struct slice after_job_id;
     size_t max;
-    size_t holds_count;        /* out */
+    size_t holds_count; /* out */
     struct counter_due_hold *holds;
     int64_t holds_total, holds_due; /* out: of the tenant; due at now_ms */
     int64_t now_ms;
 };
 
-struct counter_init { /* a shard begins an epoch; resets only if Redis' epoch is smaller */
+/* --- keys that were lost singly (op/mend.h) --------------------------------------------------------- */
+
+enum counter_finding_kind {
+    FINDING_LOST = 1,   /* quotas, and what was held in them: set these leases aside */
+    FINDING_DERIVED,    /* an index: counter_rebuild until done */
+    FINDING_HELD,       /* H of these quotas was not the sum of their holds; it is now */
+    FINDING_UNREADABLE, /* something there is not what a script wrote: counter_clean */
+};
+
+struct counter_lost {
+    struct quota_ref ref;
+    int64_t lease_id; /* the last one that the quota was filled with */
+};
+
+struct counter_finding {
+    enum counter_finding_kind kind;
+    int64_t tenant_id;
+    size_t quotas_count;
+    struct counter_lost *quotas;
+};
+
+enum { COUNTER_CURSOR_CHARS = 24 };
+
+struct counter_check { /* looks over some tenants of the shard, and forgets what is over */
+    struct counter_call call;
+    int64_t now_ms;
+    size_t max;                            /* tenants, about */
+    char cursor[COUNTER_CURSOR_CHARS + 1]; /* in and out; "0": from the start, and: at the end */
+    bool whole;           /* out; false: tenants may be missing, bring all by counter_register */
+    size_t tenants_count; /* out: looked at */
+    size_t findings_count;
+    struct counter_finding *findings; /* out */
+};
+
+struct counter_rebuild { /* a step of making anew what can be derived from a tenant's hash */
+    struct counter_call call;
+    int64_t tenant_id;
+    size_t max;                            /* fields, about */
+    char cursor[COUNTER_CURSOR_CHARS + 1]; /* in and out; "0": begins, and: done */
+};
+
+struct counter_register { /* tenants of the shard; those that Redis has something of are listed there */
+    struct counter_call call;
+    size_t tenants_count;
+    const int64_t *tenants;
+    bool last;      /* of all tenants of the shard: check will say that the list is whole */
+    size_t missing; /* out */
+};
+
+struct counter_forget { /* quotas of FINDING_LOST that the database lends nothing for any more */
+    struct counter_call call;
+    int64_t tenant_id;
+    size_t quotas_count;
+    const struct counter_lost *quotas;
+};
+
+struct counter_clean { /* what cannot be read goes, and counts as lost: after STATUS_CORRUPT */
+    struct counter_call call;
+    size_t tenants_count;
+    const int64_t *tenants;
+    size_t removed; /* out: keys and fields that went, also of the shard */
+};
+
+/* The tenants that a call is about, into ret of COUNTER_LIST_MAX, some perhaps twice; returns how many. */
+size_t counter_tenants(struct counter_call *call, int64_t *ret);
+
+struct counter_init { /* a shard begins an epoch; only over a smaller one, and over an earlier layout */
     struct counter_call call; /* view: the epoch, replid and nonce to begin with */
 };
 

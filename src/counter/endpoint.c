@@ -4,46 +4,11 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-bool endpoint_parse(struct endpoint *endpoint, const char *address)
-{
-    const char *colon = strrchr(address, ':');
-    const char *host = address;
-    size_t len;
-
-    *endpoint = (struct endpoint){0};
-    if (strncmp(address, "unix:", 5) == 0) {
-        if (address[5] == '\0' || strlen(address + 5) >= sizeof(((struct sockaddr_un *)0)->sun_path))
-            return false;
-        endpoint->path = strdup(address + 5);
-        CHECK(endpoint->path);
-        return true;
-    }
-    if (!colon || colon == address || colon[1] == '\0')
-        return false;
-    len = (size_t)(colon - address);
-    if (host[0] == '[' && len > 2 && host[len - 1] == ']') {
-        host++;
-        len -= 2;
-    }
-    endpoint->host = strndup(host, len);
-    endpoint->port = strdup(colon + 1);
-    CHECK(endpoint->host && endpoint->port);
-    return true;
-}
-
-void endpoint_done(struct endpoint *endpoint)
-{
-    free(endpoint->path);
-    free(endpoint->host);
-    free(endpoint->port);
-    *endpoint = (struct endpoint){0};
-}
 
 /* Closes fd and keeps errno. */
 static int give_up(int fd)
@@ -78,15 +43,17 @@ static int begin_unix(const char *path)
     return begin(AF_UNIX, (const struct sockaddr *)&address, sizeof(address));
 }
 
-int endpoint_connect(const struct endpoint *endpoint)
+int endpoint_connect(const struct address *address)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found = NULL;
+    char port[8];
     int fd = -1;
 
-    if (endpoint->path)
-        return begin_unix(endpoint->path);
-    if (getaddrinfo(endpoint->host, endpoint->port, &hints, &found) != 0) {
+    if (address->kind == ADDRESS_UNIX)
+        return begin_unix(address->path);
+    snprintf(port, sizeof(port), "%u", address->port);
+    if (getaddrinfo(address->host, port, &hints, &found) != 0) {
         errno = 0;
         return -1;
     }

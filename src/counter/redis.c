@@ -5,6 +5,9 @@
  *   CONNECTING  requests wait in `out`; not connected in time: all UNAVAILABLE, back to CLOSED
  *   OPEN        requests go out, answers come back in the same order
  *
+ * A connection that leads to another Redis than was believed is not used again once all is answered:
+ * perhaps the address leads elsewhere by now.
+ *
  * Whatever goes wrong with the connection closes it: a request of which every byte was written is
  * UNKNOWN then, any other UNAVAILABLE, because Redis runs nothing that it has not read to its end.
  * A call that met NOSCRIPT goes to the end of the queue as EVAL.
@@ -39,21 +42,22 @@ enum {
 enum connection { CONNECTION_CLOSED, CONNECTION_CONNECTING, CONNECTION_OPEN };
 
 struct counter {
-    struct endpoint endpoint;
+    struct address address;
     int connect_timeout_ms;
     int timeout_ms;
     char sha[COUNTER_KINDS][HEX_LEN(SHA1_BYTES) + 1];
     enum connection state;
     int fd;
     bool answered; /* the connection has worked */
+    bool doubted;  /* it leads to another Redis than was believed */
     int back_off_ms;
     int64_t not_before_us;
     int64_t connect_by_us;
     struct redisReader *reader;
     struct request request;
     struct buffer out;
-    size_t out_sent;        /* bytes of out that are written */
-    uint64_t written;       /* bytes in the life of the connection */
+    size_t out_sent;  /* bytes of out that are written */
+    uint64_t written; /* bytes in the life of the connection */
     struct counter_call *head;
     struct counter_call **tail;
     struct log_limit below_zero;
@@ -77,12 +81,14 @@ static void sha_of(const char *text, char out[HEX_LEN(SHA1_BYTES) + 1])
 
 struct counter *counter_create(const struct counter_options *options)
 {
+    const struct address_use use = {0};
     struct counter *counter = calloc(1, sizeof(*counter));
+    char error[ADDRESS_ERROR_BYTES];
 
     CHECK(counter);
     CHECK(options->connect_timeout_ms > 0 && options->timeout_ms > 0);
-    CHECK_MSG(endpoint_parse(&counter->endpoint, options->address), "address=%s",
-              options->address);
+    CHECK_MSG(address_parse(slice_from_cstr(options->address), &use, &counter->address, error),
+              "%s", error);
     counter->connect_timeout_ms = options->connect_timeout_ms;
     counter->timeout_ms = options->timeout_ms;
     counter->fd = -1;
@@ -114,6 +120,13 @@ static void close_connection(struct counter *counter)
     counter->out_sent = 0;
 }
 
+void counter_renew(struct counter *counter)
+{
+    CHECK(!counter->head);
+    if (counter->state != CONNECTION_CLOSED)
+        close_connection(counter);
+}
+
 void counter_destroy(struct counter *counter)
 {
     if (!counter)
@@ -122,7 +135,6 @@ void counter_destroy(struct counter *counter)
     close_connection(counter);
     request_done(&counter->request);
     buffer_done(&counter->out);
-    endpoint_done(&counter->endpoint);
     free(counter);
 }
 
@@ -158,7 +170,8 @@ static bool begin_connecting(struct counter *counter)
     if (now < counter->not_before_us)
         return false;
     counter->answered = false;
-    counter->fd = endpoint_connect(&counter->endpoint);
+    counter->doubted = false;
+    counter->fd = endpoint_connect(&counter->address);
     if (counter->fd < 0) {
         break_connection(counter, "cannot connect", errno ? strerror(errno) : "unknown host");
         return false;
@@ -233,8 +246,11 @@ void counter_add(struct counter *counter, struct counter_call *call)
     call->observed = (struct counter_observed){0};
     call->below_zero = slice_of(NULL, 0);
     call->scratch = NULL;
+    call->by_text = false;
     call->status = STATUS_UNAVAILABLE;
     notice_closed(counter);
+    if (counter->doubted && !counter->head)
+        counter_renew(counter);
     if (counter->state == CONNECTION_CLOSED && !begin_connecting(counter))
         return;
     call->deadline_us = now_us() + counter->timeout_ms * INT64_C(1000);
@@ -271,7 +287,12 @@ static bool write_out(struct counter *counter)
 
 static void keep_error(struct counter *counter, const struct redisReply *root)
 {
-    if (root->type == REDIS_REPLY_ERROR)
+    if (root->type == REDIS_REPLY_ERROR && strncmp(root->str, "NOAUTH ", 7) == 0)
+        snprintf(counter->error, sizeof(counter->error),
+                 "%s It wants a password, which is not supported: bind it to loopback or a unix "
+                 "socket, and set no requirepass",
+                 root->str);
+    else if (root->type == REDIS_REPLY_ERROR)
         snprintf(counter->error, sizeof(counter->error), "%s", root->str);
     else
         snprintf(counter->error, sizeof(counter->error), "an answer of another shape");
@@ -315,9 +336,11 @@ static bool take_reply(struct counter *counter, const struct redisReply *root)
         keep_error(counter, root);
         break;
     case REPLY_NO_SCRIPT:
+        call->by_text = true;
         call->status = encode(counter, call, false) ? STATUS_UNKNOWN : STATUS_EXHAUSTED;
         break;
     case REPLY_OBSERVED:
+        counter->doubted = counter->doubted || reply_doubts_address(call);
         break;
     }
     return true;
@@ -378,8 +401,7 @@ enum counter_progress counter_send(struct counter *counter)
 
 enum counter_progress counter_receive(struct counter *counter)
 {
-    if (!counter->head || !finish_connecting(counter) || !write_out(counter) ||
-        !read_in(counter))
+    if (!counter->head || !finish_connecting(counter) || !write_out(counter) || !read_in(counter))
         return progress(counter);
     /* What met NOSCRIPT goes out again at once. */
     if (!write_out(counter))

@@ -1,5 +1,7 @@
 #include "counter/reply.h"
 
+#include "counter/packed.h"
+
 #include <hiredis.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +22,12 @@ static struct slice text_of(const struct redisReply *element)
 static bool is_text(const struct redisReply *element)
 {
     return element && (element->type == REDIS_REPLY_STRING || element->type == REDIS_REPLY_STATUS);
+}
+
+bool reply_is_int(const struct reply *reply)
+{
+    return !reply->bad && reply->at < reply->root->elements &&
+           reply->root->element[reply->at]->type == REDIS_REPLY_INTEGER;
 }
 
 int64_t reply_int(struct reply *reply)
@@ -63,7 +71,8 @@ struct slice reply_text(struct reply *reply)
     return slice_of(copy, element->len);
 }
 
-bool reply_nil(struct reply *reply)
+/* Takes the next element if it is nil. */
+static bool take_nil(struct reply *reply)
 {
     if (reply->bad || reply->at >= reply->root->elements ||
         reply->root->element[reply->at]->type != REDIS_REPLY_NIL)
@@ -72,22 +81,54 @@ bool reply_nil(struct reply *reply)
     return true;
 }
 
+struct slice reply_job(struct reply *reply)
+{
+    struct slice job = reply_text(reply), tenant;
+
+    if (!slice_cut(&job, '=', &tenant) || !job.data)
+        reply->bad = true;
+    return job;
+}
+
+struct slice reply_peek_text(struct reply *reply)
+{
+    size_t at = reply->at;
+    struct slice text = reply_text(reply);
+
+    if (!reply->bad)
+        reply->at = at;
+    return text;
+}
+
+struct slice reply_hold(struct reply *reply)
+{
+    const struct redisReply *element = next(reply);
+    struct slice hold = slice_of(NULL, 0);
+
+    if (element && element->type == REDIS_REPLY_NIL)
+        return hold;
+    if (!is_text(element)) {
+        reply->bad = true;
+        return hold;
+    }
+    if (packed_hold_read(reply->arena, text_of(element), &hold, &reply->no_memory))
+        return hold;
+    reply->bad |= reply->no_memory;
+    return SLICE("?");
+}
+
 void reply_quota(struct reply *reply, struct counter_quota *quota)
 {
+    const struct redisReply *element;
+
     *quota = (struct counter_quota){0};
-    quota->exists = !reply_nil(reply);
-    quota->lease_id = reply_int(reply);
-    if (!quota->exists)
+    if (take_nil(reply)) {
+        quota->lease_id = reply_int(reply);
         return;
-    quota->granted = reply_int(reply);
-    quota->returned = reply_int(reply);
-    quota->spent = reply_int(reply);
-    quota->held = reply_int(reply);
-    quota->lease_deadline_ms = reply_int(reply);
-    quota->used = reply_int(reply);
-    quota->used_seq = reply_int(reply);
-    quota->debt = reply_int(reply);
-    quota->withheld = reply_int(reply);
+    }
+    element = next(reply);
+    if (!is_text(element) || !packed_quota_read(text_of(element), quota))
+        reply->bad = true;
 }
 
 size_t reply_left(const struct reply *reply)
@@ -110,9 +151,23 @@ void *reply_array(struct reply *reply, size_t count, size_t size)
 static bool nothing_ran(struct slice error)
 {
     static const char *const words[] = {
-        "LOADING ",  "MISCONF ",    "OOM ",         "READONLY ", "BUSY ",   "NOREPLICAS ",
-        "MASTERDOWN ", "CLUSTERDOWN ", "MOVED ", "ASK ", "TRYAGAIN ", "CROSSSLOT ",
-        "NOAUTH ",   "NOPERM ",     "ERR max number of clients",
+        "LOADING ",
+        "MISCONF ",
+        "OOM ",
+        "READONLY ",
+        "BUSY ",
+        "NOREPLICAS ",
+        "MASTERDOWN ",
+        "CLUSTERDOWN ",
+        "MOVED ",
+        "ASK ",
+        "TRYAGAIN ",
+        "CROSSSLOT ",
+        "NOAUTH ",
+        "NOPERM ",
+        "DENIED ",
+        "ERR max number of clients",
+        "ERR unknown command",
     };
 
     for (size_t i = 0; i < ARRAY_COUNT(words); i++)
@@ -145,7 +200,7 @@ static bool copy_text(struct reply *reply, char *out, size_t room)
     return true;
 }
 
-/* role, replid, epoch, nonce, and from observe the maxmemory-policy */
+/* role, replid, epoch, nonce, layout, and from observe the maxmemory-policy */
 static bool read_observed(struct reply *reply, struct counter_observed *observed)
 {
     char role[16];
@@ -159,6 +214,7 @@ static bool read_observed(struct reply *reply, struct counter_observed *observed
     observed->epoch = reply_int(reply);
     if (!copy_text(reply, observed->nonce, sizeof(observed->nonce)))
         return false;
+    observed->layout = reply_code(reply, INT32_MAX);
     if (reply_left(reply) > 0) {
         if (!copy_text(reply, policy, sizeof(policy)))
             return false;
@@ -172,11 +228,19 @@ static enum counter_guard judge(const struct counter_call *call)
 {
     const struct counter_observed *observed = &call->observed;
 
-    return observed->master && strcmp(observed->replid, call->view.replid) == 0 &&
+    return observed->master && observed->layout == COUNTER_LAYOUT &&
+                   strcmp(observed->replid, call->view.replid) == 0 &&
                    observed->epoch == call->view.epoch &&
                    strcmp(observed->nonce, call->view.nonce) == 0
                ? GUARD_PASSED
                : GUARD_LOST;
+}
+
+bool reply_doubts_address(const struct counter_call *call)
+{
+    return call->kind != COUNTER_INIT && call->kind != COUNTER_OBSERVE &&
+           call->status == STATUS_OK && call->guard == GUARD_LOST &&
+           (!call->observed.master || strcmp(call->observed.replid, call->view.replid) != 0);
 }
 
 enum reply_head reply_open(struct reply *reply, const struct redisReply *root,

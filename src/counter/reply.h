@@ -28,15 +28,24 @@ struct reply {
 };
 
 enum reply_head {
-    REPLY_ANSWER,      /* the script's own answer follows */
-    REPLY_OBSERVED,    /* call->guard and call->observed are set; nothing follows */
-    REPLY_NO_SCRIPT,   /* Redis does not know the script; nothing ran */
-    REPLY_FAILED,      /* call->status says how */
+    REPLY_ANSWER,    /* the script's own answer follows */
+    REPLY_OBSERVED,  /* call->guard and call->observed are set; nothing follows */
+    REPLY_NO_SCRIPT, /* Redis does not know the script; nothing ran */
+    REPLY_FAILED,    /* call->status says how */
 };
 
 /* Reads what all scripts have in common; may set status, guard and observed of the call. */
 enum reply_head reply_open(struct reply *reply, const struct redisReply *root,
                            struct counter_call *call);
+
+/*
+ * The guard of this answered call found another Redis, or a replica: the connection may be left over from
+ * a time when the address led elsewhere. Never true of init and observe, which look at whatever is there.
+ */
+bool reply_doubts_address(const struct counter_call *call);
+
+/* Is the next element an integer? */
+bool reply_is_int(const struct reply *reply);
 
 /* An integer, or a text that is a decimal number. */
 int64_t reply_int(struct reply *reply);
@@ -47,10 +56,19 @@ int reply_code(struct reply *reply, int max);
 /* nil: the empty slice. */
 struct slice reply_text(struct reply *reply);
 
-/* Takes the next element if it is nil. */
-bool reply_nil(struct reply *reply);
+/* The job of a "tenant=job". */
+struct slice reply_job(struct reply *reply);
 
-/* L G B S H D C Cv Cd W, or nil and the lease of the past. */
+/* As reply_text, and the element stays the next one. */
+struct slice reply_peek_text(struct reply *reply);
+
+/*
+ * A hold, in the form of quota/hold.h; nil: the empty slice. What cannot be read is "?", which is no hold
+ * either: one such hold does not spoil the answer about all others.
+ */
+struct slice reply_hold(struct reply *reply);
+
+/* The quota's text, or nil and the lease of the past. */
 void reply_quota(struct reply *reply, struct counter_quota *quota);
 
 /* Elements that are left. */

@@ -1,16 +1,17 @@
 #include "counter/request.h"
 
 #include "base/digits.h"
+#include "counter/packed.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_CHARS_MAX = 160 };
+enum { KEY_CHARS_MAX = 64 };
 
-char *buffer_reserve(struct buffer *buffer, size_t size)
+/* Memory for size more bytes at the end; the caller fills them and adds to len. */
+static char *buffer_reserve(struct buffer *buffer, size_t size)
 {
     if (buffer->room - buffer->len < size) {
         size_t room = buffer->room ? buffer->room : 1024;
@@ -24,7 +25,7 @@ char *buffer_reserve(struct buffer *buffer, size_t size)
     return buffer->data + buffer->len;
 }
 
-void buffer_append(struct buffer *buffer, const void *data, size_t size)
+static void buffer_append(struct buffer *buffer, const void *data, size_t size)
 {
     if (size == 0)
         return;
@@ -38,6 +39,52 @@ void buffer_done(struct buffer *buffer)
     *buffer = (struct buffer){0};
 }
 
+void request_done(struct request *request)
+{
+    buffer_done(&request->keys);
+    buffer_done(&request->args);
+    buffer_done(&request->tenants);
+}
+
+/* head and text as one. */
+static void append_joined(struct buffer *buffer, struct slice head, struct slice text)
+{
+    char digits[DIGITS_MAX];
+    size_t len = head.len + text.len;
+    size_t digits_len = digits_write((int64_t)len, digits);
+    char *at = buffer_reserve(buffer, len + digits_len + 5);
+
+    *at++ = '$';
+    memcpy(at, digits, digits_len);
+    at += digits_len;
+    *at++ = '\r';
+    *at++ = '\n';
+    if (head.len)
+        memcpy(at, head.data, head.len);
+    at += head.len;
+    if (text.len)
+        memcpy(at, text.data, text.len);
+    at += text.len;
+    *at++ = '\r';
+    *at = '\n';
+    buffer->len += len + digits_len + 5;
+}
+
+static void append_bulk(struct buffer *buffer, struct slice text)
+{
+    append_joined(buffer, slice_of(NULL, 0), text);
+}
+
+static void request_key(struct request *request, const char *name)
+{
+    char key[KEY_CHARS_MAX];
+    int len = snprintf(key, sizeof(key), "q:{%d}:%s", counter_tag(request->shard), name);
+
+    CHECK(len > 0 && len < KEY_CHARS_MAX);
+    append_bulk(&request->keys, slice_of(key, (size_t)len));
+    request->keys_count++;
+}
+
 void request_open(struct request *request, int shard)
 {
     request->shard = shard;
@@ -49,51 +96,12 @@ void request_open(struct request *request, int shard)
     request_key(request, "a");
 }
 
-void request_done(struct request *request)
+void request_tenant_key(struct request *request, char kind, int64_t tenant_id)
 {
-    buffer_done(&request->keys);
-    buffer_done(&request->args);
-    buffer_done(&request->tenants);
-}
+    char name[KEY_CHARS_MAX / 2];
 
-static void append_bulk(struct buffer *buffer, struct slice text)
-{
-    char digits[DIGITS_MAX];
-    size_t digits_len = digits_write((int64_t)text.len, digits);
-    char *at = buffer_reserve(buffer, text.len + digits_len + 5);
-
-    *at++ = '$';
-    memcpy(at, digits, digits_len);
-    at += digits_len;
-    *at++ = '\r';
-    *at++ = '\n';
-    if (text.len)
-        memcpy(at, text.data, text.len);
-    at += text.len;
-    *at++ = '\r';
-    *at = '\n';
-    buffer->len += text.len + digits_len + 5;
-}
-
-void request_key(struct request *request, const char *format, ...)
-{
-    char key[KEY_CHARS_MAX];
-    int head = snprintf(key, sizeof(key), "q:{s%d}:", request->shard);
-    va_list args;
-    int rest;
-
-    va_start(args, format);
-    rest = vsnprintf(key + head, sizeof(key) - (size_t)head, format, args);
-    va_end(args);
-    CHECK(rest >= 0 && head + rest < KEY_CHARS_MAX);
-    append_bulk(&request->keys, slice_of(key, (size_t)(head + rest)));
-    request->keys_count++;
-}
-
-void request_quota_key(struct request *request, int64_t tenant_id, struct quota_ref ref)
-{
-    request_key(request, "t:%" PRId64 ":%" PRId64 ":%" PRId64, tenant_id, ref.limit_id,
-                ref.period_start_ms);
+    snprintf(name, sizeof(name), "%d:%c:%" PRId64, COUNTER_LAYOUT, kind, tenant_id);
+    request_key(request, name);
 }
 
 void request_text(struct request *request, struct slice text)
@@ -121,9 +129,21 @@ static void request_pair(struct request *request, int64_t a, char separator, int
     request_text(request, slice_of(text, digits_write_pair(a, separator, b, text)));
 }
 
+void request_job(struct request *request, int64_t tenant_id, struct slice job_id)
+{
+    char head[DIGITS_MAX + 1];
+    size_t len = digits_write(tenant_id, head);
+
+    head[len++] = '=';
+    append_joined(&request->args, slice_of(head, len), job_id);
+    request->args_count++;
+}
+
 void request_ref(struct request *request, struct quota_ref ref)
 {
-    request_pair(request, ref.limit_id, ':', ref.period_start_ms);
+    char name[PACKED_REF_MAX];
+
+    request_text(request, slice_of(name, packed_ref_write(ref, name)));
 }
 
 void request_attempt(struct request *request, struct attempt attempt)
@@ -131,11 +151,37 @@ void request_attempt(struct request *request, struct attempt attempt)
     request_pair(request, attempt.epoch, '.', attempt.seq);
 }
 
+static void request_mark(struct request *request, const struct shard_view *view)
+{
+    char mark[DIGITS_MAX + 1 + NONCE_CHARS];
+    size_t len = digits_write(view->epoch, mark);
+    size_t nonce_len = strlen(view->nonce);
+
+    CHECK(nonce_len <= NONCE_CHARS);
+    mark[len++] = ':';
+    memcpy(mark + len, view->nonce, nonce_len);
+    request_text(request, slice_of(mark, len + nonce_len));
+}
+
 void request_guard(struct request *request, const struct shard_view *view)
 {
     request_text(request, slice_from_cstr(view->replid));
     request_int(request, view->epoch);
-    request_text(request, slice_from_cstr(view->nonce));
+    request_mark(request, view);
+    request_int(request, view->shard);
+}
+
+void request_views(struct request *request, const struct counter_call *call)
+{
+    request_count(request, call->views_count);
+    for (size_t i = 0; i < call->views_count; i++) {
+        const struct shard_view *view = &call->views[i];
+
+        CHECK(counter_tag(view->shard) == counter_tag(call->view.shard) &&
+              strcmp(view->replid, call->view.replid) == 0);
+        request_int(request, view->shard);
+        request_mark(request, view);
+    }
 }
 
 size_t request_tenants_count(const struct request *request)

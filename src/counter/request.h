@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/slice.h"
+#include "counter/counter.h"
 #include "quota/hold.h"
 #include "quota/shard.h"
 
@@ -21,9 +22,6 @@ struct buffer {
     size_t room;
 };
 
-/* Memory for size more bytes at the end; the caller fills them and adds to len. */
-char *buffer_reserve(struct buffer *buffer, size_t size);
-void buffer_append(struct buffer *buffer, const void *data, size_t size);
 void buffer_done(struct buffer *buffer);
 
 struct request {
@@ -39,20 +37,23 @@ struct request {
 void request_open(struct request *request, int shard);
 void request_done(struct request *request);
 
-/* replid, epoch, nonce. */
+/* replid, epoch, "epoch:nonce", shard. */
 void request_guard(struct request *request, const struct shard_view *view);
 
-/* Keys of the shard: q:{s17}:<formatted>. */
-void request_key(struct request *request, const char *format, ...) PRINTF_LIKE(2, 3);
+/* The further views of a call, behind its guard: how many, then shard and "epoch:nonce" of each. */
+void request_views(struct request *request, const struct counter_call *call);
 
-/* The t key of a quota. */
-void request_quota_key(struct request *request, int64_t tenant_id, struct quota_ref ref);
+/* q:{<tag>}:2:t:<tenant>, where t is the kind of key. */
+void request_tenant_key(struct request *request, char kind, int64_t tenant_id);
 
 void request_text(struct request *request, struct slice text);
 void request_int(struct request *request, int64_t value);
 void request_count(struct request *request, size_t count);
 
-/* "limit:period" */
+/* "tenant=job": the name of a hold, and of a FINAL mark. */
+void request_job(struct request *request, int64_t tenant_id, struct slice job_id);
+
+/* The name of a quota (packed.h). */
 void request_ref(struct request *request, struct quota_ref ref);
 
 /* "epoch.seq" */

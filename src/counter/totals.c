@@ -3,6 +3,11 @@
 void write_totals(struct request *request, const struct counter_totals *totals)
 {
     request_ref(request, totals->ref);
+    write_totals_numbers(request, totals);
+}
+
+void write_totals_numbers(struct request *request, const struct counter_totals *totals)
+{
     request_int(request, totals->lease_id);
     request_int(request, totals->granted);
     request_int(request, totals->returned);
@@ -11,6 +16,7 @@ void write_totals(struct request *request, const struct counter_totals *totals)
     request_int(request, totals->used);
     request_int(request, totals->used_seq);
     request_int(request, totals->debt);
+    request_int(request, totals->period_end_ms);
 }
 
 void read_totals(struct reply *reply, struct counter_totals *totals, size_t count)

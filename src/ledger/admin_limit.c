@@ -3,7 +3,7 @@
  * the limit, then the tenant: so no grant sees an old limit after this has committed, and no row is
  * made with one (rows_make.c shares the lock of the limit's row).
  *
- * The work is done in an arena of its own, since a limit per minute has a day's worth of rows.
+ * The work is done in an arena of its own, which the caller's is spared.
  */
 #include "base/amount.h"
 #include "ledger/admin_tenant.h"
@@ -19,9 +19,10 @@ enum { SOFT_PERCENT_DEFAULT = 90, WORK_ARENA_BYTES = 64 * 1024, WORK_ARENA_MAX =
     " l.overage_kind, l.overage, l.max_ttl_ms, l.version, l.implicit, l.cap, l.soft,"              \
     " to_jsonb(l)::text"
 
-static const struct statement lock = {
-    "limit_lock", "SELECT " LIMIT_COLUMNS " FROM limit_ l WHERE tenant_id = $1::bigint"
-                  " AND name = $2::text AND deleted_at IS NULL FOR UPDATE"};
+static const struct statement lock = {"limit_lock",
+                                      "SELECT " LIMIT_COLUMNS
+                                      " FROM limit_ l WHERE tenant_id = $1::bigint"
+                                      " AND name = $2::text AND deleted_at IS NULL FOR UPDATE"};
 
 static const struct statement insert = {
     "limit_insert",
@@ -38,19 +39,36 @@ static const struct statement update = {
     " overage = $9::bigint, max_ttl_ms = $10::bigint, implicit = false, version = version + 1"
     " WHERE tenant_id = $1::bigint AND limit_id = $2::bigint RETURNING " LIMIT_COLUMNS};
 
-static const struct statement delete = {
-    "limit_delete", "UPDATE limit_ l SET deleted_at = clock_timestamp()"
-                    " WHERE tenant_id = $1::bigint AND limit_id = $2::bigint"};
+static const struct statement delete = {"limit_delete",
+                                        "UPDATE limit_ l SET deleted_at = clock_timestamp()"
+                                        " WHERE tenant_id = $1::bigint AND limit_id = $2::bigint"};
 
 static const struct statement repeat = {
-    "limit_repeat",
-    "SELECT " LIMIT_COLUMNS " FROM audit a,"
-    " jsonb_populate_record(NULL::limit_, coalesce(a.new, a.old)) l"
-    " WHERE a.tenant_id = $1::bigint AND a.request_id = $2::text"};
+    "limit_repeat", "SELECT " LIMIT_COLUMNS " FROM audit a,"
+                    " jsonb_populate_record(NULL::limit_, coalesce(a.new, a.old)) l"
+                    " WHERE a.tenant_id = $1::bigint AND a.request_id = $2::text"};
 
 static const struct statement list = {
     "limit_list", "SELECT " LIMIT_COLUMNS " FROM limit_ l WHERE tenant_id = $1::bigint"
                   " AND name > $2::text AND deleted_at IS NULL ORDER BY name LIMIT $3::bigint"};
+
+/*
+ * How many limits the tenant has ($4: no more than that are counted), and the most that one
+ * reservation of the meter counts against, at the limit's scope or below it: at each scope those of
+ * all scopes above it, and its own.
+ */
+static const struct statement crowd = {
+    "limit_crowd",
+    "WITH place AS (SELECT scope, count(*) AS limits FROM limit_ WHERE tenant_id = $1::bigint"
+    " AND meter = $2::text AND deleted_at IS NULL AND ($3::text IN ('', scope) OR scope = ''"
+    " OR starts_with(scope, $3::text || '/') OR starts_with($3::text, scope || '/'))"
+    " GROUP BY scope), above AS (SELECT p.scope, array_to_string(s.segments[:k], '/') AS upper"
+    " FROM place p, LATERAL (SELECT string_to_array(p.scope, '/') AS segments) s,"
+    " LATERAL generate_series(0, cardinality(s.segments)) k)"
+    " SELECT (SELECT count(*) FROM (SELECT FROM limit_ WHERE tenant_id = $1::bigint"
+    " AND deleted_at IS NULL LIMIT $4::bigint) counted),"
+    " (SELECT coalesce(max(together), 0)::bigint FROM (SELECT sum(p.limits) AS together"
+    " FROM above a JOIN place p ON p.scope = a.upper GROUP BY a.scope) sums)"};
 
 /* A row of limit_. */
 struct row {
@@ -64,11 +82,12 @@ struct change {
     struct audit audit;
     struct slice etag;
     bool validate_only;
+    size_t limits_max;
     struct ledger_limit asked;
     struct admin_tenant tenant;
     /* of the last run */
     struct row before, after;
-    struct settle_book book;
+    struct book book;
     struct limit_bounds bounds;
     enum ledger_admin admin;
     bool created;
@@ -171,12 +190,8 @@ static bool normalise(struct ledger_limit *limit)
         limit->overage = 0;
     if (limit->soft_percent == 0)
         limit->soft_percent = SOFT_PERCENT_DEFAULT;
-    if (limit->period != PERIOD_NEVER && limit->period != PERIOD_MINUTE &&
-        limit->period != PERIOD_HOUR && limit->period != PERIOD_DAY &&
-        limit->period != PERIOD_MONTH)
-        return false;
-    return amount_valid(limit->amount) && limit->soft_percent > 0 && limit->soft_percent <= 100 &&
-           limit->max_ttl_ms >= 0 && cap_of(limit, &cap);
+    return period_known(limit->period) && amount_valid(limit->amount) && limit->soft_percent > 0 &&
+           limit->soft_percent <= 100 && limit->max_ttl_ms >= 0 && cap_of(limit, &cap);
 }
 
 static struct limit_bounds bounds_of(const struct change *change, const struct row *row)
@@ -247,7 +262,7 @@ static enum ledger_admin judge(const struct change *change)
     const struct ledger_limit *before = &change->before.limit, *asked = &change->asked;
 
     if (!change->before.json.data)
-        return change->etag.len == 0 ? ADMIN_DONE : ADMIN_ETAG;
+        return admin_etag_fits(change->etag, LEDGER_VERSION_NONE) ? ADMIN_DONE : ADMIN_ETAG;
     if (!admin_etag_fits(change->etag, before->version))
         return ADMIN_ETAG;
     if (!slice_equal(before->scope, asked->scope) || !slice_equal(before->meter, asked->meter) ||
@@ -261,19 +276,55 @@ static enum status show_repeated(struct database *db, struct change *change)
     enum status status = repeated(db, change);
 
     change->bounds = bounds_of(change, &change->after);
-    change->book = (struct settle_book){.arena = change->arena};
+    change->book = (struct book){.arena = change->arena};
     return status == STATUS_OK ? limit_quotas_lock(db, &change->book, &change->bounds) : status;
 }
 
-/* What every change ends with. */
+/*
+ * Is there room for the limit that was added? Asked after the tenant's row is locked, in a statement
+ * of its own: so it counts all that others have added.
+ */
+static enum status judge_crowd(struct database *db, struct change *change)
+{
+    const struct ledger_limit *limit = &change->after.limit;
+    struct sql_params params;
+    struct sql_row row;
+    PGresult *result;
+    enum status status;
+
+    sql_params_begin(&params, change->arena);
+    sql_add_i64(&params, change->tenant.tenant_id);
+    sql_add_text(&params, limit->meter);
+    sql_add_text(&params, limit->scope);
+    sql_add_i64(&params, (int64_t)change->limits_max + 1);
+    status = database_run(db, &crowd, &params, &result);
+    if (status != STATUS_OK)
+        return status;
+    row = sql_rows(result, change->arena);
+    while (sql_next(&row)) {
+        if (sql_i64(&row) > (int64_t)change->limits_max)
+            change->admin = ADMIN_LIMITS_FULL;
+        if (sql_i64(&row) > HOLD_QUOTAS_MAX && change->admin == ADMIN_DONE)
+            change->admin = ADMIN_CROWDED;
+    }
+    return sql_done(&row);
+}
+
+/*
+ * What every change ends with. CANCELLED: nothing of it stays, because it was only a trial or because
+ * change->admin refuses it.
+ */
 static enum status finish(struct database *db, struct change *change)
 {
     enum status status = admin_tenant_bump(db, change->arena, change->tenant.tenant_id);
 
+    if (status == STATUS_OK && !change->before.json.data)
+        status = judge_crowd(db, change);
+    if (status == STATUS_OK && change->admin != ADMIN_DONE)
+        return STATUS_CANCELLED;
     if (status == STATUS_OK)
-        status = audit_write(db, change->arena, &change->audit, change->before.json,
-                             change->after.json);
-    /* Nothing of a trial stays; ledger_limit_put knows this status as its own. */
+        status =
+            audit_write(db, change->arena, &change->audit, change->before.json, change->after.json);
     return status == STATUS_OK && change->validate_only ? STATUS_CANCELLED : status;
 }
 
@@ -295,7 +346,7 @@ static enum status put_body(struct database *db, void *user)
     if (status != STATUS_OK)
         return status;
     change->bounds = bounds_of(change, &change->after);
-    change->book = (struct settle_book){.arena = change->arena};
+    change->book = (struct book){.arena = change->arena};
     status = limit_quotas_lock(db, &change->book, &change->bounds);
     if (status == STATUS_OK)
         status = limit_quotas_change(db, &change->book, &change->bounds);
@@ -305,12 +356,12 @@ static enum status put_body(struct database *db, void *user)
 static bool set_content(struct change *change)
 {
     const struct ledger_limit *limit = &change->asked;
-    char *content = arena_printf(
-        change->arena, "%.*s|%.*s|%.*s|%.*s|%d|%d|%lld|%d|%d|%lld|%lld",
-        SLICE_ARGS(change->audit.action), SLICE_ARGS(limit->limit_name), SLICE_ARGS(limit->scope),
-        SLICE_ARGS(limit->meter), (int)limit->period, limit->unlimited, (long long)limit->amount,
-        limit->soft_percent, (int)limit->overage_kind, (long long)limit->overage,
-        (long long)limit->max_ttl_ms);
+    char *content = arena_printf(change->arena, "%.*s|%.*s|%.*s|%.*s|%d|%d|%lld|%d|%d|%lld|%lld",
+                                 SLICE_ARGS(change->audit.action), SLICE_ARGS(limit->limit_name),
+                                 SLICE_ARGS(limit->scope), SLICE_ARGS(limit->meter),
+                                 (int)limit->period, limit->unlimited, (long long)limit->amount,
+                                 limit->soft_percent, (int)limit->overage_kind,
+                                 (long long)limit->overage, (long long)limit->max_ttl_ms);
 
     change->audit.content = slice_from_cstr(content);
     return content;
@@ -348,16 +399,30 @@ static void show_limit(const struct row *row, struct ledger_limit *limit)
     limit->meter = asked.meter;
 }
 
+/* With the row's own texts, which are copied. */
+static bool show_stored(struct arena *arena, const struct row *row, struct ledger_limit *limit)
+{
+    struct slice scope = row->limit.scope, meter = row->limit.meter;
+
+    scope.data = arena_strndup(arena, scope.len ? scope.data : "", scope.len);
+    meter.data = arena_strndup(arena, meter.len ? meter.data : "", meter.len);
+    limit->scope = scope;
+    limit->meter = meter;
+    show_limit(row, limit);
+    return scope.data && meter.data;
+}
+
 static enum status put(struct database *db, struct arena *arena, struct change *change,
-                       struct ledger_limit *limit, bool *ret_created,
-                       struct settle_quota **ret_rows, size_t *ret_rows_count,
-                       enum ledger_admin *ret)
+                       struct ledger_limit *limit, bool *ret_created, struct quota_row **ret_rows,
+                       size_t *ret_rows_count, enum ledger_admin *ret)
 {
     enum status status = run(db, change, put_body);
 
     if (status != STATUS_OK)
         return status;
     *ret = change->admin;
+    if (change->admin == ADMIN_CONFLICT)
+        return show_stored(arena, &change->before, limit) ? STATUS_OK : STATUS_EXHAUSTED;
     if (change->admin != ADMIN_DONE && change->admin != ADMIN_REPEATED)
         return STATUS_OK;
     *ret_created = change->created;
@@ -373,8 +438,8 @@ static enum status put(struct database *db, struct arena *arena, struct change *
 
 enum status ledger_limit_put(struct database *db, struct arena *arena,
                              const struct ledger_note *note, struct slice etag, bool validate_only,
-                             struct ledger_limit *limit, bool *ret_created,
-                             struct settle_quota **ret_rows, size_t *ret_rows_count,
+                             size_t limits_max, struct ledger_limit *limit, bool *ret_created,
+                             struct quota_row **ret_rows, size_t *ret_rows_count,
                              enum ledger_admin *ret)
 {
     struct arena work;
@@ -383,6 +448,7 @@ enum status ledger_limit_put(struct database *db, struct arena *arena,
         .audit = {.note = *note, .action = SLICE("limit.put")},
         .etag = etag,
         .validate_only = validate_only,
+        .limits_max = limits_max,
         .asked = *limit,
     };
     enum status status;
@@ -411,7 +477,7 @@ static enum status delete_locked(struct database *db, struct change *change)
     sql_add_i64(&params, change->before.limit.limit_id);
     status = database_run(db, &delete, &params, NULL);
     change->bounds = bounds_of(change, &change->before);
-    change->book = (struct settle_book){.arena = change->arena};
+    change->book = (struct book){.arena = change->arena};
     if (status == STATUS_OK)
         status = limit_quotas_lock(db, &change->book, &change->bounds);
     if (status == STATUS_OK)
@@ -442,28 +508,17 @@ static enum status delete_body(struct database *db, void *user)
     return change->admin == ADMIN_DONE ? delete_locked(db, change) : STATUS_OK;
 }
 
-/* Unlike a put, the caller gave no scope and no meter: they are copied. */
-static bool show_deleted(struct arena *arena, const struct row *row, struct ledger_limit *limit)
-{
-    struct slice scope = row->limit.scope, meter = row->limit.meter;
-
-    scope.data = arena_strndup(arena, scope.len ? scope.data : "", scope.len);
-    meter.data = arena_strndup(arena, meter.len ? meter.data : "", meter.len);
-    limit->scope = scope;
-    limit->meter = meter;
-    show_limit(row, limit);
-    return scope.data && meter.data;
-}
-
 enum status ledger_limit_delete(struct database *db, struct arena *arena,
                                 const struct ledger_note *note, struct slice etag,
-                                struct ledger_limit *limit, enum ledger_admin *ret)
+                                bool validate_only, struct ledger_limit *limit,
+                                enum ledger_admin *ret)
 {
     struct arena work;
     struct change change = {
         .arena = &work,
         .audit = {.note = *note, .action = SLICE("limit.delete")},
         .etag = etag,
+        .validate_only = validate_only,
         .asked = {.tenant = limit->tenant, .limit_name = limit->limit_name},
     };
     enum status status;
@@ -473,7 +528,7 @@ enum status ledger_limit_delete(struct database *db, struct arena *arena,
     if (status == STATUS_OK) {
         *ret = change.admin;
         if ((*ret == ADMIN_DONE || *ret == ADMIN_REPEATED) &&
-            !show_deleted(arena, &change.before, limit))
+            !show_stored(arena, &change.before, limit))
             status = STATUS_UNKNOWN;
     }
     arena_done(&work);
@@ -533,13 +588,15 @@ static enum status implicit_body(struct database *db, void *user)
     struct change *change = user;
     enum status status = lock_limit(db, change);
 
+    change->admin = ADMIN_DONE;
     if (status != STATUS_OK || change->before.json.data)
         return status;
     status = insert_limit(db, change);
     return status == STATUS_OK ? finish(db, change) : status;
 }
 
-enum status ledger_limit_implicit(struct database *db, int64_t tenant_id, struct slice meter)
+enum status ledger_limit_implicit(struct database *db, int64_t tenant_id, struct slice meter,
+                                  size_t limits_max)
 {
     struct arena work;
     struct change change = {
@@ -547,6 +604,7 @@ enum status ledger_limit_implicit(struct database *db, int64_t tenant_id, struct
         .audit = {.tenant_id = tenant_id,
                   .note = {.actor = SLICE("holdfast")},
                   .action = SLICE("limit.implicit")},
+        .limits_max = limits_max,
         .asked = {.meter = meter, .period = PERIOD_NEVER, .unlimited = true, .implicit = true},
         .tenant = {.tenant_id = tenant_id},
     };
@@ -560,5 +618,5 @@ enum status ledger_limit_implicit(struct database *db, int64_t tenant_id, struct
     if (name)
         status = database_transact(db, implicit_body, &change);
     arena_done(&work);
-    return status;
+    return status == STATUS_CANCELLED ? STATUS_EXHAUSTED : status;
 }

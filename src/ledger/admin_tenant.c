@@ -12,8 +12,8 @@
     "t.tenant_id, t.name, t.display_name, t.state = 'S', t.admit_unlimited_meters, t.version,"     \
     " t.created, t.config_version, to_jsonb(t)::text"
 
-static const struct statement find = {
-    "tenant_find", "SELECT tenant_id, shard FROM tenant WHERE name = $1::text"};
+static const struct statement find = {"tenant_find",
+                                      "SELECT tenant_id, shard FROM tenant WHERE name = $1::text"};
 
 /* Not FOR UPDATE: a new limit refers to its tenant, and two of them must not wait for each other. */
 static const struct statement lock = {
@@ -45,14 +45,14 @@ static const struct statement repeat = {
     " WHERE a.tenant_id = $1::bigint AND a.request_id = $2::text"};
 
 /* Names are of [a-z0-9._-], all of which is before '~': a range of the index. */
-static const struct statement list = {
-    "tenant_list",
-    "SELECT " TENANT_COLUMNS " FROM tenant t WHERE name > $2::text AND name >= $1::text"
-    " AND name < $1::text || '~' ORDER BY name LIMIT $3::bigint"};
+static const struct statement list = {"tenant_list",
+                                      "SELECT " TENANT_COLUMNS
+                                      " FROM tenant t WHERE name > $2::text AND name >= $1::text"
+                                      " AND name < $1::text || '~' ORDER BY name LIMIT $3::bigint"};
 
 bool admin_etag_fits(struct slice etag, int64_t version)
 {
-    int64_t given;
+    int64_t given = 0;
 
     return etag.len == 0 || (slice_to_i64(etag, &given) && given == version);
 }
@@ -129,6 +129,7 @@ struct change {
     struct arena *arena;
     struct audit audit;
     struct slice etag;
+    bool validate_only;
     struct ledger_tenant asked;
     /* of the last run */
     struct ledger_tenant answer;
@@ -146,6 +147,15 @@ static enum status repeated(struct database *db, struct change *change)
     sql_add_text(&params, change->audit.note.request_id);
     status = run_one(db, change->arena, &repeat, &params, &change->answer, &json);
     return status == STATUS_OK && !json.data ? database_corrupt(db, "audit") : status;
+}
+
+/* What every change ends with. Nothing of a trial stays; run() knows this status as its own. */
+static enum status finish(struct database *db, struct change *change, struct slice old,
+                          struct slice new)
+{
+    enum status status = audit_write(db, change->arena, &change->audit, old, new);
+
+    return status == STATUS_OK && change->validate_only ? STATUS_CANCELLED : status;
 }
 
 static enum status create_body(struct database *db, void *user)
@@ -179,7 +189,7 @@ static enum status create_body(struct database *db, void *user)
     if (status != STATUS_OK || !json.data)
         return status == STATUS_OK ? STATUS_CONFLICT : status; /* made meanwhile: look again */
     change->audit.tenant_id = change->answer.tenant_id;
-    return audit_write(db, change->arena, &change->audit, (struct slice){NULL, 0}, json);
+    return finish(db, change, (struct slice){NULL, 0}, json);
 }
 
 static enum status update_locked(struct database *db, struct change *change, struct slice old)
@@ -194,9 +204,7 @@ static enum status update_locked(struct database *db, struct change *change, str
     sql_add_bool(&params, change->asked.suspended);
     sql_add_bool(&params, change->asked.admit_unlimited_meters);
     status = run_one(db, change->arena, &update, &params, &change->answer, &json);
-    return status == STATUS_OK
-               ? audit_write(db, change->arena, &change->audit, old, json)
-               : status;
+    return status == STATUS_OK ? finish(db, change, old, json) : status;
 }
 
 static enum status update_body(struct database *db, void *user)
@@ -227,7 +235,7 @@ static enum status update_body(struct database *db, void *user)
 }
 
 static enum status run(struct database *db, struct arena *arena, const struct ledger_note *note,
-                       const char *action, struct slice etag,
+                       const char *action, struct slice etag, bool validate_only,
                        enum status (*body)(struct database *db, void *user),
                        struct ledger_tenant *tenant, enum ledger_admin *ret)
 {
@@ -235,6 +243,7 @@ static enum status run(struct database *db, struct arena *arena, const struct le
         .arena = arena,
         .audit = {.note = *note, .action = slice_from_cstr(action), .object = tenant->tenant},
         .etag = etag,
+        .validate_only = validate_only,
         .asked = *tenant,
     };
     char *content = arena_printf(arena, "%s|%.*s|%d|%d|%.*s", action, SLICE_ARGS(tenant->tenant),
@@ -246,7 +255,7 @@ static enum status run(struct database *db, struct arena *arena, const struct le
         return STATUS_EXHAUSTED;
     change.audit.content = slice_from_cstr(content);
     status = database_transact(db, body, &change);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK && status != STATUS_CANCELLED)
         return status;
     *ret = change.admin;
     if (change.admin == ADMIN_DONE || change.admin == ADMIN_REPEATED)
@@ -255,17 +264,19 @@ static enum status run(struct database *db, struct arena *arena, const struct le
 }
 
 enum status ledger_tenant_create(struct database *db, struct arena *arena,
-                                 const struct ledger_note *note, struct ledger_tenant *tenant,
-                                 enum ledger_admin *ret)
+                                 const struct ledger_note *note, bool validate_only,
+                                 struct ledger_tenant *tenant, enum ledger_admin *ret)
 {
-    return run(db, arena, note, "tenant.create", (struct slice){NULL, 0}, create_body, tenant, ret);
+    return run(db, arena, note, "tenant.create", (struct slice){NULL, 0}, validate_only,
+               create_body, tenant, ret);
 }
 
 enum status ledger_tenant_update(struct database *db, struct arena *arena,
                                  const struct ledger_note *note, struct slice etag,
-                                 struct ledger_tenant *tenant, enum ledger_admin *ret)
+                                 bool validate_only, struct ledger_tenant *tenant,
+                                 enum ledger_admin *ret)
 {
-    return run(db, arena, note, "tenant.update", etag, update_body, tenant, ret);
+    return run(db, arena, note, "tenant.update", etag, validate_only, update_body, tenant, ret);
 }
 
 enum status ledger_tenant_list(struct database *db, struct arena *arena, struct slice prefix,

@@ -1,6 +1,6 @@
 /*
- * The audit: one row per admin change, written in its transaction, which is also how a repeated
- * request is recognised. The row keeps a hash of what was asked for and the object before and after;
+ * The audit: one row per admin change, written in its transaction. A repeated request is recognised
+ * by it. The row keeps a hash of what was asked for and the object before and after;
  * the first answer is read from those.
  *
  * Inside the caller's transaction, on its thread. Memory comes from the arena given.

@@ -3,32 +3,38 @@
  */
 #include "ledger/database_internal.h"
 #include "ledger/ledger.h"
+#include "quota/times.h"
 
 #include <string.h>
 
 enum { AUTHORITY_ARENA_BYTES = 8192, AUTHORITY_ARENA_MAX = 1 << 20 };
 
 static const struct statement make_rows = {
-    "authority_make",
-    "INSERT INTO shard_authority (shard, epoch, state, changed)"
-    " SELECT s, 1, 'I', 'epoch' FROM unnest($1::bigint[]) AS s"
-    " ON CONFLICT (shard) DO NOTHING"};
+    "authority_make", "INSERT INTO shard_authority (shard, epoch, state, changed)"
+                      " SELECT s, 1, 'I', 'epoch' FROM unnest($1::bigint[]) AS s"
+                      " ON CONFLICT (shard) DO NOTHING"};
 
 static const struct statement read_rows = {
-    "authority_read",
-    "SELECT shard, epoch, state = 'A', replid, nonce FROM shard_authority"
-    " WHERE shard = ANY ($1::bigint[])"};
+    "authority_read", "SELECT shard, epoch, state = 'A', replid, nonce FROM shard_authority"
+                      " WHERE shard = ANY ($1::bigint[])"};
 
 static const struct statement read_all = {
     "authority_all", "SELECT shard, epoch, state = 'A', replid, nonce FROM shard_authority"};
 
-/* A row that somebody is making ready is left alone for a second. */
+#define MAKING "interval '" TEXT_OF(AUTHORITY_MAKING_MS) " milliseconds'"
+
+/*
+ * A row that somebody is making ready is left alone for a second. Comparing the epoch alone is not enough: a
+ * row that was seen in state I may be active by now, and a bump would take it from the server that has just
+ * made it ready.
+ */
 static const struct statement bump_row = {
     "authority_bump",
     "UPDATE shard_authority SET epoch = greatest(epoch, $3::bigint) + 1, state = 'I',"
     " replid = $4::text, nonce = '', changed = clock_timestamp(), reason = $5::text"
     " WHERE shard = $1::bigint AND epoch = $2::bigint"
-    " AND NOT (state = 'I' AND changed > clock_timestamp() - interval '1 second')"};
+    " AND (state = 'A') = $6::boolean AND nonce = $7::text"
+    " AND NOT (state = 'I' AND changed > clock_timestamp() - " MAKING ")"};
 
 static const struct statement activate_row = {
     "authority_activate",
@@ -176,6 +182,8 @@ enum status ledger_authority_bump(struct database *db, const struct shard_view *
     sql_add_i64(&params, redis_epoch);
     sql_add_text(&params, slice_from_cstr(replid));
     sql_add_text(&params, slice_from_cstr(reason));
+    sql_add_bool(&params, mine.active);
+    sql_add_text(&params, slice_from_cstr(mine.nonce));
     status = change(db, &bump_row, &params, mine.shard, ret_won, ret_view);
     arena_done(&arena);
     return status;

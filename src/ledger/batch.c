@@ -8,12 +8,15 @@
 enum {
     /* Rows of 256 items with 32 quotas each, and their names, take some 20 MiB. */
     ARENA_FIRST_BYTES = 4 << 20,
-    ARENA_LIMIT_BYTES = 256 << 20,
+    ARENA_LIMIT_BYTES = 512 << 20,
+    /* What may be read of it. Deciding takes less than the rest: at most 128 MiB for records and events
+       of 256 items of 128 quotas, and for fences twice what was read. */
+    ARENA_READ_BYTES = 128 << 20,
     REFS_OF_ITEM_MAX = 4 * HOLD_QUOTAS_MAX,
 };
 
 /* A fence is kept longer than any attempt can be committed: lifetime, late window, an hour. */
-#define LIFETIME_AND_HOUR_MS (INT64_C(25) * 3600 * 1000)
+#define LIFETIME_AND_HOUR_MS (FENCE_KEEP_MS - LATE_WINDOW_MS)
 
 static const struct statement begin = {"batch_begin", "BEGIN"};
 static const struct statement commit = {"batch_commit", "COMMIT"};
@@ -179,22 +182,36 @@ static bool may_be_absent(const struct settle_item *settle, struct quota_ref ref
     return !names(settle->token, ref) && !names(settle->live, ref);
 }
 
-static enum status collect_refs(struct batch *batch, struct database *aside, int64_t now_ms)
+/* Returns how many quotas the items may have to lock in all. */
+static size_t link_facts(struct batch *batch)
 {
-    size_t room = batch->count * REFS_OF_ITEM_MAX; /* not cleared: hardly any of it is used */
+    size_t count = 1;
+
+    for (size_t i = 0; i < batch->count; i++) {
+        struct settle_item *settle = &batch->items[i].item->settle;
+
+        settle->facts = &batch->jobs[batch->items[i].job].facts;
+        count += settle_locks_max(settle);
+    }
+    return count;
+}
+
+/* The rows that the items lock, and those among them that may have to be made. */
+static bool collect_refs(struct batch *batch, int64_t now_ms)
+{
+    size_t room = link_facts(batch);
     struct rows_ref *refs = arena_alloc(&batch->arena, room * sizeof(*refs));
-    struct rows_ref *absent = NULL;
-    size_t absent_count = 0;
     size_t count = 0;
 
+    batch->absent_count = 0;
+    batch->absent = NULL;
     if (!refs)
-        return STATUS_EXHAUSTED;
+        return false;
     for (size_t i = 0; i < batch->count; i++) {
         struct commit_item *item = batch->items[i].item;
         struct quota_ref own[REFS_OF_ITEM_MAX];
         size_t own_count;
 
-        item->settle.facts = &batch->jobs[batch->items[i].job].facts;
         own_count = settle_locks(&item->settle, item->plan, now_ms, own, REFS_OF_ITEM_MAX);
         for (size_t k = 0; k < own_count; k++) {
             struct rows_ref ref = {item->settle.tenant_id, own[k]};
@@ -202,37 +219,80 @@ static enum status collect_refs(struct batch *batch, struct database *aside, int
             refs[count++] = ref;
             if (!may_be_absent(&item->settle, own[k]))
                 continue;
-            if (!absent)
-                absent = arena_alloc(&batch->arena, room * sizeof(*absent));
-            if (!absent)
-                return STATUS_EXHAUSTED;
-            absent[absent_count++] = ref;
+            if (!batch->absent)
+                batch->absent = arena_alloc(&batch->arena, room * sizeof(*batch->absent));
+            if (!batch->absent)
+                return false;
+            batch->absent[batch->absent_count++] = ref;
         }
     }
     batch->refs = refs;
     batch->refs_count = rows_refs_sort(refs, count);
-    if (absent_count == 0)
-        return STATUS_OK;
-    absent_count = rows_refs_sort(absent, absent_count);
-    return rows_make(aside, &batch->arena, absent, absent_count, NULL);
+    if (batch->absent_count > 0)
+        batch->absent_count = rows_refs_sort(batch->absent, batch->absent_count);
+    return true;
 }
 
-enum status batch_begin(struct batch *batch, struct commit_item *const *items, size_t count,
-                        struct database *aside, int64_t now_ms, bool assume_new)
+/* All that can be known before anything is locked or made. */
+static enum status prepare(struct batch *batch, struct commit_item *const *items, size_t count,
+                           struct database *aside, int64_t now_ms, bool assume_new)
 {
     enum status status;
 
     CHECK(count > 0 && count <= BATCH_ITEMS_MAX);
     arena_reset(&batch->arena);
     batch->count = count;
+    batch->refs_count = 0;
     for (size_t i = 0; i < count; i++)
         batch->items[i] = (struct batch_item){.item = items[i]};
     batch->ledger_part = common_part(batch);
     if (!collect_jobs(batch) || !choose_asked(batch, assume_new))
         return STATUS_EXHAUSTED;
     status = look_aside(batch, aside);
+    if (status == STATUS_OK && !collect_refs(batch, now_ms))
+        status = STATUS_EXHAUSTED;
+    return status;
+}
+
+enum status batch_begin(struct batch *batch, struct commit_item *const *items, size_t count,
+                        struct database *aside, int64_t now_ms, bool assume_new)
+{
+    enum status status = prepare(batch, items, count, aside, now_ms, assume_new);
+
+    if (status == STATUS_OK && batch->absent_count > 0)
+        status = rows_make(aside, &batch->arena, batch->absent, batch->absent_count, NULL);
+    return status;
+}
+
+struct rows_locked batch_locked(struct batch *batch, struct database *aside)
+{
+    return rows_locked_find(aside, &batch->arena, batch->refs, batch->refs_count);
+}
+
+static bool makes_rows_of(const struct batch *batch, int64_t tenant_id)
+{
+    for (size_t i = 0; i < batch->absent_count; i++)
+        if (batch->absent[i].tenant_id == tenant_id)
+            return true;
+    return false;
+}
+
+enum status batch_probe(struct batch *batch, struct commit_item *const *items, size_t count,
+                        struct database *aside, int64_t now_ms, enum batch_way *ret_ways)
+{
+    enum status status = prepare(batch, items, count, aside, now_ms, false);
+    struct rows_locked locked;
+
     if (status == STATUS_OK)
-        status = collect_refs(batch, aside, now_ms);
+        locked = batch_locked(batch, aside);
+    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
+        int64_t tenant_id = items[i]->settle.tenant_id;
+
+        ret_ways[i] = BATCH_FREE;
+        if (rows_locked_has(&locked, tenant_id))
+            ret_ways[i] = makes_rows_of(batch, tenant_id) ? BATCH_SHUT : BATCH_LOCKED;
+    }
+    batch->count = 0;
     return status;
 }
 
@@ -280,10 +340,10 @@ void batch_ask(struct batch *batch, struct lane *lane)
 
 static enum status read_book(struct batch *batch, struct lane *lane)
 {
-    struct settle_book *book = &batch->book;
+    struct book *book = &batch->book;
     enum status status;
 
-    *book = (struct settle_book){.arena = &batch->arena, .late_window_ms = batch->late_window_ms};
+    *book = (struct book){.arena = &batch->arena, .late_window_ms = batch->late_window_ms};
     book->events_tail = &book->events;
     status = rows_quota_lock_read(lane_take(lane, batch->steps.quotas), book);
     return status == STATUS_OK ? rows_now_read(lane_take(lane, batch->steps.now), book) : status;
@@ -305,6 +365,11 @@ static enum status read_facts(struct batch *batch, struct lane *lane)
         status = rows_expired_find_read(lane_take(lane, batch->steps.expired), &batch->arena,
                                         batch->jobs, batch->jobs_count);
     return status;
+}
+
+static int ref_order(const void *a, const void *b)
+{
+    return rows_ref_compare(*(const struct rows_ref *)a, *(const struct rows_ref *)b);
 }
 
 /* True if a reap came in between: the rows of this hold are not among those that are locked. */
@@ -329,14 +394,67 @@ static int made_order(const void *a, const void *b)
     return slice_compare(x->job_id, y->job_id);
 }
 
+/*
+ * True if the decision needs rows that are not locked: while the locks were waited for a period has
+ * begun, or the hold has become late. Only a hold that is late needs others than its own.
+ */
+static bool needs_other_rows(const struct batch *batch, const struct commit_item *item)
+{
+    const struct settle_item *settle = &item->settle;
+    const struct hold *hold = settle->token ? settle->token : settle->live;
+    struct quota_ref refs[REFS_OF_ITEM_MAX];
+    size_t count;
+
+    if (hold && hold->deadline_ms > batch->book.now_ms)
+        return false;
+    count = settle_locks(settle, item->plan, batch->book.now_ms, refs, REFS_OF_ITEM_MAX);
+    for (size_t i = 0; i < count; i++) {
+        struct rows_ref wanted = {settle->tenant_id, refs[i]};
+
+        if (!bsearch(&wanted, batch->refs, batch->refs_count, sizeof(wanted), ref_order))
+            return true;
+    }
+    return false;
+}
+
+/* Waiting for the locks of its rows was waiting for the end of the transaction that it was in. */
+static bool has_locks(struct batch *batch, const struct settle_item *settle)
+{
+    const struct hold *hold = settle->token ? settle->token : settle->live;
+
+    hold = hold ? hold : settle->facts->expired;
+    for (size_t i = 0; hold && i < hold->quotas_count; i++)
+        if (book_find_quota(&batch->book, settle->tenant_id, hold->quotas[i].quota))
+            return true;
+    return false;
+}
+
+/* An earlier run's COMMIT was not heard of, or answered an error. True: now it is known not to be. */
+static bool has_not_landed(struct batch *batch, struct commit_item *item)
+{
+    const struct settle_item *settle = &item->settle;
+    const struct hold *hold = settle->token ? settle->token : settle->live;
+    bool found = settle->facts->record != NULL;
+
+    hold = hold ? hold : settle->facts->expired;
+    if (settle->kind == SETTLE_RELEASE && hold)
+        found |= settle_is_fenced(settle->facts, hold->attempt);
+    if (item->maybe_landed && !found && has_locks(batch, settle))
+        item->maybe_landed = false;
+    return !found && !item->maybe_landed;
+}
+
 static void decide_item(struct batch *batch, struct batch_item *of)
 {
     struct commit_item *item = of->item;
     struct settle_item *settle = &item->settle;
 
     settle->facts = &batch->jobs[of->job].facts;
-    of->again = expired_moved(of, settle->facts);
+    of->again = expired_moved(of, settle->facts) || needs_other_rows(batch, item);
     if (of->again)
+        return;
+    of->refused = has_not_landed(batch, item) && item->refused != STATUS_OK;
+    if (of->refused)
         return;
     settle_decide(&batch->book, settle);
     /* What an earlier run of this very item has written is no repeat of the caller's. */
@@ -365,6 +483,10 @@ enum status batch_decide(struct batch *batch, struct lane *lane)
         status = read_facts(batch, lane);
     if (status != STATUS_OK)
         return status;
+    if (arena_used(&batch->arena) > ARENA_READ_BYTES) /* fewer items need less */
+        return STATUS_EXHAUSTED;
+    if (!book_audit(&batch->book, batch->contradiction, sizeof(batch->contradiction)))
+        return STATUS_EXHAUSTED;
     batch->made_count = 0;
     batch->made = arena_array(&batch->arena, batch->count, sizeof(*batch->made));
     if (!batch->made)
@@ -374,8 +496,7 @@ enum status batch_decide(struct batch *batch, struct lane *lane)
     run_unproven_again(batch);
     for (size_t i = 0; i < batch->book.quotas_count; i++)
         if (batch->book.quotas[i].dirty)
-            settle_refill(&batch->book, &batch->book.quotas[i],
-                          batch->book.now_ms + batch->lease_ms);
+            book_refill(&batch->book, &batch->book.quotas[i], batch->book.now_ms + batch->lease_ms);
     qsort(batch->made, batch->made_count, sizeof(struct settle_item *), made_order);
     return STATUS_OK;
 }
@@ -387,7 +508,7 @@ static void write_events(struct batch *batch, struct lane *lane)
     struct sql_params params;
     size_t count = 0;
 
-    for (const struct settle_event *event = batch->book.events; event; event = event->next)
+    for (const struct event_row *event = batch->book.events; event; event = event->next)
         count++;
     batch->event_tenants_count = 0;
     if (count == 0)
@@ -400,7 +521,7 @@ static void write_events(struct batch *batch, struct lane *lane)
     lane_add(lane, &rows_event_lock, &params);
     sql_params_begin(&params, &batch->arena);
     rows_event_insert_params(&params, &batch->book, &count);
-    lane_add(lane, &rows_event_insert, &params);
+    batch->event_step = lane_add(lane, &rows_event_insert, &params);
 }
 
 void batch_write(struct batch *batch, struct lane *lane)
@@ -436,7 +557,14 @@ bool batch_committed(struct batch *batch, struct lane *lane)
     bool committed = result && strcmp(PQcmdStatus(result), "COMMIT") == 0;
 
     PQclear(result);
+    if (committed && batch->event_tenants_count > 0)
+        rows_event_told(lane_take(lane, batch->event_step));
     return committed;
+}
+
+bool batch_commit_failed(const struct batch *batch, const struct lane *lane)
+{
+    return lane_failed_step(lane) == batch->commit_step;
 }
 
 void batch_may_have_landed(struct batch *batch)
@@ -498,8 +626,8 @@ static void add_row(struct batch *batch, struct commit_item *item, size_t room,
                     struct quota_ref ref)
 {
     const struct limit *limit = item->plan ? plan_limit(item->plan, ref.limit_id) : NULL;
-    struct settle_quota *row = settle_find_quota(&batch->book, item->settle.tenant_id, ref);
-    struct settle_quota *copy;
+    struct quota_row *row = book_find_quota(&batch->book, item->settle.tenant_id, ref);
+    struct quota_row *copy;
 
     if (!row)
         return;
@@ -549,7 +677,7 @@ void batch_answer(struct batch *batch, struct batch_item *of)
         settle->record = copy_record(item->arena, settle->record);
     if (settle->subject && settle->subject != settle->token && settle->subject != settle->live)
         settle->subject = copy_hold(item->arena, settle->subject);
-    if (settle->outcome == SETTLE_OVERRUN)
+    if (settle->outcome == SETTLE_OVERRUN || settle->outcome == SETTLE_TOO_LARGE)
         settle->overrun_meter = copy_slice(item->arena, settle->overrun_meter);
     if (settle->outcome == SETTLE_BAD_METERS)
         settle->bad_meter = copy_slice(item->arena, settle->bad_meter);

@@ -10,7 +10,7 @@
  *     batch_answer     results into the items' own memory
  *
  * Nearly every Commit is the first of its job, and the ledger's key refuses a second one anyway. So
- * jobs may be assumed new, which saves a look-up for each (a fifth of what Postgres does for a batch):
+ * jobs may be assumed new, which saves a look-up for each:
  *
  *     the batch records the job      the key proves that it was new, for all items of that job
  *     the key is taken               the transaction fails whole, and all its items run again
@@ -30,6 +30,7 @@
 #include "base/status.h"
 #include "ledger/committer.h"
 #include "ledger/lane.h"
+#include "ledger/locked.h"
 #include "ledger/rows.h"
 #include "quota/settle.h"
 
@@ -42,10 +43,11 @@ enum { BATCH_ITEMS_MAX = COMMITTER_BATCH_MAX };
 /* An item in a batch. */
 struct batch_item {
     struct commit_item *item;
-    size_t job;                  /* index into jobs */
-    bool by_job;                 /* known by its job id only: expired_hold says which hold */
-    struct attempt expired;      /* which one that was before the locks; seq 0: none */
-    bool again;                  /* decided on too little: run it again */
+    size_t job;             /* index into jobs */
+    bool by_job;            /* known by its job id only: expired_hold says which hold */
+    struct attempt expired; /* which one that was before the locks; seq 0: none */
+    bool again;             /* decided on too little: run it again */
+    bool refused;           /* COMMIT answered an error for it before, and it did not land */
 };
 
 struct batch {
@@ -58,18 +60,21 @@ struct batch {
     size_t jobs_count;
     struct rows_job *asked; /* those that are looked up in the ledger */
     size_t asked_count;
-    struct rows_ref *refs; /* likewise */
+    struct rows_ref *refs; /* the same */
     size_t refs_count;
+    struct rows_ref *absent; /* those of refs that may have to be made */
+    size_t absent_count;
     bool ask_expired;
     int ledger_part; /* index into rows_ledger_find and rows_ledger_insert */
-    struct settle_book book;
-    struct settle_item **made; /* items with rows to be inserted, by (tenant, job) */
+    struct book book;
+    char contradiction[ALARMS_TEXT_BYTES]; /* if book.bad_count > 0 */
+    struct settle_item **made;             /* items with rows to be inserted, by (tenant, job) */
     size_t made_count;
     int64_t *event_tenants;
     size_t event_tenants_count;
     size_t entries_count, fences_count; /* rows to be inserted */
-    size_t commit_step;
-    struct { /* steps of the first round */
+    size_t commit_step, event_step;     /* event_step: only with events */
+    struct {                            /* steps of the first round */
         size_t quotas, now, ledger, fences, expired;
     } steps;
 };
@@ -90,6 +95,23 @@ MUST_CHECK enum status batch_begin(struct batch *batch, struct commit_item *cons
                                    size_t count, struct database *aside, int64_t now_ms,
                                    bool assume_new);
 
+/* After batch_begin and a lock_timeout: whose rows somebody keeps locked. Waits for nothing. */
+struct rows_locked batch_locked(struct batch *batch, struct database *aside);
+
+enum batch_way {
+    BATCH_FREE,   /* nobody has a row of the tenant locked */
+    BATCH_LOCKED, /* somebody has */
+    BATCH_SHUT,   /* likewise, and rows would have to be made: that would wait on `aside` */
+};
+
+/*
+ * What batch_begin would meet now, by item; waits for nothing, makes nothing, and leaves the batch
+ * empty. A failure is aside's.
+ */
+MUST_CHECK enum status batch_probe(struct batch *batch, struct commit_item *const *items,
+                                   size_t count, struct database *aside, int64_t now_ms,
+                                   enum batch_way *ret_ways);
+
 /* Was any job assumed new? Between batch_begin and batch_answer. */
 bool batch_has_assumed(const struct batch *batch);
 
@@ -98,7 +120,7 @@ bool batch_has_tenant(const struct batch *batch, int64_t tenant_id);
 
 void batch_ask(struct batch *batch, struct lane *lane);
 
-/* Reads the first round's results and decides. */
+/* Reads the first round's results and decides. Then book.bad tells whose rows contradict. */
 MUST_CHECK enum status batch_decide(struct batch *batch, struct lane *lane);
 
 /* Adds the second round's statements, COMMIT last. */
@@ -106,6 +128,9 @@ void batch_write(struct batch *batch, struct lane *lane);
 
 /* True if the COMMIT of the second round was carried out. */
 bool batch_committed(struct batch *batch, struct lane *lane);
+
+/* True if it was the COMMIT that answered an error: then what came before it had worked. */
+bool batch_commit_failed(const struct batch *batch, const struct lane *lane);
 
 /* After a COMMIT that was sent and not heard of: what may be in the record already. */
 void batch_may_have_landed(struct batch *batch);

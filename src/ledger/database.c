@@ -1,7 +1,9 @@
 #include "ledger/database_internal.h"
 
+#include "base/fault.h"
 #include "ledger/migrations.h"
 #include "ledger/session.h"
+#include "quota/times.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -11,8 +13,6 @@
 enum {
     PREPARED_MAX = 128,
     RECONNECT_MS = 100,
-    CONNECT_TIMEOUT_MS = 2000,
-    ANSWER_TIMEOUT_MS = 5000,
     IDLE_READS_MAX = 4,
 };
 
@@ -27,6 +27,7 @@ struct database {
     size_t prepared_count;
     const struct statement *prepared[PREPARED_MAX];
     char error[SESSION_ERROR_MAX];
+    char sqlstate[SQLSTATE_BYTES];
 };
 
 struct database *database_create(const struct database_options *options)
@@ -39,9 +40,9 @@ struct database *database_create(const struct database_options *options)
     CHECK(db->conninfo);
     db->options.conninfo = db->conninfo;
     if (db->options.connect_timeout_ms <= 0)
-        db->options.connect_timeout_ms = CONNECT_TIMEOUT_MS;
+        db->options.connect_timeout_ms = CONNECT_MS;
     if (db->options.statement_timeout_ms <= 0)
-        db->options.statement_timeout_ms = ANSWER_TIMEOUT_MS;
+        db->options.statement_timeout_ms = STATEMENT_LONG_MS;
     return db;
 }
 
@@ -63,14 +64,40 @@ void database_destroy(struct database *db)
     free(db);
 }
 
+bool database_conninfo_valid(const char *conninfo, char *error, size_t error_bytes)
+{
+    char why[SESSION_ERROR_MAX];
+
+    if (session_conninfo_valid(conninfo, why))
+        return true;
+    snprintf(error, error_bytes, "%s", why);
+    return false;
+}
+
+bool database_has_password(const char *conninfo)
+{
+    return session_has_password(conninfo);
+}
+
 const char *database_error(const struct database *db)
 {
     return db->error;
 }
 
+const char *database_sqlstate(const struct database *db)
+{
+    return db->sqlstate;
+}
+
+struct alarms *database_alarms(const struct database *db)
+{
+    return db->options.alarms;
+}
+
 enum status database_corrupt(struct database *db, const char *what)
 {
     snprintf(db->error, sizeof(db->error), "unexpected answer: %s", what);
+    db->sqlstate[0] = '\0';
     return STATUS_CORRUPT;
 }
 
@@ -98,10 +125,17 @@ static enum status connect_now(struct database *db)
         .conninfo = db->conninfo,
         .connect_timeout_ms = db->options.connect_timeout_ms,
         .statement_timeout_ms = db->options.statement_timeout_ms,
-        .lock_timeout_ms = db->options.statement_timeout_ms / 2,
+        .lock_timeout_ms = db->options.lock_timeout_ms > 0 ? db->options.lock_timeout_ms
+                                                           : db->options.statement_timeout_ms / 2,
         .clock = db->options.clock,
+        .stop = db->options.stop,
     };
 
+    db->sqlstate[0] = '\0'; /* what fails from here on is not what was answered before */
+    if (stop_is_due(db->options.stop, clock_mono_us(db->options.clock))) {
+        snprintf(db->error, sizeof(db->error), "the server is stopping");
+        return STATUS_UNAVAILABLE;
+    }
     if (db->conn && PQstatus(db->conn) == CONNECTION_OK && is_alive(db))
         return STATUS_OK;
     disconnect(db);
@@ -115,6 +149,17 @@ static enum status connect_now(struct database *db)
     return db->connect_status;
 }
 
+/* Keeps what a failed result says, and tells the alarms of a fault. */
+static void note_error(struct database *db, const PGresult *result)
+{
+    enum status status = session_status(result);
+
+    session_copy_error(db->error, PQresultErrorMessage(result));
+    session_copy_sqlstate(db->sqlstate, result);
+    if (session_is_fault(status, db->sqlstate))
+        alarms_fault(db->options.alarms, db->sqlstate, db->error);
+}
+
 /*
  * Waits for the answer of one query, of which the first result counts. Whatever else comes is
  * dropped. NULL: the connection is gone; it was closed.
@@ -123,12 +168,14 @@ static PGresult *answer(struct database *db)
 {
     int64_t deadline_us =
         clock_mono_us(db->options.clock) +
-        ((int64_t)db->options.statement_timeout_ms + ANSWER_TIMEOUT_MS) * 1000;
+        ((int64_t)db->options.statement_timeout_ms + ANSWER_GRACE_BLOCKING_MS) * 1000;
     PGresult *first = NULL;
     PGresult *result;
     bool timeout;
 
-    while ((result = session_result(db->conn, db->options.clock, deadline_us, &timeout))) {
+    db->sqlstate[0] = '\0';
+    while ((result = session_result(db->conn, db->options.clock, db->options.stop, deadline_us,
+                                    &timeout))) {
         if (!first || PQresultStatus(result) == PGRES_FATAL_ERROR) {
             PQclear(first);
             first = result;
@@ -141,7 +188,7 @@ static PGresult *answer(struct database *db)
         PQclear(first);
         first = NULL;
     } else if (first && session_status(first) != STATUS_OK) {
-        session_copy_error(db->error, PQresultErrorMessage(first));
+        note_error(db, first);
     } else if (!first) {
         session_copy_error(db->error, PQerrorMessage(db->conn));
     }
@@ -191,6 +238,7 @@ enum status database_commit(struct database *db)
 
     CHECK(db->in_transaction);
     db->in_transaction = false;
+    db->sqlstate[0] = '\0';
     if (!db->conn)
         return STATUS_UNAVAILABLE;
     db->warnings = 0;
@@ -203,8 +251,14 @@ enum status database_commit(struct database *db)
     if (!result)
         return STATUS_UNKNOWN;
     status = session_status(result);
-    /* A session that was ended from outside may have committed before it said so. */
-    if (status == STATUS_UNAVAILABLE)
+    if (status == STATUS_OK && FAULT("database.commit_error")) {
+        snprintf(db->error, sizeof(db->error), "an error planted by a fault point");
+        status = STATUS_FAULT;
+    }
+    if (!session_is_fault(status, db->sqlstate))
+        db->sqlstate[0] = '\0';
+    /* An error says that something failed, not that nothing was committed before it did. */
+    if (status != STATUS_OK)
         status = STATUS_UNKNOWN;
     if (status == STATUS_OK && strcmp(PQcmdStatus(result), "COMMIT") != 0) {
         snprintf(db->error, sizeof(db->error), "the transaction was rolled back");
@@ -224,11 +278,14 @@ void database_rollback(struct database *db)
     db->in_transaction = false;
     if (db->conn) {
         char error[SESSION_ERROR_MAX];
+        char sqlstate[SQLSTATE_BYTES];
 
         memcpy(error, db->error, sizeof(error));
+        memcpy(sqlstate, db->sqlstate, sizeof(sqlstate));
         if (command(db, "ROLLBACK") != STATUS_OK)
             disconnect(db);
         memcpy(db->error, error, sizeof(error));
+        memcpy(db->sqlstate, sqlstate, sizeof(sqlstate));
         db->in_transaction = false;
     }
 }
@@ -345,8 +402,14 @@ enum status database_ping(struct database *db)
     int64_t now_ms;
     enum status status = database_clock(db, &now_ms);
 
-    /* The clock changes nothing, so that it is all the same whether it ran. */
+    /* Reading the clock changes nothing, so it does not matter whether it ran. */
     return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
+}
+
+/* Ran into lock_timeout: whoever has the lock may have it for long, and that is the caller's affair. */
+static bool waited(const struct database *db)
+{
+    return strcmp(db->sqlstate, "55P03") == 0;
 }
 
 enum status database_transact(struct database *db,
@@ -354,7 +417,8 @@ enum status database_transact(struct database *db,
 {
     enum status status = STATUS_CONFLICT;
 
-    for (int i = 0; i < TRANSACT_TRIES && status == STATUS_CONFLICT; i++) {
+    for (int i = 0; i < TRANSACT_TRIES && status == STATUS_CONFLICT && !(i > 0 && waited(db));
+         i++) {
         status = database_begin(db);
         if (status != STATUS_OK)
             return status;

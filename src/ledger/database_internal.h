@@ -29,6 +29,7 @@
 #include "base/slice.h"
 #include "base/status.h"
 #include "ledger/database.h"
+#include "quota/times.h"
 
 #include <libpq-fe.h>
 #include <stdbool.h>
@@ -61,10 +62,10 @@ struct sql_params {
 void sql_params_begin(struct sql_params *params, struct arena *arena);
 
 void sql_add_null(struct sql_params *params);
-void sql_add_i64(struct sql_params *params, int64_t value);     /* $n::bigint */
-void sql_add_bool(struct sql_params *params, bool value);       /* $n::boolean */
+void sql_add_i64(struct sql_params *params, int64_t value);      /* $n::bigint */
+void sql_add_bool(struct sql_params *params, bool value);        /* $n::boolean */
 void sql_add_text(struct sql_params *params, struct slice text); /* $n::text; also ::bytea */
-void sql_add_time_ms(struct sql_params *params, int64_t ms);    /* $n::timestamptz */
+void sql_add_time_ms(struct sql_params *params, int64_t ms);     /* $n::timestamptz */
 void sql_add_i64s(struct sql_params *params, const int64_t *values, size_t count); /* bigint[] */
 
 /*
@@ -77,7 +78,7 @@ struct sql_array {
     struct sql_params *params;
     size_t left;
     size_t room;
-    char *end; /* NULL when bad */
+    char *end;  /* NULL when bad */
     bool plain; /* a column of one row: its value and no array */
 };
 
@@ -94,8 +95,7 @@ void sql_array_null(struct sql_array *array); /* not of a plain one */
  *
  *     "... FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, text, job) ") AS n JOIN ..."
  *
- * FROM unnest($1, $2, ...) means the same, but makes a tuplestore for every array: with the 18 of a
- * quota row an UPDATE took twice the time.
+ * FROM unnest($1, $2, ...) means the same, but makes a tuplestore for every array.
  *
  * Where one row is the common case a statement has two forms: of one row the parameters are plain
  * values, and the planner sees through the sub-SELECT. Both come from one text,
@@ -111,12 +111,36 @@ void sql_array_null(struct sql_array *array); /* not of a plain one */
 
 enum sql_form { SQL_FORM_ROW, SQL_FORM_ROWS, SQL_FORMS_COUNT };
 
-#define SQL_FORMS(name, text) {{name "_row", text(SQL_ROW)}, {name "_rows", text(SQL_ROWS)}}
+#define SQL_FORMS(name, text)                                                                      \
+    {                                                                                              \
+        {name "_row", text(SQL_ROW)},                                                              \
+        {                                                                                          \
+            name "_rows", text(SQL_ROWS)                                                           \
+        }                                                                                          \
+    }
 
 static inline enum sql_form sql_form(size_t count)
 {
     return count == 1 ? SQL_FORM_ROW : SQL_FORM_ROWS;
 }
+
+/* Milliseconds since 1970. A subquery is run once and gives a bigint, so that an index can be used. */
+#define SQL_MS_OF(time) "(SELECT floor(extract(epoch FROM " time ") * 1000)::bigint)"
+
+/* The first number of every advisory lock; README.md has the second ones. */
+#define LEDGER_LOCKS 7237117
+
+/* End of a period that never ends. */
+#define LEDGER_NEVER TEXT_OF(PERIOD_END_NEVER)
+
+/* A period closes when no hold of it can be live or committed on time any more. */
+#define LEDGER_GRACE_SQL TEXT_OF(PERIOD_GRACE_MS)
+
+/* Which closed periods go, and when: these two must read as in the index quota_purge. */
+#define LEDGER_PURGED "state = 'X' AND period_end_ms < " LEDGER_NEVER
+#define LEDGER_PURGE_SQL                                                                           \
+    "(period_end_ms + greatest(" TEXT_OF(PERIOD_KEEP_MS) ", " TEXT_OF(                             \
+        PERIOD_KEEP_TIMES) " * (period_end_ms - period_start_ms)))"
 
 /* Elements as of sql_array_begin. */
 struct sql_array sql_column_begin(struct sql_params *params, enum sql_type type, size_t count,
@@ -144,12 +168,12 @@ MUST_CHECK enum status sql_done(struct sql_row *row);
 
 bool sql_is_null(const struct sql_row *row); /* of the next column, which is not consumed */
 void sql_skip(struct sql_row *row);
-int64_t sql_i64(struct sql_row *row);        /* bigint, integer, smallint */
+int64_t sql_i64(struct sql_row *row); /* bigint, integer, smallint */
 int64_t sql_i64_or(struct sql_row *row, int64_t if_null);
 bool sql_bool(struct sql_row *row);
-char sql_char(struct sql_row *row);          /* type "char" */
-struct slice sql_text(struct sql_row *row);  /* text, bytea */
-int64_t sql_time_ms(struct sql_row *row);    /* timestamptz, rounded down */
+char sql_char(struct sql_row *row);         /* type "char" */
+struct slice sql_text(struct sql_row *row); /* text, bytea */
+int64_t sql_time_ms(struct sql_row *row);   /* timestamptz, rounded down */
 /* bigint[] of one dimension; *ret NULL when it is empty. */
 size_t sql_i64s(struct sql_row *row, int64_t **ret);
 
@@ -158,7 +182,11 @@ size_t sql_i64s(struct sql_row *row, int64_t **ret);
 /* Outside a transaction: connects if need be. Inside one that failed: UNAVAILABLE. */
 MUST_CHECK enum status database_begin(struct database *db);
 
-/* UNKNOWN: the connection broke after COMMIT was sent. Any other failure: certainly not committed. */
+/*
+ * UNKNOWN: COMMIT was sent, and anything but its success came back, or nothing. Other failures say that
+ * it was certainly not committed: it was not sent, or Postgres answered ROLLBACK. With UNKNOWN
+ * database_sqlstate is that of COMMIT if it answered an error that is a fault (session.h), else "".
+ */
 MUST_CHECK enum status database_commit(struct database *db);
 
 /* Harmless outside a transaction. */
@@ -185,8 +213,8 @@ void database_observe(struct database *db, int64_t now_ms, int64_t sent_us);
 
 /*
  * BEGIN, body, COMMIT. The body's failure rolls back and is returned; STATUS_CONFLICT of anything
- * runs it all again, at most TRANSACT_TRIES times. The body must leave nothing behind that a second
- * run would trip over.
+ * but a lock_timeout runs it all again, at most TRANSACT_TRIES times. The body must leave nothing
+ * behind that a second run would trip over.
  */
 enum { TRANSACT_TRIES = 5 };
 MUST_CHECK enum status database_transact(struct database *db,

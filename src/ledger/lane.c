@@ -1,12 +1,47 @@
 #include "ledger/lane.h"
 
+#include "base/stage.h"
+#include "quota/times.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Longer than the database lets a statement run: then it is the network, or a machine that is gone. */
-enum { ANSWER_GRACE_MS = 2000 };
+static bool has_nothing(const void *owner)
+{
+    const struct lane *lane = owner;
+
+    return !lane->conn && lane->steps_count == 0;
+}
+
+static bool is_open(const void *owner)
+{
+    return ((const struct lane *)owner)->conn != NULL;
+}
+
+/* A round is under way: its last statement has been taken, and its sync has not come back. */
+static bool waits_for_round(const void *owner)
+{
+    const struct lane *lane = owner;
+
+    return lane->conn && lane->steps_count > 0 && !lane->synced && !lane->bad && !lane->exhausted &&
+           lane->answer_by_us > 0;
+}
+
+static const struct stage_rule lane_rules[] = {
+    [LANE_DOWN] = {"down", STAGE(LANE_IDLE) | STAGE(LANE_DOWN),
+                   has_nothing}, /* closed twice: nothing */
+    [LANE_IDLE] = {"idle", STAGE(LANE_BUSY) | STAGE(LANE_DOWN), is_open},
+    [LANE_BUSY] = {"busy", STAGE(LANE_IDLE) | STAGE(LANE_DOWN), waits_for_round},
+};
+static const struct stage_table lane_stages = STAGE_TABLE("lane", lane_rules);
+
+static void go(struct lane *lane, enum lane_state to)
+{
+    stage_step(&lane_stages, lane->state, to, lane);
+    lane->state = to;
+}
 
 void lane_init(struct lane *lane, const struct session_options *options)
 {
@@ -29,7 +64,7 @@ void lane_close(struct lane *lane)
     if (lane->conn)
         PQfinish(lane->conn);
     lane->conn = NULL;
-    lane->state = LANE_DOWN;
+    go(lane, LANE_DOWN);
 }
 
 void lane_done(struct lane *lane)
@@ -47,7 +82,8 @@ static enum status prepare(struct lane *lane, const struct statement *statement)
 
     if (!PQsendPrepare(lane->conn, statement->name, statement->text, 0, NULL))
         return STATUS_UNAVAILABLE;
-    while ((result = session_result(lane->conn, lane->options.clock, deadline_us, &timeout))) {
+    while ((result = session_result(lane->conn, lane->options.clock, lane->options.stop,
+                                    deadline_us, &timeout))) {
         status = session_status(result);
         if (status != STATUS_OK)
             session_copy_error(lane->error, PQresultErrorMessage(result));
@@ -73,7 +109,7 @@ enum status lane_connect(struct lane *lane, const struct statement *const *state
         return status;
     }
     session_count_warnings(lane->conn, &lane->warnings);
-    lane->state = LANE_IDLE;
+    go(lane, LANE_IDLE);
     return STATUS_OK;
 }
 
@@ -82,6 +118,7 @@ void lane_begin(struct lane *lane)
     CHECK(lane->state == LANE_IDLE);
     drop_results(lane);
     lane->bad = lane->exhausted = lane->synced = false;
+    lane->sqlstate[0] = '\0';
     lane->warnings = 0;
 }
 
@@ -116,9 +153,9 @@ enum status lane_send(struct lane *lane)
         lane_close(lane);
         return status;
     }
-    lane->state = LANE_BUSY;
     lane->answer_by_us = clock_mono_us(lane->options.clock) +
                          (int64_t)(lane->options.statement_timeout_ms + ANSWER_GRACE_MS) * 1000;
+    go(lane, LANE_BUSY);
     return STATUS_OK;
 }
 
@@ -152,9 +189,7 @@ static bool read_results(struct lane *lane)
 
         if (result)
             keep(lane, result);
-        else if (PQstatus(lane->conn) != CONNECTION_OK)
-            return false;
-        else if (lane->step++ > lane->steps_count)
+        else if (PQstatus(lane->conn) != CONNECTION_OK || lane->step++ > lane->steps_count)
             return false;
     }
     return PQstatus(lane->conn) == CONNECTION_OK;
@@ -163,10 +198,11 @@ static bool read_results(struct lane *lane)
 enum lane_progress lane_advance(struct lane *lane)
 {
     CHECK(lane->state == LANE_BUSY);
+    stage_hold(&lane_stages, lane->state, lane);
     if (PQflush(lane->conn) < 0 || !PQconsumeInput(lane->conn) || !read_results(lane))
         return broken(lane, "the connection broke");
     if (lane->synced) {
-        lane->state = LANE_IDLE;
+        go(lane, LANE_IDLE);
         return LANE_ANSWERED;
     }
     if (clock_mono_us(lane->options.clock) > lane->answer_by_us)
@@ -191,11 +227,6 @@ bool lane_wants_write(const struct lane *lane)
     return lane->state == LANE_BUSY && PQflush(lane->conn) > 0;
 }
 
-int64_t lane_answer_by_us(const struct lane *lane)
-{
-    return lane->answer_by_us;
-}
-
 static enum lane_cause cause_of(const PGresult *result)
 {
     const char *code = PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -210,23 +241,32 @@ static enum lane_cause cause_of(const PGresult *result)
 enum status lane_status(struct lane *lane, enum lane_cause *ret_cause)
 {
     *ret_cause = LANE_OTHER;
+    lane->failed_step = lane->steps_count;
     for (size_t i = 0; i < lane->steps_count; i++) {
         enum status status = session_status(lane->results[i]);
 
         if (status == STATUS_OK)
             continue;
+        lane->failed_step = i;
         *ret_cause = cause_of(lane->results[i]);
         session_copy_error(lane->error, PQresultErrorMessage(lane->results[i]));
+        session_copy_sqlstate(lane->sqlstate, lane->results[i]);
         return status;
     }
     return STATUS_OK;
 }
 
+size_t lane_failed_step(const struct lane *lane)
+{
+    return lane->failed_step;
+}
+
 PGresult *lane_take(struct lane *lane, size_t step)
 {
-    PGresult *result = lane->results[step];
+    PGresult *result;
 
     CHECK(step < lane->steps_count);
+    result = lane->results[step];
     lane->results[step] = NULL;
     return result;
 }

@@ -31,10 +31,11 @@ enum lane_progress {
 
 enum { LANE_STEPS_MAX = 12 };
 
-/* Fields are private, but for state and error. */
+/* Fields are private, but for state, error and sqlstate. */
 struct lane {
     enum lane_state state;
     char error[SESSION_ERROR_MAX]; /* of the last failure */
+    char sqlstate[SQLSTATE_BYTES]; /* of that one; "" if it has none */
     struct session_options options;
     PGconn *conn;
     int warnings;
@@ -43,6 +44,7 @@ struct lane {
     PGresult *results[LANE_STEPS_MAX];
     size_t steps_count;
     size_t step; /* whose results are being read */
+    size_t failed_step;
     bool synced;
     bool exhausted; /* a parameter list was bad */
     bool bad;       /* libpq would not take a statement */
@@ -77,12 +79,14 @@ void lane_idle(struct lane *lane);
 /* To be polled unless down. */
 int lane_fd(const struct lane *lane);
 bool lane_wants_write(const struct lane *lane);
-int64_t lane_answer_by_us(const struct lane *lane);
 
 enum lane_cause { LANE_OTHER, LANE_DUPLICATE /* a unique key was hit */, LANE_LOCK_TIMEOUT };
 
 /* After LANE_ANSWERED: the first failure of the round, or OK. */
 enum status lane_status(struct lane *lane, enum lane_cause *ret_cause);
+
+/* After lane_status said a failure: the first step that failed; else how many there are. */
+size_t lane_failed_step(const struct lane *lane);
 
 /* The result of a step, which becomes the caller's. */
 PGresult *lane_take(struct lane *lane, size_t step);

@@ -4,8 +4,8 @@
  * Commit and Release go through the committer (committer.h) instead.
  *
  * Every transaction takes its locks in the one order (README.md): limit_, quota rows by (tenant,
- * limit, period), old_lease likewise, ledger / job_fence / expired_hold keys by (tenant, job), tenant
- * rows; and reads the clock after the locks. STATUS_CONFLICT is retried inside (a few times) before
+ * limit, period), old_lease in the same order, keys of ledger, job_fence and expired_hold by (tenant, job),
+ * tenant rows; and reads the clock after the locks. STATUS_CONFLICT is retried inside (a few times) before
  * it is returned. Answers are allocated in the arena given.
  */
 #ifndef HOLDFAST_LEDGER_LEDGER_H
@@ -25,20 +25,47 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* --- the beat: once a second from each server -------------------------------------------------- */
+
+struct ledger_beat {
+    int64_t now_ms;
+    int64_t started_ms;        /* of this database: another value, another process or machine */
+    int64_t authority_hash;    /* of all rows of shard_authority: the same, nothing changed */
+    int64_t versions_position; /* for ledger_versions_since; smaller than before: it went back */
+    bool recalls;              /* some quota has its recall flag set */
+    size_t others_count;       /* servers that are there beside the one that asks, by name */
+    struct slice *others;
+    int64_t
+        others_until_ms; /* the first of them counts as there until then; without others: far away */
+    bool leases_due;     /* old leases past their deadline */
+    bool closings_due;   /* periods to be closed */
+    bool rows_due;       /* rows that ledger_retention would delete */
+    int64_t begun_ms; /* how long ago the first period ended that has not been followed up; or -1 */
+};
+
+/* This server counts as there for lasts_ms. Tells the estimate the time. events_keep_ms: as for retention. */
+MUST_CHECK enum status ledger_beat_run(struct database *db, struct arena *arena,
+                                       struct slice server, int64_t lasts_ms,
+                                       int64_t events_keep_ms, struct ledger_beat *ret);
+
+/* It is not there any more. */
+MUST_CHECK enum status ledger_beat_leave(struct database *db, struct arena *arena,
+                                         struct slice server);
+
 /* --- authority (shard_authority) -------------------------------------------------------------- */
 
 /* Current views of the shards given; a row that is missing is made (epoch 1, state I, no replid). */
 MUST_CHECK enum status ledger_authority_read(struct database *db, const int *shards, size_t count,
                                              struct shard_view *ret_views);
 
-/* Every existing row, for the poll each 500 ms. */
+/* Every existing row. */
 MUST_CHECK enum status ledger_authority_all(struct database *db, struct shard_view views[SHARDS],
                                             bool known[SHARDS]);
 
 /*
- * epoch := greatest(epoch, redis_epoch) + 1, state I, replid, nonce null, where epoch is still
- * from->epoch (compare and set). *ret_won false: someone else changed the row; ret_view is what it is
- * now in both cases. A row in state I younger than 1 s is not bumped: *ret_won false, wait.
+ * epoch := greatest(epoch, redis_epoch) + 1, state I, replid, no nonce, where epoch, state and nonce
+ * are still those of `from` (compare and set). *ret_won false: someone else changed the row; ret_view
+ * is what it is now in both cases. A row in state I younger than 1 s is not bumped: *ret_won false, wait.
  */
 MUST_CHECK enum status ledger_authority_bump(struct database *db, const struct shard_view *from,
                                              int64_t redis_epoch, const char *replid,
@@ -55,6 +82,16 @@ MUST_CHECK enum status ledger_authority_activate(struct database *db, const stru
 MUST_CHECK enum status ledger_plan_load(struct database *db, struct slice tenant,
                                         struct plan **ret_plan);
 
+/*
+ * As many tenants at once, in one statement and one state of the database: ret_plans[i] is of
+ * tenants[i], NULL if there is none. A name may come twice. A failure leaves all of them NULL.
+ * A tenant with more than limits_max limits (0: no bound) gets no plan: its limits are not read, and
+ * ret_large[i] is true.
+ */
+MUST_CHECK enum status ledger_plans_load(struct database *db, const struct slice *tenants,
+                                         size_t count, size_t limits_max, struct plan **ret_plans,
+                                         bool *ret_large);
+
 struct ledger_version {
     int64_t tenant_id;
     struct slice tenant;
@@ -62,19 +99,23 @@ struct ledger_version {
 };
 
 /*
- * Tenants whose config changed after the position; *position moves on. Start with 0: that call lists
- * nothing, and moves to what is the newest then.
+ * Tenants whose config changed after the position, at most LEDGER_VERSIONS_MAX; if it returns that many,
+ * there may be more. *position moves on. Start with 0: that call lists nothing and moves to the newest
+ * position.
  */
+enum { LEDGER_VERSIONS_MAX = 512 };
+
 MUST_CHECK enum status ledger_versions_since(struct database *db, struct arena *arena,
                                              int64_t *position, struct ledger_version **ret,
                                              size_t *ret_count);
 
 /*
  * The implicit unlimited limit of a meter without a limit, for tenants that admit unlimited meters:
- * made once (limit name "unlimited.<meter>"), bumps config_version.
+ * made once (limit name "unlimited.<meter>"), bumps config_version. STATUS_EXHAUSTED: the tenant has
+ * limits_max limits already.
  */
 MUST_CHECK enum status ledger_limit_implicit(struct database *db, int64_t tenant_id,
-                                             struct slice meter);
+                                             struct slice meter, size_t limits_max);
 
 /* --- grants ----------------------------------------------------------------------------------- */
 
@@ -82,24 +123,35 @@ struct ledger_grant {
     /* in */
     int64_t tenant_id;
     int shard;
-    int64_t epoch;                /* the shard's, as the caller believes */
+    int64_t epoch; /* the shard's, as the caller believes */
     struct quota_ref ref;
-    int64_t needed;               /* units missing under the current lease; 0: only the deadline */
-    int64_t deadline_ms;          /* the lease must last until then */
-    int64_t outstanding;          /* most units held lately, for the lease's size; 0 unknown */
-    int64_t vanished_lease_id;    /* != 0: Redis lost this lease's key: set it aside if still current */
+    int64_t needed;      /* units missing under the current lease; 0: only the deadline */
+    int64_t deadline_ms; /* the lease must last until then */
+    int64_t outstanding; /* most units held lately, for the lease's size; 0 unknown */
+    int64_t seen_lease_id,
+        seen_returned;         /* what Redis shows: brought back if a recall was cut short */
+    bool over_too;             /* for a hold of the period: it lives on when the period is over */
+    int64_t vanished_lease_id; /* != 0: Redis lost this lease's key: set it aside if still current */
+    int64_t kept_lease_id;     /* != 0: this lease too is to last until deadline_ms */
+    bool only_new; /* lends only if the row is made now; else the rest is not filled in */
     /* out */
-    bool missing;                 /* the limit is gone, or the quota closed */
-    bool epoch_changed;           /* the shard has another epoch now: re-read authority */
-    int64_t granted_units;        /* lent by this call */
-    struct settle_quota quota;    /* the row afterwards (also when nothing was lent) */
-    int64_t old_leases_units;     /* outstanding under leases set aside */
+    bool made;                /* the row did not exist and was made with what is lent here */
+    bool missing;             /* the limit is gone, or the quota closed */
+    bool bad;                 /* the tenant's rows contradict each other: nothing was lent */
+    bool epoch_changed;       /* the shard has another epoch now: re-read authority */
+    bool locked;              /* STATUS_CONFLICT: somebody keeps rows of its tenant locked */
+    bool kept;                /* it does */
+    int64_t granted_units;    /* lent by this call */
+    struct quota_row quota;   /* the row afterwards (also when nothing was lent) */
+    int64_t old_leases_units; /* outstanding under leases set aside */
 };
 
 /*
- * One transaction for all: makes missing quota rows (first, in a transaction of its own), begins new
- * leases where the epoch moved on, closes due old leases of these quotas, lends. Duplicates of a quota
- * are allowed and served in order. *ret_now_ms: the database's time under the locks.
+ * One transaction for all whose quotas have rows: begins new leases where the epoch moved on, closes due
+ * old leases of these quotas, lends. Before it, one that makes the missing rows, each with its first
+ * lease. Duplicates of a quota are allowed and served in order. *ret_now_ms: the database's time under the
+ * locks; 0 if nothing was locked. STATUS_CONFLICT: nothing was lent, but perhaps by rows that were made;
+ * leave out the tenants whose grants are marked locked (or, where none is, try again).
  */
 MUST_CHECK enum status ledger_grant_run(struct database *db, struct arena *arena,
                                         struct ledger_grant *grants, size_t count,
@@ -111,21 +163,48 @@ struct ledger_return {
     struct quota_ref ref;
     int64_t lease_id;
     int64_t returned;
-    struct settle_quota quota; /* out: the row afterwards */
+    /* out */
+    bool locked;            /* STATUS_CONFLICT: somebody keeps rows of its tenant locked */
+    struct quota_row quota; /* the row afterwards */
 };
 
+/*
+ * One transaction for all. STATUS_CONFLICT: nothing was recorded; leave out the tenants whose returns are
+ * marked locked (or, where none is, try again).
+ */
 MUST_CHECK enum status ledger_return_run(struct database *db, struct arena *arena,
                                          struct ledger_return *returns, size_t count);
 
 /*
  * Rows whose recall flag is set, under a lease of the current epoch of an active shard, at most max:
- * what a recall script needs, shard and epoch among it.
+ * what a recall script needs, shard and epoch among it. None that somebody has locked; of each tenant one
+ * before a second of any.
  */
 MUST_CHECK enum status ledger_recalls(struct database *db, struct arena *arena, size_t max,
-                                      struct settle_quota **ret, size_t *ret_count);
+                                      struct quota_row **ret, size_t *ret_count);
 
-/* Closes due old leases and periods that are over; returns what there is left to do (bool). */
-MUST_CHECK enum status ledger_close_due(struct database *db, size_t max, bool *ret_more);
+/*
+ * Old leases past their deadline; periods that have been over for so long that no hold of theirs can be
+ * committed on time. One bounded transaction each, of rows that nobody has locked. Leases of a tenant whose
+ * rows contradict each other stay; it is left out for as long as it is set aside (alarms.h).
+ * *ret_more: there are more to be closed now.
+ */
+MUST_CHECK enum status ledger_close_leases(struct database *db, size_t max, bool *ret_more);
+MUST_CHECK enum status ledger_close_periods(struct database *db, size_t max, bool *ret_more);
+
+/* --- periods ---------------------------------------------------------------------------------- */
+
+/*
+ * The end of periods as an event of time. For at most max periods that are over and were not followed
+ * up: makes the current period of the limit, with its PERIOD_STARTED event, where the one that is over
+ * was used (something was recorded in it) and the current one is not made yet; nothing else where it was
+ * not used. Periods that ended above a level come first. Repeating it is harmless, on several servers at
+ * once too: a period is made once, by whoever is first, and its event with it.
+ *
+ * A tenant or limit that somebody has locked waits for a later call. *ret_more: there is more to do now.
+ */
+MUST_CHECK enum status ledger_periods_follow(struct database *db, struct arena *arena, size_t max,
+                                             bool *ret_more);
 
 /* --- facts and reap --------------------------------------------------------------------------- */
 
@@ -136,36 +215,42 @@ struct ledger_job {
 };
 
 MUST_CHECK enum status ledger_facts_read(struct database *db, struct arena *arena,
-                                         struct ledger_job *jobs, size_t count, int64_t *ret_now_ms);
+                                         struct ledger_job *jobs, size_t count,
+                                         int64_t *ret_now_ms);
 
 struct ledger_reap_job {
+    int64_t tenant_id;
     struct slice job_id;
     const struct hold *hold;
-    struct slice text;    /* its text, stored in expired_hold */
-    bool committed;       /* out: is in the ledger: mark FINAL */
+    struct slice text; /* its text, stored in expired_hold */
+    /* out */
+    bool committed; /* is in the ledger: mark FINAL */
+    bool locked;    /* STATUS_CONFLICT: somebody keeps rows of its tenant locked */
 };
 
 /*
- * First half of a reap, one transaction for one tenant: locks the quotas of all these holds,
- * reaped_to := greatest(reaped_to, clock), reads the ledger and the fences, writes expired_hold (and
- * a HOLD_EXPIRED event) for those that are in neither. Only holds with deadline <= the clock under
- * the locks. ret_quotas: the rows afterwards.
+ * First half of a reap, one transaction for all: locks the quotas of all these holds, reaped_to :=
+ * greatest(reaped_to, clock), reads the ledger and the fences, writes expired_hold (and a HOLD_EXPIRED
+ * event) for those that are in neither. Only holds with deadline <= the clock under the locks.
+ * ret_quotas: the rows afterwards, by tenant. STATUS_CONFLICT: nothing was done; leave out the tenants
+ * whose jobs are marked locked (or, where none is, try again) and the rest goes through.
  */
-MUST_CHECK enum status ledger_reap_run(struct database *db, struct arena *arena, int64_t tenant_id,
+MUST_CHECK enum status ledger_reap_run(struct database *db, struct arena *arena,
                                        struct ledger_reap_job *jobs, size_t count,
-                                       int64_t *ret_reaped_to_ms, struct settle_quota **ret_quotas,
+                                       int64_t *ret_reaped_to_ms, struct quota_row **ret_quotas,
                                        size_t *ret_quotas_count);
 
 /* --- reads ------------------------------------------------------------------------------------ */
 
 struct ledger_usage {
-    struct settle_quota quota;  /* a row, or zeroes where the period has no row yet */
-    int64_t old_leases_units;
+    struct quota_row quota;  /* a row, or zeroes where the period has no row yet */
+    int64_t old_deadline_ms; /* latest deadline of its old leases; 0: it has none */
 };
 
 /*
  * The current periods of these limits of the plan, the seq of the newest event and the config version
- * in one state of the database. With another version than the plan's, limits have changed since.
+ * in one state of the database. With another version than the plan's, limits have changed since; 0: there
+ * is no such tenant.
  */
 MUST_CHECK enum status ledger_usage_read(struct database *db, struct arena *arena,
                                          const struct plan *plan, const int64_t *limit_ids,
@@ -190,27 +275,46 @@ struct ledger_event {
     struct attempt attempt;
 };
 
+/* Each tenant stands in one cursor of a call at most. */
 struct ledger_cursor {
     int64_t tenant_id;
     int64_t after_seq;
+    size_t max; /* events of this tenant in one answer */
+    /* out */
+    size_t first, count; /* its events in the answer, by seq */
 };
 
-/* Events after each cursor, in order per tenant, at most max in all. */
+/* Events after each cursor. */
 MUST_CHECK enum status ledger_events_read(struct database *db, struct arena *arena,
-                                          const struct ledger_cursor *cursors, size_t cursors_count,
-                                          size_t max, struct ledger_event **ret, size_t *ret_count);
+                                          struct ledger_cursor *cursors, size_t cursors_count,
+                                          struct ledger_event **ret);
+
+/* The newest event of each of these tenants, 0 before the first; -1 where there is no such tenant. */
+MUST_CHECK enum status ledger_events_newest(struct database *db, struct arena *arena,
+                                            const int64_t *tenants, size_t count,
+                                            int64_t *ret_newest);
 
 /* Oldest and newest seq that exist for a tenant: oldest is newest + 1 if there are none. */
 MUST_CHECK enum status ledger_events_span(struct database *db, int64_t tenant_id,
                                           int64_t *ret_oldest, int64_t *ret_newest);
 
-/* Deletes what is past its time: events, job_fence, expired_hold, closed short periods. */
-MUST_CHECK enum status ledger_retention(struct database *db, int64_t events_keep_ms, size_t max);
+/*
+ * What is kept for a time only: events (as long as the caller says), fences and expired holds (until
+ * their purge_after), closed periods (a week, or 31 times their length).
+ */
+enum ledger_kept { KEPT_EVENTS, KEPT_FENCES, KEPT_EXPIRED, KEPT_PERIODS, KEPT_COUNT };
+
+/*
+ * Deletes about max rows of one kind that are past their time, in one statement. *ret_more: there are
+ * more. Nothing is done while another server does the same.
+ */
+MUST_CHECK enum status ledger_retention(struct database *db, enum ledger_kept what,
+                                        int64_t events_keep_ms, size_t max, bool *ret_more);
 
 /* --- admin ------------------------------------------------------------------------------------ */
 
 /*
- * Content that a request_id stands for is what the object shall be, without etag, actor and reason.
+ * A request_id stands for the object as it is to become, without etag, actor and reason.
  * STATUS_UNKNOWN of a change: ask again with the same request_id.
  */
 struct ledger_note {
@@ -219,12 +323,14 @@ struct ledger_note {
 
 enum ledger_admin {
     ADMIN_DONE,
-    ADMIN_REPEATED,        /* this request_id was answered before: the stored answer */
-    ADMIN_REQUEST_REUSED,  /* this request_id with other content */
+    ADMIN_REPEATED,       /* this request_id was answered before: the stored answer */
+    ADMIN_REQUEST_REUSED, /* this request_id with other content */
     ADMIN_EXISTS,
-    ADMIN_NOT_FOUND,       /* no such tenant or limit */
-    ADMIN_ETAG,            /* etag given and not the current one */
-    ADMIN_CONFLICT,        /* the limit's scope, meter or period cannot be changed */
+    ADMIN_NOT_FOUND,   /* no such tenant or limit */
+    ADMIN_ETAG,        /* etag given and not the current one */
+    ADMIN_CONFLICT,    /* the limit's scope, meter or period cannot be changed */
+    ADMIN_LIMITS_FULL, /* the tenant has as many limits as it may */
+    ADMIN_CROWDED,     /* a reservation would count against more than HOLD_QUOTAS_MAX */
 };
 
 struct ledger_tenant {
@@ -236,12 +342,17 @@ struct ledger_tenant {
     int64_t config_version;
 };
 
+/*
+ * tenant: as it is to become; afterwards as it is. validate_only, here and below: answers as if it were
+ * done, changes nothing and uses no request_id up.
+ */
 MUST_CHECK enum status ledger_tenant_create(struct database *db, struct arena *arena,
-                                            const struct ledger_note *note,
+                                            const struct ledger_note *note, bool validate_only,
                                             struct ledger_tenant *tenant, enum ledger_admin *ret);
 MUST_CHECK enum status ledger_tenant_update(struct database *db, struct arena *arena,
                                             const struct ledger_note *note, struct slice etag,
-                                            struct ledger_tenant *tenant, enum ledger_admin *ret);
+                                            bool validate_only, struct ledger_tenant *tenant,
+                                            enum ledger_admin *ret);
 /* By prefix, after a name, at most max. */
 MUST_CHECK enum status ledger_tenant_list(struct database *db, struct arena *arena,
                                           struct slice prefix, struct slice after, size_t max,
@@ -249,43 +360,52 @@ MUST_CHECK enum status ledger_tenant_list(struct database *db, struct arena *are
 
 enum overage_kind { OVERAGE_NONE, OVERAGE_UNITS, OVERAGE_PERCENT, OVERAGE_UNLIMITED };
 
+enum { LEDGER_VERSION_NONE = 0 }; /* of what does not exist; what does begins with 1 */
+
 struct ledger_limit {
     struct slice tenant;
     struct slice limit_name, scope, meter;
     enum period period;
     bool unlimited;
     int64_t amount;
-    int soft_percent;            /* 0 given means 90 */
+    int soft_percent; /* 0 given means 90 */
     enum overage_kind overage_kind;
-    int64_t overage;             /* units or percent */
-    int64_t max_ttl_ms;          /* 0: the server's */
-    int64_t version;             /* etag */
+    int64_t overage;    /* units or percent */
+    int64_t max_ttl_ms; /* 0: the server's */
+    int64_t version;    /* etag */
     int64_t limit_id;
     bool implicit;
 };
 
 /*
- * Adds or replaces. In one transaction: limit_, then all its quota rows that are not closed (limit,
- * cap, soft, levels), one LIMIT_CHANGED event of the current period and the crossings after it, the
- * recall flag where the cap became smaller and capacity is lent, tenant.config_version + 1, audit.
+ * Adds or replaces. In one transaction: limit_, then its quota rows of periods that are not over
+ * (limit, cap, soft, levels), one LIMIT_CHANGED event of the current period and the crossings after
+ * it, the recall flag where the cap became smaller and capacity is lent, tenant.config_version + 1,
+ * audit.
  *
- * limit: as it shall be; afterwards as it is. STATUS_INVALID: it cannot be (amounts, percentages,
- * period); the caller should have checked. validate_only: answers as if it were done, changes nothing
- * and uses no request_id up. ret_rows: the rows afterwards, of periods that are not over or that are
- * to be recalled; also for a repeat, as they are now; none for a trial.
+ * Two bounds hold for what is added, not for what is replaced: a tenant has at most limits_max limits
+ * (LIMITS_FULL), and a reservation of one meter, at whatever scope, counts against at most
+ * HOLD_QUOTAS_MAX (CROWDED). A tenant that is past a bound goes on with what it has.
+ *
+ * limit: as it is to become; afterwards as it is, also when ADMIN_CONFLICT says that it cannot become so.
+ * STATUS_INVALID: it cannot be (amounts, percentages, period); the caller should have checked.
+ * ret_rows: the rows afterwards, of periods that are not over; also for a repeat, as they are now;
+ * none for a trial.
  */
 MUST_CHECK enum status ledger_limit_put(struct database *db, struct arena *arena,
                                         const struct ledger_note *note, struct slice etag,
-                                        bool validate_only, struct ledger_limit *limit,
-                                        bool *ret_created, struct settle_quota **ret_rows,
-                                        size_t *ret_rows_count, enum ledger_admin *ret);
+                                        bool validate_only, size_t limits_max,
+                                        struct ledger_limit *limit, bool *ret_created,
+                                        struct quota_row **ret_rows, size_t *ret_rows_count,
+                                        enum ledger_admin *ret);
 /*
  * Holds under the limit are honoured; its rows stay until closed. A LIMIT_CHANGED event. limit: tenant
  * and name; afterwards as it was.
  */
 MUST_CHECK enum status ledger_limit_delete(struct database *db, struct arena *arena,
                                            const struct ledger_note *note, struct slice etag,
-                                           struct ledger_limit *limit, enum ledger_admin *ret);
+                                           bool validate_only, struct ledger_limit *limit,
+                                           enum ledger_admin *ret);
 MUST_CHECK enum status ledger_limit_list(struct database *db, struct arena *arena,
                                          struct slice tenant, struct slice after, size_t max,
                                          struct ledger_limit **ret, size_t *ret_count,

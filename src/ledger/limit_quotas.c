@@ -4,32 +4,40 @@
 #include "ledger/database_internal.h"
 #include "ledger/rows.h"
 #include "quota/lease.h"
-#include "quota/settle_book.h"
 
-static const struct statement find = {
-    "limit_quotas_find", "SELECT period_start_ms FROM quota WHERE tenant_id = $1::bigint"
-                         " AND limit_id = $2::bigint AND state <> 'X'"};
+/*
+ * Periods that are not over: this one, and the next where a server has made it early. A range of the
+ * key: what it costs does not depend on how many periods are still to be closed.
+ */
+#define NOT_OVER(start)                                                                            \
+    " WHERE tenant_id = $1::bigint AND limit_id = $2::bigint AND period_start_ms >= " start        \
+    "::bigint AND state <> 'X'"
+
+static const struct statement find = {"limit_quotas_find",
+                                      "SELECT period_start_ms FROM quota" NOT_OVER("$3")};
 
 /* rows_write leaves what belongs to the limit alone. */
 static const struct statement update = {
     "limit_quotas_update",
-    "UPDATE quota SET limit_amount = $3::bigint, cap_amount = $4::bigint, soft_amount = $5::bigint,"
-    " unlimited = $6::boolean WHERE tenant_id = $1::bigint AND limit_id = $2::bigint"
-    " AND state <> 'X'"};
+    "UPDATE quota SET limit_amount = $4::bigint, cap_amount = $5::bigint, soft_amount = $6::bigint,"
+    " unlimited = $7::boolean" NOT_OVER("$3")};
 
-enum status limit_quotas_lock(struct database *db, struct settle_book *book,
+enum status limit_quotas_lock(struct database *db, struct book *book,
                               const struct limit_bounds *bounds)
 {
     struct sql_params params;
     struct rows_ref *refs;
     struct sql_row row;
     PGresult *result;
-    enum status status;
+    enum status status = database_clock(db, &book->now_ms);
     size_t count = 0;
 
+    if (status != STATUS_OK)
+        return status;
     sql_params_begin(&params, book->arena);
     sql_add_i64(&params, bounds->tenant_id);
     sql_add_i64(&params, bounds->limit_id);
+    sql_add_i64(&params, period_start_ms(bounds->period, book->now_ms));
     status = database_run(db, &find, &params, &result);
     if (status != STATUS_OK)
         return status;
@@ -42,18 +50,18 @@ enum status limit_quotas_lock(struct database *db, struct settle_book *book,
     if (status != STATUS_OK)
         return status;
     count = rows_refs_sort(refs, count);
-    status = rows_lock(db, book, refs, count);
+    status = rows_lock_tenant(db, book, refs, count);
     for (size_t i = 0; status == STATUS_OK && i < book->quotas_count; i++)
         book->quotas[i].shard = bounds->shard;
     return status;
 }
 
 /* The quota of the current period; one that nobody has used yet is made up. NULL: no memory. */
-static struct settle_quota *current(struct settle_book *book, const struct limit_bounds *bounds)
+static struct quota_row *current(struct book *book, const struct limit_bounds *bounds)
 {
     int64_t start_ms = period_start_ms(bounds->period, book->now_ms);
     struct quota_ref ref = {bounds->limit_id, start_ms};
-    struct settle_quota *quota = settle_find_quota(book, bounds->tenant_id, ref);
+    struct quota_row *quota = book_find_quota(book, bounds->tenant_id, ref);
 
     if (quota)
         return quota;
@@ -68,15 +76,15 @@ static struct settle_quota *current(struct settle_book *book, const struct limit
     return quota;
 }
 
-static enum status announce(struct settle_book *book, const struct limit_bounds *bounds)
+static enum status announce(struct book *book, const struct limit_bounds *bounds)
 {
-    const struct settle_quota *quota = current(book, bounds);
-    struct settle_event *event;
+    const struct quota_row *quota = current(book, bounds);
+    struct event_row *event;
 
     if (!quota)
         return STATUS_EXHAUSTED;
-    event = settle_book_event(book, bounds->tenant_id, EVENT_LIMIT_CHANGED, (struct slice){NULL, 0},
-                              (struct attempt){0});
+    event = book_event(book, bounds->tenant_id, EVENT_LIMIT_CHANGED, (struct slice){NULL, 0},
+                       (struct attempt){0});
     event->quota = quota;
     event->committed = quota->committed;
     event->debt = quota->debt;
@@ -85,7 +93,7 @@ static enum status announce(struct settle_book *book, const struct limit_bounds 
     return STATUS_OK;
 }
 
-static void give_stops(struct settle_quota *quota, const struct stops *stops)
+static void give_stops(struct quota_row *quota, const struct stops *stops)
 {
     int64_t cap_before = quota->stops.cap;
 
@@ -94,12 +102,12 @@ static void give_stops(struct settle_quota *quota, const struct stops *stops)
     quota->lease_target = amount_min(quota->lease_target, lease_target(stops, AMOUNT_MAX));
     if (stops->cap < cap_before && quota->leased > 0)
         quota->recall = true;
-    else if (stops->cap > cap_before && settle_room(quota) >= 0)
+    else if (stops->cap > cap_before && book_room(quota) >= 0)
         quota->recall = false;
     quota->dirty = true;
 }
 
-static enum status write_stops(struct database *db, struct settle_book *book,
+static enum status write_stops(struct database *db, struct book *book,
                                const struct limit_bounds *bounds)
 {
     struct sql_params params;
@@ -107,6 +115,7 @@ static enum status write_stops(struct database *db, struct settle_book *book,
     sql_params_begin(&params, book->arena);
     sql_add_i64(&params, bounds->tenant_id);
     sql_add_i64(&params, bounds->limit_id);
+    sql_add_i64(&params, book->quotas[0].ref.period_start_ms);
     sql_add_i64(&params, bounds->stops.amount);
     sql_add_i64(&params, bounds->stops.cap);
     sql_add_i64(&params, bounds->stops.soft);
@@ -114,7 +123,7 @@ static enum status write_stops(struct database *db, struct settle_book *book,
     return database_run(db, &update, &params, NULL);
 }
 
-enum status limit_quotas_change(struct database *db, struct settle_book *book,
+enum status limit_quotas_change(struct database *db, struct book *book,
                                 const struct limit_bounds *bounds)
 {
     enum status status;
@@ -122,14 +131,16 @@ enum status limit_quotas_change(struct database *db, struct settle_book *book,
     for (size_t i = 0; i < book->quotas_count; i++)
         give_stops(&book->quotas[i], &bounds->stops);
     status = announce(book, bounds);
+    /* One that ended since it was looked for is over. */
     for (size_t i = 0; i < book->quotas_count; i++)
-        settle_cross(book, &book->quotas[i], (struct slice){NULL, 0}, (struct attempt){0});
+        if (book->quotas[i].period_end_ms > book->now_ms)
+            book_cross(book, &book->quotas[i], (struct slice){NULL, 0}, (struct attempt){0});
     if (status == STATUS_OK && book->quotas_count > 0)
         status = write_stops(db, book, bounds);
     return status == STATUS_OK ? rows_write(db, book) : status;
 }
 
-enum status limit_quotas_removed(struct database *db, struct settle_book *book,
+enum status limit_quotas_removed(struct database *db, struct book *book,
                                  const struct limit_bounds *bounds)
 {
     enum status status = announce(book, bounds);
@@ -137,10 +148,10 @@ enum status limit_quotas_removed(struct database *db, struct settle_book *book,
     return status == STATUS_OK ? rows_write(db, book) : status;
 }
 
-struct settle_quota *limit_quotas_show(struct arena *arena, const struct settle_book *book,
-                                       const struct limit_bounds *bounds, size_t *ret_count)
+struct quota_row *limit_quotas_show(struct arena *arena, const struct book *book,
+                                    const struct limit_bounds *bounds, size_t *ret_count)
 {
-    struct settle_quota *rows;
+    struct quota_row *rows;
     size_t count = 0;
 
     for (size_t i = 0; i < book->quotas_count; i++)
@@ -148,7 +159,7 @@ struct settle_quota *limit_quotas_show(struct arena *arena, const struct settle_
     rows = arena_array(arena, count + 1, sizeof(*rows));
     *ret_count = 0;
     for (size_t i = 0; rows && i < book->quotas_count; i++) {
-        struct settle_quota *row = &rows[*ret_count];
+        struct quota_row *row = &rows[*ret_count];
 
         if (!book->quotas[i].recall && book->quotas[i].period_end_ms <= book->now_ms)
             continue;

@@ -11,7 +11,7 @@
 #include "base/status.h"
 #include "ledger/database.h"
 #include "quota/period.h"
-#include "quota/settle.h"
+#include "quota/book.h"
 #include "quota/threshold.h"
 
 #include <stddef.h>
@@ -28,10 +28,11 @@ struct limit_bounds {
 };
 
 /*
- * Locks every row that is not closed, of future periods too, and its old leases; then the clock.
- * book: only its arena is set.
+ * Locks the rows of the current and of later periods, and their old leases; then the clock. Periods
+ * that are over keep the stops that they ended with: nothing is admitted there any more, and what is
+ * committed late is judged by what was in force. book: only its arena is set.
  */
-MUST_CHECK enum status limit_quotas_lock(struct database *db, struct settle_book *book,
+MUST_CHECK enum status limit_quotas_lock(struct database *db, struct book *book,
                                          const struct limit_bounds *bounds);
 
 /*
@@ -39,18 +40,18 @@ MUST_CHECK enum status limit_quotas_lock(struct database *db, struct settle_book
  * period and then the crossings. A row whose cap became smaller while capacity is lent gets the
  * recall flag; one whose cap became larger and that has room again loses it.
  */
-MUST_CHECK enum status limit_quotas_change(struct database *db, struct settle_book *book,
+MUST_CHECK enum status limit_quotas_change(struct database *db, struct book *book,
                                            const struct limit_bounds *bounds);
 
 /* Only the event: the limit was removed. */
-MUST_CHECK enum status limit_quotas_removed(struct database *db, struct settle_book *book,
+MUST_CHECK enum status limit_quotas_removed(struct database *db, struct book *book,
                                             const struct limit_bounds *bounds);
 
 /*
  * The rows of a book for whoever changed the limit: of periods that are not over, or flagged. Texts
  * are those of bounds. NULL: past the arena's limit.
  */
-struct settle_quota *limit_quotas_show(struct arena *arena, const struct settle_book *book,
-                                       const struct limit_bounds *bounds, size_t *ret_count);
+struct quota_row *limit_quotas_show(struct arena *arena, const struct book *book,
+                                    const struct limit_bounds *bounds, size_t *ret_count);
 
 #endif

@@ -5,6 +5,7 @@
 #include "ledger/database_internal.h"
 #include "ledger/migrations.h"
 #include "ledger/session.h"
+#include "quota/times.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,8 @@
 static enum status run(PGconn *conn, const struct clock *clock, const char *text,
                        int64_t *ret_number, char error[SESSION_ERROR_MAX])
 {
-    int64_t deadline_us = clock_mono_us(clock) + INT64_C(60) * 1000 * 1000;
+    int64_t deadline_us =
+        clock_mono_us(clock) + INT64_C(1000) * (STATEMENT_MIGRATION_MS + ANSWER_GRACE_BLOCKING_MS);
     enum status status = STATUS_OK;
     PGresult *result;
     bool timeout;
@@ -23,7 +25,7 @@ static enum status run(PGconn *conn, const struct clock *clock, const char *text
         session_copy_error(error, PQerrorMessage(conn));
         return STATUS_UNAVAILABLE;
     }
-    while ((result = session_result(conn, clock, deadline_us, &timeout))) {
+    while ((result = session_result(conn, clock, NULL, deadline_us, &timeout))) {
         if (status == STATUS_OK && session_status(result) != STATUS_OK) {
             status = session_status(result);
             session_copy_error(error, PQresultErrorMessage(result));
@@ -39,8 +41,8 @@ static enum status run(PGconn *conn, const struct clock *clock, const char *text
     return status;
 }
 
-static enum status apply(PGconn *conn, const struct clock *clock,
-                         const struct migration *migration, char error[SESSION_ERROR_MAX])
+static enum status apply(PGconn *conn, const struct clock *clock, const struct migration *migration,
+                         char error[SESSION_ERROR_MAX])
 {
     char note[128];
     enum status status = run(conn, clock, migration->text, NULL, error);
@@ -52,19 +54,21 @@ static enum status apply(PGconn *conn, const struct clock *clock,
     return run(conn, clock, note, NULL, error);
 }
 
+/* clang-format off */
+static const char begin_text[] =
+    "SET LOCAL statement_timeout = " TEXT_OF(STATEMENT_MIGRATION_MS) ";"
+    "SET LOCAL lock_timeout = " TEXT_OF(STATEMENT_MIGRATION_MS) ";"
+    "SELECT pg_advisory_xact_lock(" TEXT_OF(LEDGER_LOCKS) ", 1);"
+    "CREATE TABLE IF NOT EXISTS schema_migration (version integer PRIMARY KEY,"
+    " name text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());"
+    "SELECT coalesce(max(version), 0) FROM schema_migration";
+/* clang-format on */
+
 static enum status apply_missing(PGconn *conn, const struct clock *clock,
                                  char error[SESSION_ERROR_MAX])
 {
     int64_t reached = 0;
-    enum status status =
-        run(conn, clock,
-            "SET LOCAL statement_timeout = '50s';"
-            "SET LOCAL lock_timeout = '50s';"
-            "SELECT pg_advisory_xact_lock(7237117, 1);"
-            "CREATE TABLE IF NOT EXISTS schema_migration (version integer PRIMARY KEY,"
-            " name text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());"
-            "SELECT coalesce(max(version), 0) FROM schema_migration",
-            &reached, error);
+    enum status status = run(conn, clock, begin_text, &reached, error);
 
     if (status == STATUS_OK && reached > migrations[migrations_count - 1].version) {
         snprintf(error, SESSION_ERROR_MAX, "the schema is of version %lld, this program knows %d",

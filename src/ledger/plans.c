@@ -6,26 +6,48 @@
 
 #include "base/amount.h"
 
-enum { PLANS_ARENA_BYTES = 16 * 1024, PLANS_ARENA_MAX = 64 << 20 };
+enum { PLANS_ARENA_BYTES = 16 * 1024, PLANS_ARENA_MAX = 1 << 30 };
 
-/* One statement, hence one snapshot: the version belongs to these limits. */
-static const struct statement load = {
-    "plan_load",
-    "SELECT t.tenant_id, t.shard, t.state = 'S', t.admit_unlimited_meters, t.config_version,"
-    " (SELECT p + 1 FROM generate_series(0, 15) p"
-    " WHERE satisfies_hash_partition('ledger'::regclass, 16, p, t.tenant_id)),"
-    " l.limit_id, l.name, l.scope, l.meter, l.period_kind, l.amount, l.unlimited, l.cap, l.soft,"
-    " l.soft_percent, l.max_ttl_ms"
-    " FROM tenant t LEFT JOIN limit_ l ON l.tenant_id = t.tenant_id AND l.deleted_at IS NULL"
-    " WHERE t.name = $1::text ORDER BY l.limit_id"};
+/*
+ * The partition of the ledger. How Postgres 15 chooses it is tried first: all 16 would take longer than the
+ * rest of the statement.
+ */
+#define IS_PART(p) "satisfies_hash_partition('ledger'::regclass, 16, " p ", t.tenant_id)"
+#define PART                                                                                       \
+    "(SELECT CASE WHEN " IS_PART(                                                                  \
+        "g.p") " THEN g.p ELSE (SELECT p FROM generate_series(0, 15) p"                            \
+               " WHERE " IS_PART(                                                                  \
+                   "p") ") END + 1 FROM (SELECT (((hashint8extended(t.tenant_id,"                  \
+                        " 8816678312871386365) & 15) + 3) & 15)::integer AS p OFFSET 0) g)"
+
+/*
+ * One statement, so one snapshot: the version belongs to these limits. What belongs to the tenant is worked
+ * out once and not for each limit, and plan_create sorts the limits: a tenant may have very many of them.
+ * Its rows come together: there is only one tenant, or they are sorted by tenant.
+ */
+#define LOAD(rows)                                                                                 \
+    "SELECT t.number, t.tenant_id, t.shard, t.suspended, t.admit_unlimited_meters,"                \
+    " t.config_version, t.part, l.limit_id, l.name, l.scope, l.meter, l.period_kind, l.amount,"    \
+    " l.unlimited, l.cap, l.soft, l.soft_percent, l.max_ttl_ms FROM (SELECT n.number,"             \
+    " t.tenant_id, t.shard, t.state = 'S' AS suspended, t.admit_unlimited_meters,"                 \
+    " t.config_version, " PART " AS part"                                                          \
+    " FROM (SELECT " rows(1, bigint, number) ", " rows(                                            \
+        2, text,                                                                                   \
+        name) " OFFSET 0) AS n"                                                                    \
+              " JOIN tenant t ON t.name = n.name OFFSET 0) AS t"                                   \
+              " LEFT JOIN LATERAL (SELECT * FROM limit_ l WHERE l.tenant_id = t.tenant_id"         \
+              " AND l.deleted_at IS NULL LIMIT $3::bigint) AS l ON true"
+
+static const struct statement load[] = {{"plan_load_row", LOAD(SQL_ROW)},
+                                        {"plan_load_rows", LOAD(SQL_ROWS) " ORDER BY t.number"}};
 
 static const struct statement changed = {
     "plan_changed",
     "SELECT tenant_id, name, config_version, config_position FROM tenant"
-    " WHERE config_position > $1::bigint ORDER BY config_position"};
+    " WHERE config_position > $1::bigint ORDER BY config_position LIMIT $2::bigint"};
 
-static const struct statement newest = {
-    "plan_newest", "SELECT coalesce(max(config_position), -1) FROM tenant"};
+static const struct statement newest = {"plan_newest",
+                                        "SELECT coalesce(max(config_position), -1) FROM tenant"};
 
 static void read_limit(struct sql_row *row, struct limit *limit)
 {
@@ -34,6 +56,7 @@ static void read_limit(struct sql_row *row, struct limit *limit)
     limit->scope = sql_text(row);
     limit->meter = sql_text(row);
     limit->period = (enum period)sql_i64(row);
+    row->bad |= !period_known(limit->period);
     limit->amount = sql_i64(row);
     limit->unlimited = sql_bool(row);
     limit->cap = sql_i64(row);
@@ -42,55 +65,121 @@ static void read_limit(struct sql_row *row, struct limit *limit)
     limit->max_ttl_ms = sql_i64(row);
 }
 
-static enum status read_plan(struct database *db, struct arena *arena, struct slice tenant,
-                             struct plan **ret_plan)
+/* How much of a tenant is read. */
+struct reading {
+    size_t limits_max;
+    struct plan **plans;
+    bool *large;
+};
+
+/*
+ * The rows of one tenant, of which `row` is at the first; leaves it at the first of the next, if any.
+ * limits: room for as many as there are rows.
+ */
+static struct plan *read_plan(struct sql_row *row, struct slice tenant, struct limit *limits,
+                              int64_t number, bool *ret_more, int64_t *ret_next)
 {
-    struct plan plan = {.tenant = tenant};
+    struct plan plan = {.tenant = tenant, .limits = limits};
+
+    do {
+        plan.tenant_id = sql_i64(row);
+        plan.shard = (int)sql_i64(row);
+        plan.suspended = sql_bool(row);
+        plan.admit_unlimited_meters = sql_bool(row);
+        plan.config_version = sql_i64(row);
+        plan.ledger_part = (int)sql_i64(row);
+        if (row->bad || sql_is_null(row)) {
+            for (int column = 0; column < 11; column++)
+                sql_skip(row);
+        } else {
+            read_limit(row, &plan.limits[plan.limits_count++]);
+        }
+        *ret_more = sql_next(row);
+        *ret_next = *ret_more ? sql_i64(row) : -1;
+    } while (*ret_more && *ret_next == number);
+    return row->bad ? NULL : plan_create(&plan);
+}
+
+static enum status read_plans(struct database *db, struct arena *arena, const struct slice *tenants,
+                              size_t count, const struct reading *reading)
+{
     struct sql_params params;
+    struct sql_array column;
     struct sql_row row;
     PGresult *result;
     enum status status;
-    size_t rows;
+    struct limit *limits; /* of one tenant at a time */
+    size_t bytes = 0;
+    int64_t number = -1;
+    bool more;
 
     sql_params_begin(&params, arena);
-    sql_add_text(&params, tenant);
-    status = database_run(db, &load, &params, &result);
+    column = sql_column_begin(&params, SQL_BIGINT, count, 0);
+    for (size_t i = 0; i < count; i++) {
+        sql_array_i64(&column, (int64_t)i);
+        bytes += tenants[i].len;
+    }
+    column = sql_column_begin(&params, SQL_TEXT, count, bytes);
+    for (size_t i = 0; i < count; i++)
+        sql_array_text(&column, tenants[i]);
+    sql_add_i64(&params, reading->limits_max > 0 ? (int64_t)reading->limits_max + 1 : INT64_MAX);
+    status = database_run(db, &load[sql_form(count)], &params, &result);
     if (status != STATUS_OK)
         return status;
     row = sql_rows(result, arena);
-    rows = sql_count(&row);
-    plan.limits = arena_array(arena, rows + 1, sizeof(*plan.limits));
-    row.bad = !plan.limits;
-    while (sql_next(&row)) {
-        plan.tenant_id = sql_i64(&row);
-        plan.shard = (int)sql_i64(&row);
-        plan.suspended = sql_bool(&row);
-        plan.admit_unlimited_meters = sql_bool(&row);
-        plan.config_version = sql_i64(&row);
-        plan.ledger_part = (int)sql_i64(&row);
-        if (sql_is_null(&row)) {
-            for (int column = 0; column < 11; column++)
-                sql_skip(&row);
-        } else {
-            read_limit(&row, &plan.limits[plan.limits_count++]);
+    limits = arena_array(arena, sql_count(&row) + 1, sizeof(*limits));
+    row.bad = !limits;
+    more = sql_next(&row);
+    if (more)
+        number = sql_i64(&row);
+    while (more) {
+        size_t at = (size_t)number;
+
+        if (row.bad || number < 0 || at >= count || reading->plans[at] || reading->large[at]) {
+            row.bad = true;
+            break;
+        }
+        reading->plans[at] = read_plan(&row, tenants[at], limits, number, &more, &number);
+        if (reading->plans[at] && reading->limits_max > 0 &&
+            reading->plans[at]->limits_count > reading->limits_max) {
+            plan_unref(reading->plans[at]);
+            reading->plans[at] = NULL;
+            reading->large[at] = true;
         }
     }
-    status = sql_done(&row);
+    return sql_done(&row);
+}
+
+enum status ledger_plans_load(struct database *db, const struct slice *tenants, size_t count,
+                              size_t limits_max, struct plan **ret_plans, bool *ret_large)
+{
+    const struct reading reading = {limits_max, ret_plans, ret_large};
+    struct arena arena;
+    enum status status;
+
+    for (size_t i = 0; i < count; i++) {
+        ret_plans[i] = NULL;
+        ret_large[i] = false;
+    }
+    if (count == 0)
+        return STATUS_OK;
+    arena_init(&arena, PLANS_ARENA_BYTES, PLANS_ARENA_MAX);
+    status = read_plans(db, &arena, tenants, count, &reading);
+    arena_done(&arena);
     if (status == STATUS_OK)
-        *ret_plan = rows > 0 ? plan_create(&plan) : NULL;
+        return status;
+    for (size_t i = 0; i < count; i++) {
+        plan_unref(ret_plans[i]);
+        ret_plans[i] = NULL;
+    }
     return status;
 }
 
 enum status ledger_plan_load(struct database *db, struct slice tenant, struct plan **ret_plan)
 {
-    struct arena arena;
-    enum status status;
+    bool large;
 
-    *ret_plan = NULL;
-    arena_init(&arena, PLANS_ARENA_BYTES, PLANS_ARENA_MAX);
-    status = read_plan(db, &arena, tenant, ret_plan);
-    arena_done(&arena);
-    return status;
+    return ledger_plans_load(db, &tenant, 1, 0, ret_plan, &large);
 }
 
 /*
@@ -128,6 +217,7 @@ enum status ledger_versions_since(struct database *db, struct arena *arena, int6
         return begin_here(db, arena, position);
     sql_params_begin(&params, arena);
     sql_add_i64(&params, *position);
+    sql_add_i64(&params, LEDGER_VERSIONS_MAX);
     status = database_run(db, &changed, &params, &result);
     if (status != STATUS_OK)
         return status;

@@ -2,64 +2,81 @@
  * First half of a reap: under the locks of all quotas of the holds, the moment up to which holds are
  * dead is fixed, and what was spent until then is read. Redis lets go of the holds only afterwards,
  * with these totals; so a commit that landed in between is never forgotten.
+ *
+ * Many holds of many tenants go in one transaction, each step in one statement whatever their number:
+ * what tells a reap of 2,000 from one of 10 is the work in the database alone.
  */
 #include "ledger/ledger.h"
+#include "ledger/locked.h"
 #include "ledger/rows.h"
+
+#include "quota/threshold.h"
 
 #include <stdlib.h>
 
 /* How long a late commit by job_id, and GetReservation, find an expired hold. */
-#define KEEP "interval '7 days'"
+#define KEEP "interval '" TEXT_OF(EXPIRED_KEEP_DAYS) " days'"
 
+/* Only of those that are in the ledger, or whose attempt is fenced. */
+static const struct statement find_ended = {
+    "reap_ended",
+    "SELECT n.number, n.committed FROM (SELECT n.number, EXISTS (SELECT FROM ledger l"
+    " WHERE l.tenant_id = n.tenant AND l.job_id = n.job AND l.entry = 0) AS committed,"
+    " EXISTS (SELECT FROM job_fence f WHERE f.tenant_id = n.tenant AND f.job_id = n.job"
+    " AND f.epoch = n.epoch AND f.hold_seq = n.seq) AS fenced"
+    " FROM (SELECT " SQL_ROWS(1, bigint, number) ", " SQL_ROWS(2, bigint, tenant) ", " SQL_ROWS(
+        3, text,
+        job) ", " SQL_ROWS(4, bigint,
+                           epoch) ", " SQL_ROWS(5, bigint,
+                                                seq) " OFFSET 0) AS n) AS n WHERE n.committed OR n.fenced"};
+
+/* clang-format off */
+/*
+ * expired_hold, and an event for each row that is new: two servers may reap the same hold. The tenants
+ * are locked by a statement before, so that their event_seq is read after it was waited for.
+ */
 static const struct statement insert_expired = {
     "reap_expired",
-    "INSERT INTO expired_hold (tenant_id, job_id, epoch, hold_seq, hold, deadline_ms, purge_after)"
-    " SELECT $1::bigint, n.*, clock_timestamp() + " KEEP " FROM unnest($2::text[], $3::bigint[],"
-    " $4::bigint[], $5::text[], $6::bigint[]) AS n"
+    "WITH n AS MATERIALIZED (SELECT " SQL_ROWS(1, bigint, tenant_id) ", " SQL_ROWS(2, text, job_id) ", "
+    SQL_ROWS(3, bigint, epoch) ", " SQL_ROWS(4, bigint, seq) ", " SQL_ROWS(5, text, hold) ", "
+    SQL_ROWS(6, bigint, deadline) "),"
+    " fresh AS (INSERT INTO expired_hold (tenant_id, job_id, epoch, hold_seq, hold, deadline_ms,"
+    " purge_after) SELECT n.*, clock_timestamp() + " KEEP " FROM n"
     " ON CONFLICT (tenant_id, job_id, epoch, hold_seq) DO NOTHING"
-    " RETURNING job_id, epoch, hold_seq"};
+    " RETURNING tenant_id, job_id, epoch, hold_seq),"
+    " " ROWS_NUMBERED("fresh") ","
+    " done AS (INSERT INTO event (at, tenant_id, seq, kind, job_id, epoch, hold_seq)"
+    " SELECT $7::timestamptz, f.tenant_id,"
+    " b.before + row_number() OVER (PARTITION BY f.tenant_id ORDER BY f.epoch, f.hold_seq),"
+    " $8::bigint, f.job_id, f.epoch, f.hold_seq FROM fresh f JOIN numbered b USING (tenant_id)) "
+    ROWS_WENT_BACK};
+/* clang-format on */
 
 struct reaping {
     struct arena *arena;
-    int64_t tenant_id;
     struct ledger_reap_job *jobs;
     size_t count;
     struct rows_ref *refs;
     size_t refs_count;
-    struct rows_job *facts; /* sorted by job */
-    size_t facts_count;
-    struct settle_book book;
+    struct book book;
     struct ledger_reap_job **expired; /* neither committed nor released, and due */
     size_t expired_count;
 };
 
-static int compare_facts(const void *a, const void *b)
-{
-    return rows_job_compare(a, b);
-}
-
+/* The order in which two transactions that insert the same rows wait for each other. */
 static int compare_jobs(const void *a, const void *b)
 {
     const struct ledger_reap_job *const *one = a, *const *other = b;
 
+    if ((*one)->tenant_id != (*other)->tenant_id)
+        return (*one)->tenant_id < (*other)->tenant_id ? -1 : 1;
     return slice_compare((*one)->job_id, (*other)->job_id);
-}
-
-static const struct settle_facts *facts_of(const struct reaping *reaping,
-                                           const struct ledger_reap_job *job)
-{
-    struct rows_job wanted = {.tenant_id = reaping->tenant_id, .job_id = job->job_id};
-    const struct rows_job *found = bsearch(&wanted, reaping->facts, reaping->facts_count,
-                                           sizeof(wanted), compare_facts);
-
-    CHECK(found);
-    return &found->facts;
 }
 
 static void raise_reaped_to(struct reaping *reaping)
 {
     for (size_t i = 0; i < reaping->book.quotas_count; i++) {
-        struct settle_quota *quota = &reaping->book.quotas[i];
+        struct quota_row *quota = &reaping->book.quotas[i];
 
         if (quota->reaped_to_ms >= reaping->book.now_ms)
             continue;
@@ -68,80 +85,115 @@ static void raise_reaped_to(struct reaping *reaping)
     }
 }
 
-static void judge(struct reaping *reaping)
+static void add_jobs(struct sql_params *params, struct ledger_reap_job *const *jobs, size_t count)
 {
-    reaping->expired_count = 0;
-    for (size_t i = 0; i < reaping->count; i++) {
-        struct ledger_reap_job *job = &reaping->jobs[i];
-        const struct settle_facts *facts = facts_of(reaping, job);
+    struct sql_array array = sql_array_begin(params, SQL_BIGINT, count, 0);
+    size_t bytes = 0;
 
-        job->committed = facts->record != NULL;
-        if (!job->committed && !settle_is_fenced(facts, job->hold->attempt) &&
-            job->hold->deadline_ms <= reaping->book.now_ms)
-            reaping->expired[reaping->expired_count++] = job;
-    }
-    qsort(reaping->expired, reaping->expired_count, sizeof(*reaping->expired), compare_jobs);
+    for (size_t i = 0; i < count; i++)
+        sql_array_i64(&array, jobs[i]->tenant_id);
+    for (size_t i = 0; i < count; i++)
+        bytes += jobs[i]->job_id.len;
+    array = sql_array_begin(params, SQL_TEXT, count, bytes);
+    for (size_t i = 0; i < count; i++)
+        sql_array_text(&array, jobs[i]->job_id);
+    array = sql_array_begin(params, SQL_BIGINT, count, 0);
+    for (size_t i = 0; i < count; i++)
+        sql_array_i64(&array, jobs[i]->hold->attempt.epoch);
+    array = sql_array_begin(params, SQL_BIGINT, count, 0);
+    for (size_t i = 0; i < count; i++)
+        sql_array_i64(&array, jobs[i]->hold->attempt.seq);
 }
 
-static void add_event(struct reaping *reaping, struct slice job_id, struct attempt attempt)
+/* Sets `committed` of the jobs, and lists who is expired. */
+static enum status judge(struct database *db, struct reaping *reaping)
 {
-    struct settle_event *event = arena_zalloc(reaping->arena, sizeof(*event));
-
-    CHECK(event);
-    event->tenant_id = reaping->tenant_id;
-    event->kind = EVENT_HOLD_EXPIRED;
-    event->job_id = job_id;
-    event->attempt = attempt;
-    *reaping->book.events_tail = event;
-    reaping->book.events_tail = &event->next;
-}
-
-/* An event only for rows that are new: two servers may reap the same hold. */
-static enum status write_expired(struct database *db, struct reaping *reaping)
-{
-    struct ledger_reap_job **jobs = reaping->expired;
-    size_t count = reaping->expired_count, job_bytes = 0, text_bytes = 0;
+    struct ledger_reap_job **all = reaping->expired;
     struct sql_params params;
     struct sql_array array;
     struct sql_row row;
     PGresult *result;
     enum status status;
+    size_t kept = 0;
+
+    sql_params_begin(&params, reaping->arena);
+    array = sql_array_begin(&params, SQL_BIGINT, reaping->count, 0);
+    for (size_t i = 0; i < reaping->count; i++) {
+        all[i] = &reaping->jobs[i];
+        all[i]->committed = false;
+        sql_array_i64(&array, (int64_t)i);
+    }
+    add_jobs(&params, all, reaping->count);
+    status = database_run(db, &find_ended, &params, &result);
+    if (status != STATUS_OK)
+        return status;
+    row = sql_rows(result, reaping->arena);
+    while (sql_next(&row)) {
+        size_t number = (size_t)sql_i64(&row);
+        bool committed = sql_bool(&row);
+
+        if (row.bad || number >= reaping->count) {
+            row.bad = true;
+            break;
+        }
+        reaping->jobs[number].committed = committed;
+        all[number] = NULL;
+    }
+    for (size_t i = 0; i < reaping->count; i++)
+        if (all[i] && all[i]->hold->deadline_ms <= reaping->book.now_ms)
+            all[kept++] = all[i];
+    reaping->expired_count = kept;
+    qsort(all, kept, sizeof(struct ledger_reap_job *), compare_jobs);
+    return sql_done(&row);
+}
+
+static enum status lock_tenants(struct database *db, struct reaping *reaping)
+{
+    struct ledger_reap_job **jobs = reaping->expired;
+    int64_t *tenants = arena_array(reaping->arena, reaping->expired_count, sizeof(*tenants));
+    struct sql_params params;
+    size_t count = 0;
+
+    if (!tenants)
+        return STATUS_EXHAUSTED;
+    for (size_t i = 0; i < reaping->expired_count; i++)
+        if (count == 0 || tenants[count - 1] != jobs[i]->tenant_id)
+            tenants[count++] = jobs[i]->tenant_id;
+    sql_params_begin(&params, reaping->arena);
+    rows_event_lock_params(&params, tenants, count);
+    return database_run(db, &rows_event_lock, &params, NULL);
+}
+
+static enum status write_expired(struct database *db, struct reaping *reaping)
+{
+    struct ledger_reap_job **jobs = reaping->expired;
+    size_t count = reaping->expired_count, bytes = 0;
+    struct sql_params params;
+    struct sql_array array;
+    PGresult *result;
+    enum status status;
 
     if (count == 0)
         return STATUS_OK;
-    for (size_t i = 0; i < count; i++) {
-        job_bytes += jobs[i]->job_id.len;
-        text_bytes += jobs[i]->text.len;
-    }
+    status = lock_tenants(db, reaping);
+    if (status != STATUS_OK)
+        return status;
     sql_params_begin(&params, reaping->arena);
-    sql_add_i64(&params, reaping->tenant_id);
-    array = sql_array_begin(&params, SQL_TEXT, count, job_bytes);
+    add_jobs(&params, jobs, count);
     for (size_t i = 0; i < count; i++)
-        sql_array_text(&array, jobs[i]->job_id);
-    array = sql_array_begin(&params, SQL_BIGINT, count, 0);
-    for (size_t i = 0; i < count; i++)
-        sql_array_i64(&array, jobs[i]->hold->attempt.epoch);
-    array = sql_array_begin(&params, SQL_BIGINT, count, 0);
-    for (size_t i = 0; i < count; i++)
-        sql_array_i64(&array, jobs[i]->hold->attempt.seq);
-    array = sql_array_begin(&params, SQL_TEXT, count, text_bytes);
+        bytes += jobs[i]->text.len;
+    array = sql_array_begin(&params, SQL_TEXT, count, bytes);
     for (size_t i = 0; i < count; i++)
         sql_array_text(&array, jobs[i]->text);
     array = sql_array_begin(&params, SQL_BIGINT, count, 0);
     for (size_t i = 0; i < count; i++)
         sql_array_i64(&array, jobs[i]->hold->deadline_ms);
+    sql_add_time_ms(&params, reaping->book.now_ms);
+    sql_add_i64(&params, EVENT_HOLD_EXPIRED);
     status = database_run(db, &insert_expired, &params, &result);
-    if (status != STATUS_OK)
-        return status;
-    row = sql_rows(result, reaping->arena);
-    while (sql_next(&row)) {
-        struct slice job_id = sql_text(&row);
-        struct attempt attempt = {.epoch = sql_i64(&row)};
-
-        attempt.seq = sql_i64(&row);
-        add_event(reaping, job_id, attempt);
-    }
-    return sql_done(&row);
+    if (status == STATUS_OK)
+        rows_event_told(result);
+    return status;
 }
 
 static enum status reap_body(struct database *db, void *user)
@@ -149,58 +201,73 @@ static enum status reap_body(struct database *db, void *user)
     struct reaping *reaping = user;
     enum status status;
 
-    reaping->book = (struct settle_book){.arena = reaping->arena};
+    reaping->book = (struct book){.arena = reaping->arena};
     status = rows_lock(db, &reaping->book, reaping->refs, reaping->refs_count);
-    if (status != STATUS_OK)
-        return status;
-    status = rows_facts(db, reaping->arena, reaping->facts, reaping->facts_count);
+    if (status == STATUS_OK && reaping->book.bad_count > 0)
+        status = database_corrupt(db, "the rows of a tenant contradict each other");
+    if (status == STATUS_OK)
+        status = judge(db, reaping);
     if (status != STATUS_OK)
         return status;
     raise_reaped_to(reaping);
-    judge(reaping);
-    status = write_expired(db, reaping);
-    return status == STATUS_OK ? rows_write(db, &reaping->book) : status;
+    status = rows_write(db, &reaping->book);
+    return status == STATUS_OK ? write_expired(db, reaping) : status;
 }
 
 static bool list_keys(struct reaping *reaping)
 {
-    size_t refs_max = reaping->count * HOLD_QUOTAS_MAX, kept = 0;
+    size_t refs = 0;
 
-    reaping->refs = arena_array(reaping->arena, refs_max, sizeof(*reaping->refs));
-    reaping->facts = arena_array(reaping->arena, reaping->count, sizeof(*reaping->facts));
-    reaping->expired = arena_array(reaping->arena, reaping->count, sizeof(*reaping->expired));
-    if (!reaping->refs || !reaping->facts || !reaping->expired)
+    for (size_t i = 0; i < reaping->count; i++)
+        refs += reaping->jobs[i].hold->quotas_count;
+    reaping->refs = arena_array(reaping->arena, refs + 1, sizeof(*reaping->refs));
+    reaping->expired =
+        arena_array(reaping->arena, reaping->count, sizeof(struct ledger_reap_job *));
+    if (!reaping->refs || !reaping->expired)
         return false;
     for (size_t i = 0; i < reaping->count; i++) {
-        const struct hold *hold = reaping->jobs[i].hold;
+        const struct ledger_reap_job *job = &reaping->jobs[i];
 
-        for (size_t k = 0; k < hold->quotas_count; k++)
+        for (size_t k = 0; k < job->hold->quotas_count; k++)
             reaping->refs[reaping->refs_count++] =
-                (struct rows_ref){reaping->tenant_id, hold->quotas[k].quota};
-        reaping->facts[i] = (struct rows_job){.tenant_id = reaping->tenant_id,
-                                              .job_id = reaping->jobs[i].job_id};
+                (struct rows_ref){job->tenant_id, job->hold->quotas[k].quota};
     }
     reaping->refs_count = rows_refs_sort(reaping->refs, reaping->refs_count);
-    qsort(reaping->facts, reaping->count, sizeof(*reaping->facts), compare_facts);
-    for (size_t i = 0; i < reaping->count; i++)
-        if (kept == 0 || rows_job_compare(&reaping->facts[kept - 1], &reaping->facts[i]) != 0)
-            reaping->facts[kept++] = reaping->facts[i];
-    reaping->facts_count = kept;
     return true;
 }
 
-enum status ledger_reap_run(struct database *db, struct arena *arena, int64_t tenant_id,
-                            struct ledger_reap_job *jobs, size_t count, int64_t *ret_reaped_to_ms,
-                            struct settle_quota **ret_quotas, size_t *ret_quotas_count)
+static void mark_locked(struct database *db, struct reaping *reaping)
 {
-    struct reaping reaping = {
-        .arena = arena, .tenant_id = tenant_id, .jobs = jobs, .count = count};
+    const struct rows_locked locked =
+        rows_locked_find(db, reaping->arena, reaping->refs, reaping->refs_count);
+
+    for (size_t i = 0; i < reaping->count; i++)
+        reaping->jobs[i].locked = rows_locked_has(&locked, reaping->jobs[i].tenant_id);
+}
+
+/* Who cannot be reaped is left out like one whose rows are locked. */
+static enum status mark_bad(struct reaping *reaping)
+{
+    for (size_t i = 0; i < reaping->count; i++)
+        reaping->jobs[i].locked = book_is_bad(&reaping->book, reaping->jobs[i].tenant_id);
+    return STATUS_CONFLICT;
+}
+
+enum status ledger_reap_run(struct database *db, struct arena *arena, struct ledger_reap_job *jobs,
+                            size_t count, int64_t *ret_reaped_to_ms, struct quota_row **ret_quotas,
+                            size_t *ret_quotas_count)
+{
+    struct reaping reaping = {.arena = arena, .jobs = jobs, .count = count};
     enum status status;
 
     CHECK(count > 0);
     if (!list_keys(&reaping))
         return STATUS_EXHAUSTED;
     status = database_transact(db, reap_body, &reaping);
+    if (status == STATUS_CONFLICT)
+        mark_locked(db, &reaping);
+    if (status == STATUS_CORRUPT && reaping.book.bad_count > 0)
+        status = mark_bad(&reaping);
     if (status != STATUS_OK)
         return status;
     *ret_reaped_to_ms = reaping.book.now_ms;

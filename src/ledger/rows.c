@@ -53,13 +53,28 @@ static void *room(struct arena *arena, struct sql_row *row, size_t size)
 
 /* --- quota rows ------------------------------------------------------------------------------- */
 
-#define QUOTA_LOCK(rows)                                                                           \
-    "SELECT " ROWS_QUOTA_COLUMNS " FROM " ROWS_REFS(rows) " JOIN quota q ON q.tenant_id = n.tenant"\
-    " AND q.limit_id = n.lim AND q.period_start_ms = n.start"                                      \
-    " JOIN limit_ l ON l.tenant_id = n.tenant AND l.limit_id = n.lim"                              \
-    " ORDER BY 1, 2, 3 FOR UPDATE OF q"
+#define QUOTA_LOCK_END " ORDER BY 1, 2, 3 FOR UPDATE OF q"
 
-const struct statement rows_quota_lock[] = SQL_FORMS("rows_quota_lock", QUOTA_LOCK);
+/*
+ * Of several rows, each is looked up by its whole key, in the order of the parameters, which is that of
+ * locks. A plain join may read all quotas that there are instead, where the table was small when the
+ * statement was planned.
+ */
+const struct statement rows_quota_lock[] = {
+    [SQL_FORM_ROW] =
+        {"rows_quota_lock_row",
+         "SELECT " ROWS_QUOTA_COLUMNS " FROM " ROWS_REFS(
+             SQL_ROW) " JOIN quota q ON q.tenant_id = n.tenant"
+                      " AND q.limit_id = n.lim AND q.period_start_ms = n.start"
+                      " JOIN limit_ l ON l.tenant_id = n.tenant AND l.limit_id = n.lim" QUOTA_LOCK_END},
+    [SQL_FORM_ROWS] =
+        {"rows_quota_lock_rows",
+         "SELECT " ROWS_QUOTA_COLUMNS " FROM " ROWS_REFS(
+             SQL_ROWS) " CROSS JOIN LATERAL (SELECT * FROM quota WHERE tenant_id = n.tenant"
+                       " AND limit_id = n.lim AND period_start_ms = n.start OFFSET 0) AS q"
+                       " CROSS JOIN LATERAL (SELECT * FROM limit_ WHERE tenant_id = n.tenant"
+                       " AND limit_id = n.lim OFFSET 0) AS l" QUOTA_LOCK_END},
+};
 
 void rows_refs_params(struct sql_params *params, const struct rows_ref *refs, size_t count)
 {
@@ -75,9 +90,9 @@ void rows_refs_params(struct sql_params *params, const struct rows_ref *refs, si
         sql_array_i64(&column, refs[i].ref.period_start_ms);
 }
 
-void rows_quota_read(struct sql_row *row, struct settle_quota *ret)
+void rows_quota_read(struct sql_row *row, struct quota_row *ret)
 {
-    *ret = (struct settle_quota){.tenant_id = sql_i64(row)};
+    *ret = (struct quota_row){.tenant_id = sql_i64(row)};
     ret->ref.limit_id = sql_i64(row);
     ret->ref.period_start_ms = sql_i64(row);
     ret->period_end_ms = sql_i64(row);
@@ -106,7 +121,7 @@ void rows_quota_read(struct sql_row *row, struct settle_quota *ret)
     ret->state = (enum quota_state)sql_char(row);
 }
 
-enum status rows_quota_lock_read(PGresult *result, struct settle_book *book)
+enum status rows_quota_lock_read(PGresult *result, struct book *book)
 {
     struct sql_row row = sql_rows(result, book->arena);
 
@@ -121,20 +136,20 @@ enum status rows_quota_lock_read(PGresult *result, struct settle_book *book)
  * The clock comes also when there are no rows. Epochs are read without a lock: many committers sharing
  * one would starve whoever raises it. LEFT JOINs leave the planner no other order than this one.
  */
-#define NOW(rows)                                                                                  \
-    "SELECT c.now, n.tenant, n.lim, n.start, coalesce(a.epoch, 0), o.lease_id, o.granted,"         \
-    " o.returned, o.spent, o.deadline_ms FROM (SELECT clock_timestamp() AS now) AS c LEFT JOIN ("  \
-    ROWS_REFS(rows) " LEFT JOIN tenant t ON t.tenant_id = n.tenant"                                \
-    " LEFT JOIN shard_authority a ON a.shard = t.shard"                                            \
-    " LEFT JOIN old_lease o ON o.tenant_id = n.tenant AND o.limit_id = n.lim"                      \
-    " AND o.period_start_ms = n.start) ON true"
+#define NOW(rows)                                                                                            \
+    "SELECT c.now, n.tenant, n.lim, n.start, coalesce(a.epoch, 0), o.lease_id, o.granted,"                   \
+    " o.returned, o.spent, o.deadline_ms FROM (SELECT clock_timestamp() AS now) AS c LEFT JOIN (" ROWS_REFS( \
+        rows) " LEFT JOIN tenant t ON t.tenant_id = n.tenant"                                                \
+              " LEFT JOIN shard_authority a ON a.shard = t.shard"                                            \
+              " LEFT JOIN old_lease o ON o.tenant_id = n.tenant AND o.limit_id = n.lim"                      \
+              " AND o.period_start_ms = n.start) ON true"
 
 const struct statement rows_now[] = SQL_FORMS("rows_now", NOW);
 
 static int lease_order(const void *a, const void *b)
 {
-    const struct settle_lease *x = a;
-    const struct settle_lease *y = b;
+    const struct lease_row *x = a;
+    const struct lease_row *y = b;
     int order = rows_ref_compare((struct rows_ref){x->tenant_id, x->ref},
                                  (struct rows_ref){y->tenant_id, y->ref});
 
@@ -142,10 +157,9 @@ static int lease_order(const void *a, const void *b)
 }
 
 /* The columns from lease_id on; they are null where there is no lease. */
-static void read_lease(struct sql_row *row, const struct settle_quota *quota,
-                       struct settle_book *book)
+static void read_lease(struct sql_row *row, const struct quota_row *quota, struct book *book)
 {
-    struct settle_lease lease = {0};
+    struct lease_row lease = {0};
     bool is_lease = quota && !sql_is_null(row);
 
     lease.lease_id = sql_i64_or(row, 0);
@@ -160,7 +174,7 @@ static void read_lease(struct sql_row *row, const struct settle_quota *quota,
     book->leases[book->leases_count++] = lease;
 }
 
-enum status rows_now_read(PGresult *result, struct settle_book *book)
+enum status rows_now_read(PGresult *result, struct book *book)
 {
     struct sql_row row = sql_rows(result, book->arena);
 
@@ -171,13 +185,13 @@ enum status rows_now_read(PGresult *result, struct settle_book *book)
         int64_t now_ms = sql_time_ms(&row);
         int64_t tenant_id = sql_i64_or(&row, 0);
         struct quota_ref ref = {.limit_id = sql_i64_or(&row, 0)};
-        struct settle_quota *quota;
+        struct quota_row *quota;
         int64_t epoch;
 
         ref.period_start_ms = sql_i64_or(&row, 0);
         epoch = sql_i64(&row);
         book->now_ms = now_ms;
-        quota = settle_find_quota(book, tenant_id, ref); /* NULL: there is no such row */
+        quota = book_find_quota(book, tenant_id, ref); /* NULL: there is no such row */
         if (quota)
             quota->epoch = epoch;
         read_lease(&row, quota, book);
@@ -194,9 +208,9 @@ enum status rows_now_read(PGresult *result, struct settle_book *book)
  * be turned round and the second become a filter, and then each batch reads all that has come since.
  */
 #define FIND(columns, table)                                                                       \
-    "SELECT " columns " FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, text, job)     \
-    ") AS n CROSS JOIN LATERAL (SELECT * FROM " table                                              \
-    " WHERE tenant_id = n.tenant AND job_id = n.job OFFSET 0) AS f"
+    "SELECT " columns " FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(                  \
+        2, text, job) ") AS n CROSS JOIN LATERAL (SELECT * FROM " table                            \
+                      " WHERE tenant_id = n.tenant AND job_id = n.job OFFSET 0) AS f"
 
 void rows_jobs_params(struct sql_params *params, const struct rows_job *jobs, size_t count)
 {
@@ -327,8 +341,9 @@ enum status rows_ledger_find_read(PGresult *result, struct arena *arena, struct 
     return sql_done(&row);
 }
 
-const struct statement rows_fence_find = {
-    "rows_fence_find", FIND("f.tenant_id, f.job_id, f.epoch, f.hold_seq", "job_fence")};
+const struct statement rows_fence_find = {"rows_fence_find",
+                                          FIND("f.tenant_id, f.job_id, f.epoch, f.hold_seq",
+                                               "job_fence")};
 
 struct fence {
     struct rows_job *job;
@@ -386,9 +401,10 @@ enum status rows_fence_find_read(PGresult *result, struct arena *arena, struct r
 
 const struct statement rows_expired_find = {
     "rows_expired_find",
-    "SELECT n.tenant, n.job, e.hold FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", "
-    SQL_ROWS(2, text, job) ") AS n CROSS JOIN LATERAL (SELECT hold FROM expired_hold"
-    " WHERE tenant_id = n.tenant AND job_id = n.job ORDER BY epoch DESC, hold_seq DESC LIMIT 1) e"};
+    "SELECT n.tenant, n.job, e.hold FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(
+        2, text,
+        job) ") AS n CROSS JOIN LATERAL (SELECT hold FROM expired_hold"
+             " WHERE tenant_id = n.tenant AND job_id = n.job ORDER BY epoch DESC, hold_seq DESC LIMIT 1) e"};
 
 enum status rows_expired_find_read(PGresult *result, struct arena *arena, struct rows_job *jobs,
                                    size_t count)
@@ -411,11 +427,12 @@ enum status rows_expired_find_read(PGresult *result, struct arena *arena, struct
 
 /* --- blocking --------------------------------------------------------------------------------- */
 
-enum status rows_lock(struct database *db, struct settle_book *book, const struct rows_ref *refs,
+enum status rows_lock(struct database *db, struct book *book, const struct rows_ref *refs,
                       size_t count)
 {
     struct sql_params params;
     PGresult *result;
+    char what[ALARMS_TEXT_BYTES];
     enum status status;
     int64_t sent_us;
 
@@ -432,8 +449,23 @@ enum status rows_lock(struct database *db, struct settle_book *book, const struc
     status = database_run(db, &rows_now[sql_form(count)], &params, &result);
     if (status == STATUS_OK)
         status = rows_now_read(result, book);
-    if (status == STATUS_OK)
-        database_observe(db, book->now_ms, sent_us);
+    if (status != STATUS_OK)
+        return status;
+    database_observe(db, book->now_ms, sent_us);
+    if (!book_audit(book, what, sizeof(what)))
+        return STATUS_EXHAUSTED;
+    for (size_t i = 0; i < book->bad_count; i++)
+        alarms_set_aside(database_alarms(db), book->bad[i], what);
+    return STATUS_OK;
+}
+
+enum status rows_lock_tenant(struct database *db, struct book *book, const struct rows_ref *refs,
+                             size_t count)
+{
+    enum status status = rows_lock(db, book, refs, count);
+
+    if (status == STATUS_OK && book->bad_count > 0)
+        return database_corrupt(db, "the rows of the tenant contradict each other");
     return status;
 }
 

@@ -54,30 +54,56 @@ MUST_CHECK enum status rows_make(struct database *db, struct arena *arena,
                                  const struct rows_ref *refs, size_t count, size_t *ret_missing);
 
 /*
+ * The same for rows that something is booked in as they are made. fill finds them in a book, with the clock
+ * and the epochs of their shards; what it changes in them is what they are made with. It is called again
+ * if the transaction runs again, and not at all if no row is to be made.
+ */
+struct rows_making {
+    struct arena *arena;
+    void (*fill)(void *user, struct book *book);
+    void *user;
+    /* out, OK: */
+    struct book book; /* rows that were absent; */
+    bool *made;       /* [i]: the book's i-th was made here, and not by somebody else meanwhile */
+    /* private */
+    struct rows_ref *absent;
+    size_t absent_count;
+};
+MUST_CHECK enum status rows_make_filled(struct database *db, struct rows_making *making,
+                                        const struct rows_ref *refs, size_t count);
+
+/*
  * Locks the quota rows that exist among refs (sorted by rows_refs_sort), then reads the clock, the
  * epochs and the old leases. Fills quotas, leases, now_ms and the empty list of events of the
  * book; arena and late_window_ms are the caller's.
+ *
+ * A tenant whose rows contradict each other is told to the alarms, and has none in the book: see
+ * book_is_bad. So nothing can be written for it, and the others go on.
  */
-MUST_CHECK enum status rows_lock(struct database *db, struct settle_book *book,
+MUST_CHECK enum status rows_lock(struct database *db, struct book *book,
                                  const struct rows_ref *refs, size_t count);
+
+/* The same for one tenant: CORRUPT if its rows contradict each other. */
+MUST_CHECK enum status rows_lock_tenant(struct database *db, struct book *book,
+                                        const struct rows_ref *refs, size_t count);
 
 /* Ledger, fences and newest expired hold of each job (sorted by rows_job_compare, no duplicates). */
 MUST_CHECK enum status rows_facts(struct database *db, struct arena *arena, struct rows_job *jobs,
                                   size_t count);
 
 /* Writes what is dirty: quotas, old leases; then the events, for which it locks the tenants. */
-MUST_CHECK enum status rows_write(struct database *db, struct settle_book *book);
+MUST_CHECK enum status rows_write(struct database *db, struct book *book);
 
 /* Old leases begun or closed. */
 MUST_CHECK enum status rows_leases_insert(struct database *db, struct arena *arena,
-                                          const struct settle_lease *leases, size_t count);
+                                          const struct lease_row *leases, size_t count);
 MUST_CHECK enum status rows_leases_delete(struct database *db, struct arena *arena,
-                                          const struct settle_lease *leases, size_t count);
+                                          const struct lease_row *leases, size_t count);
 
 /* --- halves ----------------------------------------------------------------------------------- */
 
 /*
- * The columns of struct settle_quota, in the order in which rows_quota_read takes them, for SELECTs of
+ * The columns of struct quota_row, in the order in which rows_quota_read takes them, for SELECTs of
  * others: "SELECT " ROWS_QUOTA_COLUMNS " FROM " ROWS_QUOTA_TABLES " WHERE q.tenant_id = ...". The
  * tables are quota q and limit_ l. epoch is not among them and stays 0.
  */
@@ -90,28 +116,28 @@ MUST_CHECK enum status rows_leases_delete(struct database *db, struct arena *are
 #define ROWS_QUOTA_TABLES "quota q JOIN limit_ l USING (tenant_id, limit_id)"
 
 /* Reads one row's columns, starting at the next; more columns may follow. */
-void rows_quota_read(struct sql_row *row, struct settle_quota *ret);
+void rows_quota_read(struct sql_row *row, struct quota_row *ret);
 
 /* The keys of quota rows as parameters 1 to 3 of a statement in two forms, [sql_form(count)]. */
 #define ROWS_REFS(rows)                                                                            \
-    "(SELECT " rows(1, bigint, tenant) ", " rows(2, bigint, lim) ", " rows(3, bigint, start) ") AS n"
+    "(SELECT " rows(1, bigint, tenant) ", " rows(2, bigint, lim) ", " rows(3, bigint,              \
+                                                                           start) ") AS n"
 void rows_refs_params(struct sql_params *params, const struct rows_ref *refs, size_t count);
 
 extern const struct statement rows_quota_lock[SQL_FORMS_COUNT]; /* of rows_refs_params */
-MUST_CHECK enum status rows_quota_lock_read(PGresult *result, struct settle_book *book);
+MUST_CHECK enum status rows_quota_lock_read(PGresult *result, struct book *book);
 
 /*
- * What is so while the rows are locked: the clock, the epochs of their shards, their old leases. A
+ * What holds while the rows are locked: the clock, the epochs of their shards, their old leases. A
  * statement after rows_quota_lock; its result is read after that one's. Old leases are not locked: who
  * writes one has the quota row.
  */
 extern const struct statement rows_now[SQL_FORMS_COUNT]; /* of rows_refs_params */
-MUST_CHECK enum status rows_now_read(PGresult *result, struct settle_book *book);
+MUST_CHECK enum status rows_now_read(PGresult *result, struct book *book);
 
 /*
- * The ledger as a whole, [0], and each of its partitions, [plan->ledger_part]. A statement on a
- * partition spares the database to lock and open the 16 of them and their indexes (measured: 6 % more
- * commits).
+ * The ledger as a whole, [0], and each of its partitions, [plan->ledger_part]. For a statement on a
+ * partition the database does not lock and open all 16 of them and their indexes.
  */
 enum { ROWS_LEDGER_PARTS_COUNT = 17 };
 #define ROWS_LEDGER_PARTS(of)                                                                      \
@@ -130,19 +156,40 @@ MUST_CHECK enum status rows_fence_find_read(PGresult *result, struct arena *aren
 MUST_CHECK enum status rows_expired_find_read(PGresult *result, struct arena *arena,
                                               struct rows_job *jobs, size_t count);
 
-/* Of the dirty rows; *ret_count 0: there are none, do not send. */
+/* For the dirty rows; *ret_count 0: there are none, do not send. */
 extern const struct statement rows_quota_update[SQL_FORMS_COUNT]; /* [sql_form(*ret_count)] */
 extern const struct statement rows_lease_update;
-void rows_quota_update_params(struct sql_params *params, const struct settle_book *book,
+void rows_quota_update_params(struct sql_params *params, const struct book *book,
                               size_t *ret_count);
-void rows_lease_update_params(struct sql_params *params, const struct settle_book *book,
+void rows_lease_update_params(struct sql_params *params, const struct book *book,
                               size_t *ret_count);
 
 /* First the lock, then the insert, as two statements: the second must see what the first waited for. */
 extern const struct statement rows_event_lock, rows_event_insert;
-size_t rows_event_tenants(const struct settle_book *book, int64_t *tenants, size_t tenants_max);
+
+/*
+ * Numbers the new events of some tenants, whose rows the transaction has locked by rows_event_lock: for a
+ * WITH, named `numbered` (tenant_id, was, before), from a list `fresh` with a row for each event. Numbers
+ * go on after event_seq, and after the newest event where event_seq went back behind it (a restore of
+ * one row, a failover): otherwise each later event would have a number that is taken, for ever.
+ */
+#define ROWS_NUMBERED(fresh)                                                                       \
+    "counted AS MATERIALIZED (SELECT tenant_id, count(*) AS count FROM " fresh                     \
+    " GROUP BY tenant_id), newest AS MATERIALIZED (SELECT c.tenant_id, c.count,"                   \
+    " coalesce((SELECT max(seq) FROM event e WHERE e.tenant_id = c.tenant_id), 0) AS seq,"         \
+    " (SELECT event_seq FROM tenant o WHERE o.tenant_id = c.tenant_id) AS was FROM counted c),"    \
+    " numbered AS (UPDATE tenant t SET event_seq = greatest(t.event_seq, w.seq) + w.count"         \
+    " FROM newest w WHERE t.tenant_id = w.tenant_id"                                               \
+    " RETURNING t.tenant_id, w.was, t.event_seq - w.count AS before)"
+
+/* What such a statement answers at its end: who went back. */
+#define ROWS_WENT_BACK "SELECT tenant_id, was, before FROM numbered WHERE was < before"
+
+/* Logs what ROWS_WENT_BACK found, and clears the result. */
+void rows_event_told(PGresult *result);
+size_t rows_event_tenants(const struct book *book, int64_t *tenants, size_t tenants_max);
 void rows_event_lock_params(struct sql_params *params, const int64_t *tenants, size_t count);
-void rows_event_insert_params(struct sql_params *params, const struct settle_book *book,
+void rows_event_insert_params(struct sql_params *params, const struct book *book,
                               size_t *ret_count);
 
 /*

@@ -5,40 +5,44 @@
  */
 #include "ledger/rows.h"
 
-#define FIND_ABSENT(rows)                                                                          \
-    "SELECT n.tenant, n.lim, n.start FROM " ROWS_REFS(rows)                                        \
-    " WHERE NOT EXISTS (SELECT FROM quota q WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim"   \
-    " AND q.period_start_ms = n.start) ORDER BY 1, 2, 3"
+#define FIND_ABSENT(rows)                                                                                  \
+    "SELECT n.tenant, n.lim, n.start FROM " ROWS_REFS(                                                     \
+        rows) " WHERE NOT EXISTS (SELECT FROM quota q WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim" \
+              " AND q.period_start_ms = n.start) ORDER BY 1, 2, 3"
 
 static const struct statement find_absent[] = SQL_FORMS("rows_make_find", FIND_ABSENT);
 
+/*
+ * A look-up for each row, by the whole key. A plain join may read all limits that there are instead: to a
+ * planner who saw a small table the partial index of names looks as good.
+ */
 #define LOCK_LIMITS(rows)                                                                          \
-    "SELECT l.tenant_id, l.limit_id, n.start, l.period_kind, l.amount, l.cap, l.soft, l.unlimited" \
-    " FROM " ROWS_REFS(rows) " JOIN limit_ l ON l.tenant_id = n.tenant AND l.limit_id = n.lim"     \
-    " WHERE l.deleted_at IS NULL ORDER BY 1, 2, 3 FOR SHARE OF l"
+    "SELECT l.tenant_id, l.limit_id, n.start, l.name, l.scope, l.meter, l.period_kind, l.amount,"  \
+    " l.cap, l.soft, l.unlimited FROM " ROWS_REFS(                                                 \
+        rows) " CROSS JOIN LATERAL (SELECT * FROM limit_ WHERE tenant_id = n.tenant"               \
+              " AND limit_id = n.lim OFFSET 0) AS l"                                               \
+              " WHERE l.deleted_at IS NULL ORDER BY 1, 2, 3 FOR SHARE OF l"
 
 static const struct statement lock_limits[] = SQL_FORMS("rows_make_limits", LOCK_LIMITS);
 
+/* clang-format off */
 static const struct statement insert_quotas = {
     "rows_make_insert",
     "INSERT INTO quota (tenant_id, limit_id, period_start_ms, period_end_ms, limit_amount,"
-    " cap_amount, soft_amount, unlimited) SELECT " SQL_ROWS(1, bigint, tenant) ", "
+    " cap_amount, soft_amount, unlimited, leased, lease_id, granted, lease_deadline_ms, lease_target)"
+    " SELECT " SQL_ROWS(1, bigint, tenant) ", "
     SQL_ROWS(2, bigint, lim) ", " SQL_ROWS(3, bigint, start) ", " SQL_ROWS(4, bigint, ends) ", "
     SQL_ROWS(5, bigint, amount) ", " SQL_ROWS(6, bigint, cap) ", " SQL_ROWS(7, bigint, soft) ", "
-    SQL_ROWS(8, boolean, unlimited)
+    SQL_ROWS(8, boolean, unlimited) ", " SQL_ROWS(9, bigint, leased) ", " SQL_ROWS(10, bigint, lease_id) ", "
+    SQL_ROWS(11, bigint, granted) ", " SQL_ROWS(12, bigint, lease_deadline_ms) ", "
+    SQL_ROWS(13, bigint, lease_target)
     " ON CONFLICT (tenant_id, limit_id, period_start_ms) DO NOTHING"
     " RETURNING tenant_id, limit_id, period_start_ms, EXISTS (SELECT FROM quota e"
     " WHERE e.tenant_id = quota.tenant_id AND e.limit_id = quota.limit_id"
     " AND e.period_start_ms < quota.period_start_ms)"};
+/* clang-format on */
 
-struct making {
-    struct arena *arena;
-    struct rows_ref *absent;
-    size_t absent_count;
-    size_t possible; /* of them have a limit */
-};
-
-static enum status read_absent(struct database *db, struct making *making,
+static enum status read_absent(struct database *db, struct rows_making *making,
                                const struct rows_ref *refs, size_t count)
 {
     struct sql_params params;
@@ -64,10 +68,10 @@ static enum status read_absent(struct database *db, struct making *making,
     return sql_done(&row);
 }
 
-/* The rows to be, with what the limits say, as a book; *ret_count of them. */
-static enum status read_limits(struct database *db, struct making *making,
-                               struct settle_book *book)
+/* The rows to be, with what the limits say, into the book. */
+static enum status read_limits(struct database *db, struct rows_making *making)
 {
+    struct book *book = &making->book;
     struct sql_params params;
     struct sql_row row;
     PGresult *result;
@@ -82,27 +86,49 @@ static enum status read_limits(struct database *db, struct making *making,
     book->quotas = arena_array(making->arena, making->absent_count + 1, sizeof(*book->quotas));
     row.bad = !book->quotas || sql_count(&row) > making->absent_count;
     while (sql_next(&row)) {
-        struct settle_quota *quota = &book->quotas[book->quotas_count++];
+        struct quota_row *quota = &book->quotas[book->quotas_count++];
 
-        quota->tenant_id = sql_i64(&row);
+        *quota = (struct quota_row){.tenant_id = sql_i64(&row), .state = QUOTA_OPEN};
         quota->ref.limit_id = sql_i64(&row);
         quota->ref.period_start_ms = sql_i64(&row);
+        quota->limit_name = sql_text(&row);
+        quota->scope = sql_text(&row);
+        quota->meter = sql_text(&row);
         quota->period = (enum period)sql_i64(&row);
         quota->stops.amount = sql_i64(&row);
         quota->stops.cap = sql_i64(&row);
         quota->stops.soft = sql_i64(&row);
         quota->stops.unlimited = sql_bool(&row);
+        row.bad |= !period_known(quota->period);
         if (row.bad)
             break;
         quota->period_end_ms = period_end_ms(quota->period, quota->ref.period_start_ms);
     }
-    making->possible = book->quotas_count;
     return sql_done(&row);
 }
 
-static void period_started(struct settle_book *book, const struct settle_quota *quota)
+/* The clock, and the epochs of the shards. What was set aside for a row that is gone is nothing to it. */
+static enum status read_now(struct database *db, struct rows_making *making)
 {
-    struct settle_event *event = arena_zalloc(book->arena, sizeof(*event));
+    int64_t sent_us = database_mono_us(db);
+    struct sql_params params;
+    PGresult *result;
+    enum status status;
+
+    sql_params_begin(&params, making->arena);
+    rows_refs_params(&params, making->absent, making->absent_count);
+    status = database_run(db, &rows_now[sql_form(making->absent_count)], &params, &result);
+    if (status == STATUS_OK)
+        status = rows_now_read(result, &making->book);
+    making->book.leases_count = 0;
+    if (status == STATUS_OK)
+        database_observe(db, making->book.now_ms, sent_us);
+    return status;
+}
+
+static void period_started(struct book *book, const struct quota_row *quota)
+{
+    struct event_row *event = arena_zalloc(book->arena, sizeof(*event));
 
     CHECK(event);
     event->tenant_id = quota->tenant_id;
@@ -113,9 +139,10 @@ static void period_started(struct settle_book *book, const struct settle_quota *
     book->events_tail = &event->next;
 }
 
-static enum status insert(struct database *db, struct settle_book *book)
+static enum status insert(struct database *db, struct rows_making *making)
 {
-    const struct settle_quota *quotas = book->quotas;
+    struct book *book = &making->book;
+    const struct quota_row *quotas = book->quotas;
     size_t count = book->quotas_count;
     struct sql_params params;
     struct sql_array array;
@@ -127,7 +154,7 @@ static enum status insert(struct database *db, struct settle_book *book)
 #define COLUMN(field)                                                                              \
     array = sql_array_begin(&params, SQL_BIGINT, count, 0);                                        \
     for (size_t i = 0; i < count; i++)                                                             \
-        sql_array_i64(&array, quotas[i].field)
+    sql_array_i64(&array, quotas[i].field)
     COLUMN(tenant_id);
     COLUMN(ref.limit_id);
     COLUMN(ref.period_start_ms);
@@ -135,10 +162,15 @@ static enum status insert(struct database *db, struct settle_book *book)
     COLUMN(stops.amount);
     COLUMN(stops.cap);
     COLUMN(stops.soft);
-#undef COLUMN
     array = sql_array_begin(&params, SQL_BOOLEAN, count, 0);
     for (size_t i = 0; i < count; i++)
         sql_array_bool(&array, quotas[i].stops.unlimited);
+    COLUMN(leased);
+    COLUMN(lease_id);
+    COLUMN(granted);
+    COLUMN(lease_deadline_ms);
+    COLUMN(lease_target);
+#undef COLUMN
     status = database_run(db, &insert_quotas, &params, &result);
     if (status != STATUS_OK)
         return status;
@@ -146,47 +178,75 @@ static enum status insert(struct database *db, struct settle_book *book)
     while (sql_next(&row)) {
         int64_t tenant_id = sql_i64(&row);
         struct quota_ref ref = {.limit_id = sql_i64(&row)};
-        struct settle_quota *quota;
+        struct quota_row *quota;
 
         ref.period_start_ms = sql_i64(&row);
-        quota = settle_find_quota(book, tenant_id, ref);
+        quota = book_find_quota(book, tenant_id, ref);
+        row.bad |= !quota;
+        if (!quota)
+            break;
+        making->made[quota - book->quotas] = true;
         /* The first period of all does not start anew. */
-        if (sql_bool(&row) && quota)
+        if (sql_bool(&row))
             period_started(book, quota);
     }
+    for (size_t i = 0; i < book->quotas_count; i++)
+        book->quotas[i].dirty = false; /* the row has all of it */
     return sql_done(&row);
 }
 
 static enum status make_body(struct database *db, void *user)
 {
-    struct making *making = user;
-    struct settle_book book = {.arena = making->arena};
+    struct rows_making *making = user;
+    struct book *book = &making->book;
     enum status status;
 
-    book.events_tail = &book.events;
-    status = read_limits(db, making, &book);
-    if (status == STATUS_OK && book.quotas_count > 0)
-        status = insert(db, &book);
-    if (status == STATUS_OK)
-        status = database_clock(db, &book.now_ms);
-    return status == STATUS_OK ? rows_write(db, &book) : status;
+    *book = (struct book){.arena = making->arena};
+    book->events_tail = &book->events;
+    status = read_limits(db, making);
+    if (status != STATUS_OK || book->quotas_count == 0)
+        return status;
+    making->made = arena_array(making->arena, book->quotas_count, sizeof(*making->made));
+    if (!making->made)
+        return STATUS_EXHAUSTED;
+    if (making->fill) {
+        status = read_now(db, making);
+        if (status != STATUS_OK)
+            return status;
+        making->fill(making->user, book);
+    }
+    status = insert(db, making);
+    if (status != STATUS_OK || !book->events)
+        return status;
+    status = database_clock(db, &book->now_ms);
+    return status == STATUS_OK ? rows_write(db, book) : status;
+}
+
+enum status rows_make_filled(struct database *db, struct rows_making *making,
+                             const struct rows_ref *refs, size_t count)
+{
+    enum status status;
+
+    making->book = (struct book){.arena = making->arena};
+    making->absent_count = 0;
+    if (count == 0)
+        return STATUS_OK;
+    status = read_absent(db, making, refs, count);
+    if (status == STATUS_UNKNOWN) /* a question changes nothing */
+        status = STATUS_UNAVAILABLE;
+    if (status == STATUS_OK && making->absent_count > 0)
+        status = database_transact(db, make_body, making);
+    return status;
 }
 
 enum status rows_make(struct database *db, struct arena *arena, const struct rows_ref *refs,
                       size_t count, size_t *ret_missing)
 {
-    struct making making = {.arena = arena};
-    enum status status;
+    struct rows_making making = {.arena = arena};
+    enum status status = rows_make_filled(db, &making, refs, count);
 
     if (ret_missing)
-        *ret_missing = 0;
-    if (count == 0)
-        return STATUS_OK;
-    status = read_absent(db, &making, refs, count);
-    if (status == STATUS_OK && making.absent_count > 0)
-        status = database_transact(db, make_body, &making);
-    if (status == STATUS_OK && ret_missing)
-        *ret_missing = making.absent_count - making.possible;
+        *ret_missing = status == STATUS_OK ? making.absent_count - making.book.quotas_count : 0;
     /* Made or not, it may be tried again: nothing depends on which. */
     return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
 }

@@ -4,7 +4,12 @@
  */
 #include "ledger/rows.h"
 
+#include "base/log.h"
 #include "quota/threshold.h"
+
+#include <inttypes.h>
+
+/* NOLINTBEGIN(bugprone-macro-parentheses): i is the name of the variable that the macro declares. */
 
 /* Appends one bigint[] with a value for each of `count` elements of a list of pointers or structs. */
 #define ADD_I64S(params, count, i, expression)                                                     \
@@ -24,12 +29,14 @@
         for (size_t i = 0; i < (count); i++)                                                       \
             sql_array_text(&array_, (expression));                                                 \
     } while (0)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* --- quota rows ------------------------------------------------------------------------------- */
 
+/* clang-format off */
 /*
  * The numbers of a quota row that change: of(parameter, column, more). A column and the member of struct
- * settle_quota have one name.
+ * quota_row have one name.
  */
 #define QUOTA_NUMBERS(of, more)                                                                    \
     of(4, committed, more) of(5, debt, more) of(6, pg_held, more) of(7, leased, more)              \
@@ -43,10 +50,11 @@
     " FROM (SELECT " rows(1, bigint, tenant) ", " rows(2, bigint, lim) ", " rows(3, bigint, start) \
     QUOTA_NUMBERS(NUMBER_OF, rows) ", " rows(17, boolean, recall) ", " rows(18, text, state)       \
     ") AS n WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim AND q.period_start_ms = n.start"
+/* clang-format on */
 
 const struct statement rows_quota_update[] = SQL_FORMS("rows_quota_update", QUOTA_UPDATE);
 
-static void add_quotas(struct sql_params *params, const struct settle_quota *const *quotas,
+static void add_quotas(struct sql_params *params, const struct quota_row *const *quotas,
                        size_t count)
 {
     struct sql_array column;
@@ -75,10 +83,9 @@ static void add_quotas(struct sql_params *params, const struct settle_quota *con
     }
 }
 
-void rows_quota_update_params(struct sql_params *params, const struct settle_book *book,
-                              size_t *ret_count)
+void rows_quota_update_params(struct sql_params *params, const struct book *book, size_t *ret_count)
 {
-    const struct settle_quota **dirty =
+    const struct quota_row **dirty =
         arena_array(book->arena, book->quotas_count + 1, sizeof(*dirty));
     size_t count = 0;
 
@@ -94,15 +101,18 @@ void rows_quota_update_params(struct sql_params *params, const struct settle_boo
     add_quotas(params, dirty, count);
 }
 
+/* clang-format off */
 const struct statement rows_lease_update = {
     "rows_lease_update",
-    "UPDATE old_lease q SET returned = n.returned, spent = n.spent FROM (SELECT "
+    "UPDATE old_lease q SET returned = n.returned, spent = n.spent, deadline_ms = n.deadline FROM (SELECT "
     SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, bigint, lim) ", " SQL_ROWS(3, bigint, start) ", "
-    SQL_ROWS(4, bigint, lease) ", " SQL_ROWS(5, bigint, returned) ", " SQL_ROWS(6, bigint, spent)
+    SQL_ROWS(4, bigint, lease) ", " SQL_ROWS(5, bigint, returned) ", " SQL_ROWS(6, bigint, spent) ", "
+    SQL_ROWS(7, bigint, deadline)
     ") AS n WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim AND q.period_start_ms = n.start"
     " AND q.lease_id = n.lease"};
+/* clang-format on */
 
-static void lease_keys(struct sql_params *params, const struct settle_lease *const *leases,
+static void lease_keys(struct sql_params *params, const struct lease_row *const *leases,
                        size_t count)
 {
     ADD_I64S(params, count, i, leases[i]->tenant_id);
@@ -111,10 +121,9 @@ static void lease_keys(struct sql_params *params, const struct settle_lease *con
     ADD_I64S(params, count, i, leases[i]->lease_id);
 }
 
-void rows_lease_update_params(struct sql_params *params, const struct settle_book *book,
-                              size_t *ret_count)
+void rows_lease_update_params(struct sql_params *params, const struct book *book, size_t *ret_count)
 {
-    const struct settle_lease **dirty =
+    const struct lease_row **dirty =
         arena_array(book->arena, book->leases_count + 1, sizeof(*dirty));
     size_t count = 0;
 
@@ -130,8 +139,10 @@ void rows_lease_update_params(struct sql_params *params, const struct settle_boo
     lease_keys(params, dirty, count);
     ADD_I64S(params, count, i, dirty[i]->returned);
     ADD_I64S(params, count, i, dirty[i]->spent);
+    ADD_I64S(params, count, i, dirty[i]->deadline_ms);
 }
 
+/* clang-format off */
 static const struct statement lease_insert = {
     "rows_lease_insert",
     "INSERT INTO old_lease (tenant_id, limit_id, period_start_ms, lease_id, granted, returned,"
@@ -144,9 +155,10 @@ static const struct statement lease_delete = {
     "DELETE FROM old_lease q USING (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, bigint, lim) ", "
     SQL_ROWS(3, bigint, start) ", " SQL_ROWS(4, bigint, lease) ") AS n WHERE q.tenant_id = n.tenant"
     " AND q.limit_id = n.lim AND q.period_start_ms = n.start AND q.lease_id = n.lease"};
+/* clang-format on */
 
 enum status rows_leases_insert(struct database *db, struct arena *arena,
-                               const struct settle_lease *leases, size_t count)
+                               const struct lease_row *leases, size_t count)
 {
     struct sql_params params;
 
@@ -165,7 +177,7 @@ enum status rows_leases_insert(struct database *db, struct arena *arena,
 }
 
 enum status rows_leases_delete(struct database *db, struct arena *arena,
-                               const struct settle_lease *leases, size_t count)
+                               const struct lease_row *leases, size_t count)
 {
     struct sql_params params;
 
@@ -181,11 +193,12 @@ enum status rows_leases_delete(struct database *db, struct arena *arena,
 
 /* --- events ----------------------------------------------------------------------------------- */
 
-const struct statement rows_event_lock = {
-    "rows_event_lock", "SELECT t.tenant_id FROM unnest($1::bigint[]) AS n(tenant)"
-                       " JOIN tenant t ON t.tenant_id = n.tenant ORDER BY 1"
-                       " FOR NO KEY UPDATE OF t"};
+const struct statement rows_event_lock = {"rows_event_lock",
+                                          "SELECT t.tenant_id FROM unnest($1::bigint[]) AS n(tenant)"
+                                          " JOIN tenant t ON t.tenant_id = n.tenant ORDER BY 1"
+                                          " FOR NO KEY UPDATE OF t"};
 
+/* clang-format off */
 const struct statement rows_event_insert = {
     "rows_event_insert",
     "WITH n AS MATERIALIZED (SELECT " SQL_ROWS(2, bigint, tenant_id) ", " SQL_ROWS(3, bigint, nth) ", "
@@ -195,21 +208,40 @@ const struct statement rows_event_insert = {
     SQL_ROWS(13, boolean, unlimited) ", " SQL_ROWS(14, bigint, committed) ", " SQL_ROWS(15, bigint, debt) ", "
     SQL_ROWS(16, bigint, ledger_seq) ", " SQL_ROWS(17, bigint, level) ", " SQL_ROWS(18, text, job_id) ", "
     SQL_ROWS(19, bigint, epoch) ", " SQL_ROWS(20, bigint, hold_seq) "),"
-    " numbered AS (UPDATE tenant t SET event_seq = t.event_seq + c.count FROM"
-    " (SELECT tenant_id, count(*) AS count FROM n GROUP BY tenant_id) c"
-    " WHERE t.tenant_id = c.tenant_id RETURNING t.tenant_id, t.event_seq - c.count AS before)"
-    " INSERT INTO event (at, tenant_id, seq, kind, direction, basis, limit_id, period_start_ms,"
+    " " ROWS_NUMBERED("n") ","
+    " done AS (INSERT INTO event (at, tenant_id, seq, kind, direction, basis, limit_id, period_start_ms,"
     " period_end_ms, limit_amount, soft_amount, cap_amount, unlimited, committed, debt, ledger_seq,"
     " level, job_id, epoch, hold_seq) SELECT $1::timestamptz, n.tenant_id, b.before + n.nth, n.kind,"
     " n.direction, n.basis, n.limit_id, n.start, n.ends, n.amount, n.soft, n.cap, n.unlimited,"
     " n.committed, n.debt, n.ledger_seq, n.level, n.job_id, n.epoch, n.hold_seq"
-    " FROM n JOIN numbered b USING (tenant_id)"};
+    " FROM n JOIN numbered b USING (tenant_id)) " ROWS_WENT_BACK};
+/* clang-format on */
 
-size_t rows_event_tenants(const struct settle_book *book, int64_t *tenants, size_t tenants_max)
+void rows_event_told(PGresult *result)
+{
+    struct arena arena;
+    struct sql_row row;
+
+    arena_init(&arena, 1024, 65536);
+    row = sql_rows(result, &arena);
+    while (sql_next(&row)) {
+        int64_t tenant = sql_i64(&row), was = sql_i64(&row), newest = sql_i64(&row);
+
+        log_error("ledger",
+                  "root.went_back tenant=%" PRId64 " event_seq=%" PRId64 " newest=%" PRId64
+                  ": the database has lost a row of tenant; events go on after the newest",
+                  tenant, was, newest);
+    }
+    if (sql_done(&row) != STATUS_OK) /* what was written stands all the same */
+        log_error("ledger", "root.went_back tenant=unknown: the database has lost a row of tenant");
+    arena_done(&arena);
+}
+
+size_t rows_event_tenants(const struct book *book, int64_t *tenants, size_t tenants_max)
 {
     size_t count = 0;
 
-    for (const struct settle_event *event = book->events; event; event = event->next) {
+    for (const struct event_row *event = book->events; event; event = event->next) {
         bool known = false;
 
         for (size_t i = 0; i < count && !known; i++)
@@ -228,7 +260,7 @@ void rows_event_lock_params(struct sql_params *params, const int64_t *tenants, s
 }
 
 /* Position of each event among those of its tenant, from 1. */
-static void number_events(struct settle_event *const *events, size_t count, int64_t *numbers)
+static void number_events(struct event_row *const *events, size_t count, int64_t *numbers)
 {
     for (size_t i = 0; i < count; i++) {
         numbers[i] = 1;
@@ -250,6 +282,7 @@ static bool is_crossing(enum event_kind kind)
 #define ADD_OF_QUOTAS(params, count, i, expression)                                                \
     do {                                                                                           \
         struct sql_array array_ = sql_array_begin(params, SQL_BIGINT, count, 0);                   \
+        /* NOLINTNEXTLINE(bugprone-macro-parentheses): as above */                                 \
         for (size_t i = 0; i < (count); i++) {                                                     \
             if (events[i]->quota)                                                                  \
                 sql_array_i64(&array_, (expression));                                              \
@@ -258,7 +291,7 @@ static bool is_crossing(enum event_kind kind)
         }                                                                                          \
     } while (0)
 
-static void event_quotas_params(struct sql_params *params, struct settle_event *const *events,
+static void event_quotas_params(struct sql_params *params, struct event_row *const *events,
                                 size_t count)
 {
     struct sql_array array;
@@ -281,16 +314,15 @@ static void event_quotas_params(struct sql_params *params, struct settle_event *
     ADD_OF_QUOTAS(params, count, i, events[i]->ledger_seq);
 }
 
-void rows_event_insert_params(struct sql_params *params, const struct settle_book *book,
-                              size_t *ret_count)
+void rows_event_insert_params(struct sql_params *params, const struct book *book, size_t *ret_count)
 {
-    struct settle_event **events;
+    struct event_row **events;
     struct sql_array array;
     int64_t *numbers;
     size_t count = 0;
     size_t job_bytes = 0;
 
-    for (struct settle_event *event = book->events; event; event = event->next) {
+    for (struct event_row *event = book->events; event; event = event->next) {
         job_bytes += event->job_id.len;
         count++;
     }
@@ -302,7 +334,7 @@ void rows_event_insert_params(struct sql_params *params, const struct settle_boo
         return;
     }
     count = 0;
-    for (struct settle_event *event = book->events; event; event = event->next)
+    for (struct event_row *event = book->events; event; event = event->next)
         events[count++] = event;
     number_events(events, count, numbers);
     sql_add_time_ms(params, book->now_ms);
@@ -320,15 +352,16 @@ void rows_event_insert_params(struct sql_params *params, const struct settle_boo
     ADD_I64S(params, count, i, events[i]->attempt.seq);
 }
 
-static enum status write_events(struct database *db, const struct settle_book *book)
+static enum status write_events(struct database *db, const struct book *book)
 {
     struct sql_params params;
     enum status status;
     size_t count;
     size_t events = 0;
     int64_t *tenants;
+    PGresult *result;
 
-    for (const struct settle_event *event = book->events; event; event = event->next)
+    for (const struct event_row *event = book->events; event; event = event->next)
         events++;
     tenants = arena_array(book->arena, events, sizeof(*tenants));
     if (!tenants)
@@ -341,10 +374,13 @@ static enum status write_events(struct database *db, const struct settle_book *b
         return status;
     sql_params_begin(&params, book->arena);
     rows_event_insert_params(&params, book, &count);
-    return database_run(db, &rows_event_insert, &params, NULL);
+    status = database_run(db, &rows_event_insert, &params, &result);
+    if (status == STATUS_OK)
+        rows_event_told(result);
+    return status;
 }
 
-enum status rows_write(struct database *db, struct settle_book *book)
+enum status rows_write(struct database *db, struct book *book)
 {
     enum status status = STATUS_OK;
     struct sql_params params;
@@ -372,6 +408,7 @@ enum status rows_write(struct database *db, struct settle_book *book)
 
 /* --- records and fences ----------------------------------------------------------------------- */
 
+/* clang-format off */
 #define LEDGER_INSERT(part)                                                                        \
     {                                                                                              \
         "rows_ledger_insert" part,                                                                 \
@@ -386,6 +423,7 @@ enum status rows_write(struct database *db, struct settle_book *book)
         ", " SQL_ROWS(12, boolean, late) ", " SQL_ROWS(13, bigint, counted_from) ", "              \
         SQL_ROWS(14, bigint, counted_to) ") AS n"                                                  \
     }
+/* clang-format on */
 
 const struct statement rows_ledger_insert[] = {ROWS_LEDGER_PARTS(LEDGER_INSERT)};
 
@@ -496,8 +534,8 @@ const struct statement rows_fence_insert = {
     "rows_fence_insert",
     "INSERT INTO job_fence (tenant_id, job_id, epoch, hold_seq, at, purge_after)"
     " SELECT n.tenant, n.job, n.epoch, n.seq, $5::timestamptz, $6::timestamptz"
-    " FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, text, job) ", "
-    SQL_ROWS(3, bigint, epoch) ", " SQL_ROWS(4, bigint, seq) ") AS n"};
+    " FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, text, job) ", " SQL_ROWS(
+        3, bigint, epoch) ", " SQL_ROWS(4, bigint, seq) ") AS n"};
 
 void rows_fence_insert_params(struct sql_params *params, struct settle_item *const *items,
                               size_t count, int64_t now_ms, int64_t keep_ms, size_t *ret_count)

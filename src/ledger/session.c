@@ -1,5 +1,7 @@
 #include "ledger/session.h"
 
+#include "quota/times.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -10,11 +12,12 @@
  * Plans are generic and made of nested index look-ups only: every statement here finds rows by their
  * keys, and a plan that was chosen while a table was small must not scan it when it is large.
  */
+/* clang-format off */
 static const char settings_format[] =
     "SET synchronous_commit = on;"
     "SET statement_timeout = %d;"
     "SET lock_timeout = %d;"
-    "SET idle_in_transaction_session_timeout = 2000;"
+    "SET idle_in_transaction_session_timeout = " TEXT_OF(TRANSACTION_IDLE_MS) ";"
     "SET search_path = public;"
     "SET client_min_messages = warning;"
     "SET default_transaction_isolation = 'read committed';"
@@ -24,45 +27,91 @@ static const char settings_format[] =
     "SET enable_hashjoin = off;"
     "SET enable_mergejoin = off;"
     "SET enable_material = off;"
+    "SET enable_bitmapscan = off;"
     "SET jit = off;"
     "SELECT current_setting('fsync'), current_setting('full_page_writes'),"
     " current_setting('synchronous_commit'), pg_is_in_recovery()::text";
+/* clang-format on */
 
 void session_copy_error(char error[SESSION_ERROR_MAX], const char *message)
 {
     size_t len = strcspn(message, "\n");
 
-    snprintf(error, SESSION_ERROR_MAX, "%.*s", (int)(len < SESSION_ERROR_MAX ? len : 255),
-             message);
+    snprintf(error, SESSION_ERROR_MAX, "%.*s", (int)(len < SESSION_ERROR_MAX ? len : 255), message);
+}
+
+/* Of a text that may have a password in it libpq's message quotes pieces. */
+static void hide_quoted(char *message)
+{
+    bool inside = false;
+
+    for (char *at = message; *at; at++) {
+        if (*at == '"')
+            inside = !inside;
+        else if (inside)
+            *at = '*';
+    }
+}
+
+/* The rest of a password that ended at its own '@' or '/', in a URI. */
+static bool has_torn_password(const PQconninfoOption *parsed, const char *conninfo)
+{
+    static const char *const places[] = {"host", "hostaddr", "port", "dbname"};
+
+    if (!strstr(conninfo, "://") || strstr(conninfo, "%40"))
+        return false;
+    for (; parsed->keyword; parsed++)
+        for (size_t i = 0; i < ARRAY_COUNT(places); i++)
+            if (parsed->val && strcmp(parsed->keyword, places[i]) == 0 && strchr(parsed->val, '@'))
+                return true;
+    return false;
 }
 
 bool session_conninfo_valid(const char *conninfo, char error[SESSION_ERROR_MAX])
 {
     char *message = NULL;
     PQconninfoOption *parsed = PQconninfoParse(conninfo, &message);
+    bool torn = parsed && has_torn_password(parsed, conninfo);
 
-    if (parsed) {
-        PQconninfoFree(parsed);
-        return true;
-    }
-    session_copy_error(error, message ? message : "out of memory");
+    if (!parsed)
+        session_copy_error(error, message ? message : "out of memory");
+    if (!parsed && (strchr(conninfo, '@') || strstr(conninfo, "pass")))
+        hide_quoted(error);
+    if (torn)
+        snprintf(error, SESSION_ERROR_MAX,
+                 "there is an \"@\" too many; in a password of a URI, \"@\" is written %%40, \"/\" "
+                 "%%2F, \":\" %%3A");
+    PQconninfoFree(parsed);
     PQfreemem(message);
-    return false;
+    return parsed && !torn;
 }
 
-bool session_wait(PGconn *conn, bool want_write, const struct clock *clock, int64_t deadline_us)
+bool session_has_password(const char *conninfo)
+{
+    PQconninfoOption *parsed = PQconninfoParse(conninfo, NULL);
+    bool found = false;
+
+    for (const PQconninfoOption *option = parsed; option && option->keyword; option++)
+        found |= option->val && *option->val && strstr(option->keyword, "password");
+    PQconninfoFree(parsed);
+    return found;
+}
+
+/* For reading, and for writing if wanted. False: deadline_us of clock_mono_us is over, or stop is due. */
+static bool wait_for_socket(PGconn *conn, bool want_write, const struct clock *clock,
+                            const struct stop *stop, int64_t deadline_us)
 {
     struct pollfd fd = {.fd = PQsocket(conn), .events = POLLIN};
 
     if (want_write)
         fd.events |= POLLOUT;
     for (;;) {
-        int64_t left_us = deadline_us - clock_mono_us(clock);
+        int64_t now_us = clock_mono_us(clock);
         int ready;
 
-        if (left_us < 0)
+        if (deadline_us < now_us || stop_is_due(stop, now_us))
             return false;
-        ready = poll(&fd, 1, (int)(left_us / 1000) + 1);
+        ready = poll(&fd, 1, stop_slice_ms(stop, (deadline_us - now_us) / 1000 + 1));
         if (ready > 0)
             return true;
         if (ready < 0 && errno != EINTR)
@@ -70,8 +119,8 @@ bool session_wait(PGconn *conn, bool want_write, const struct clock *clock, int6
     }
 }
 
-PGresult *session_result(PGconn *conn, const struct clock *clock, int64_t deadline_us,
-                         bool *ret_timeout)
+PGresult *session_result(PGconn *conn, const struct clock *clock, const struct stop *stop,
+                         int64_t deadline_us, bool *ret_timeout)
 {
     *ret_timeout = false;
     for (;;) {
@@ -81,7 +130,7 @@ PGresult *session_result(PGconn *conn, const struct clock *clock, int64_t deadli
             return PQgetResult(conn);
         if (unsent < 0)
             return PQgetResult(conn);
-        if (!session_wait(conn, unsent > 0, clock, deadline_us)) {
+        if (!wait_for_socket(conn, unsent > 0, clock, stop, deadline_us)) {
             *ret_timeout = true;
             return NULL;
         }
@@ -99,13 +148,17 @@ static const struct {
     {"40P01", STATUS_CONFLICT},    /* deadlock_detected */
     {"55P03", STATUS_CONFLICT},    /* lock_not_available */
     {"25006", STATUS_REFUSED},     /* read_only_sql_transaction: not the primary */
+    {"25P03", STATUS_UNAVAILABLE}, /* idle_in_transaction_session_timeout: the session was ended */
+    {"53300", STATUS_UNAVAILABLE}, /* too_many_connections */
+    {"57014", STATUS_UNAVAILABLE}, /* query_canceled: statement_timeout, it is too slow now */
     {"22", STATUS_INVALID},        /* data_exception */
     {"23", STATUS_INVALID},        /* integrity_constraint_violation */
     {"54", STATUS_INVALID},        /* program_limit_exceeded: a key that is too long */
     {"28", STATUS_REFUSED},        /* invalid_authorization_specification */
     {"3D", STATUS_REFUSED},        /* invalid_catalog_name */
-    {"42", STATUS_REFUSED},        /* a table that is missing, a right that is missing */
-    {"", STATUS_UNAVAILABLE},
+    {"08", STATUS_UNAVAILABLE},    /* connection_exception */
+    {"57P", STATUS_UNAVAILABLE},   /* shutdown, crash of another session, not up yet */
+    {"", STATUS_FAULT},
 };
 
 enum status session_status(const PGresult *result)
@@ -120,7 +173,14 @@ enum status session_status(const PGresult *result)
     case PGRES_PIPELINE_SYNC:
     case PGRES_EMPTY_QUERY:
         return STATUS_OK;
-    default:
+    case PGRES_COPY_OUT:
+    case PGRES_COPY_IN:
+    case PGRES_BAD_RESPONSE:
+    case PGRES_NONFATAL_ERROR:
+    case PGRES_FATAL_ERROR:
+    case PGRES_COPY_BOTH:
+    case PGRES_SINGLE_TUPLE:
+    case PGRES_PIPELINE_ABORTED:
         break;
     }
     code = PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -131,6 +191,46 @@ enum status session_status(const PGresult *result)
             return meanings[i].status;
 }
 
+void session_copy_sqlstate(char sqlstate[SQLSTATE_BYTES], const PGresult *result)
+{
+    const char *code = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+
+    snprintf(sqlstate, SQLSTATE_BYTES, "%s", code ? code : "");
+}
+
+bool session_is_fault(enum status status, const char *sqlstate)
+{
+    /* A key that is taken is how two writers learn of each other. */
+    return status == STATUS_FAULT || (status == STATUS_INVALID && strcmp(sqlstate, "23505") != 0);
+}
+
+/*
+ * libpq looks at the values of conninfo (port, sslmode, lists of hosts) only when it connects, and tells
+ * such a mistake from an absent server by its words alone.
+ */
+static bool is_unusable(const char *message)
+{
+    return strncmp(message, "invalid ", 8) == 0 || strncmp(message, "could not match ", 16) == 0;
+}
+
+/*
+ * The server is there and does not let this user in, or has no such database. libpq keeps the SQLSTATE of
+ * that to itself, but for a message of the verbose form: "FATAL:  28P01: password authentication failed".
+ */
+static bool is_turned_away(const PGconn *conn)
+{
+    if (PQconnectionNeedsPassword(conn))
+        return true;
+    for (const char *at = strstr(PQerrorMessage(conn), ":  "); at; at = strstr(at + 1, ":  ")) {
+        const char *code = at + 3;
+
+        if (strlen(code) > 5 && code[5] == ':' &&
+            (strncmp(code, "28", 2) == 0 || strncmp(code, "3D", 2) == 0))
+            return true;
+    }
+    return false;
+}
+
 static enum status connect_wait(PGconn *conn, const struct session_options *options)
 {
     int64_t deadline_us =
@@ -138,17 +238,17 @@ static enum status connect_wait(PGconn *conn, const struct session_options *opti
     PostgresPollingStatusType state = PGRES_POLLING_WRITING;
 
     if (PQstatus(conn) == CONNECTION_BAD)
-        return STATUS_UNAVAILABLE;
+        return is_unusable(PQerrorMessage(conn)) ? STATUS_REFUSED : STATUS_UNAVAILABLE;
     while (state != PGRES_POLLING_OK) {
         struct pollfd fd = {.fd = PQsocket(conn)};
-        int64_t left_us = deadline_us - clock_mono_us(options->clock);
+        int64_t now_us = clock_mono_us(options->clock);
 
         if (state == PGRES_POLLING_FAILED)
-            return STATUS_UNAVAILABLE;
+            return is_turned_away(conn) ? STATUS_REFUSED : STATUS_UNAVAILABLE;
         fd.events = state == PGRES_POLLING_READING ? POLLIN : POLLOUT;
-        if (left_us < 0)
+        if (deadline_us < now_us || stop_is_due(options->stop, now_us))
             return STATUS_TIMEOUT;
-        if (poll(&fd, 1, (int)(left_us / 1000) + 1) > 0)
+        if (poll(&fd, 1, stop_slice_ms(options->stop, (deadline_us - now_us) / 1000 + 1)) > 0)
             state = PQconnectPoll(conn);
     }
     return STATUS_OK;
@@ -187,9 +287,9 @@ static enum status verify(const PGresult *result, char error[SESSION_ERROR_MAX])
 static enum status prepare_session(PGconn *conn, const struct session_options *options,
                                    char error[SESSION_ERROR_MAX])
 {
-    int64_t deadline_us = clock_mono_us(options->clock) +
-                          (int64_t)(options->statement_timeout_ms + options->connect_timeout_ms) *
-                              1000;
+    int64_t deadline_us =
+        clock_mono_us(options->clock) +
+        (int64_t)(options->statement_timeout_ms + options->connect_timeout_ms) * 1000;
     enum status status = STATUS_OK;
     bool verified = false;
     bool timeout;
@@ -202,7 +302,7 @@ static enum status prepare_session(PGconn *conn, const struct session_options *o
         session_copy_error(error, PQerrorMessage(conn));
         return STATUS_UNAVAILABLE;
     }
-    while ((result = session_result(conn, options->clock, deadline_us, &timeout))) {
+    while ((result = session_result(conn, options->clock, options->stop, deadline_us, &timeout))) {
         if (status == STATUS_OK && session_status(result) != STATUS_OK) {
             status = session_status(result);
             session_copy_error(error, PQresultErrorMessage(result));
@@ -239,13 +339,31 @@ void session_count_warnings(PGconn *conn, int *count)
     PQsetNoticeReceiver(conn, count_notice, count);
 }
 
+/* After this a peer that is gone is one: so long a probe or sent bytes go without an answer. */
+#define KEEPALIVE_IDLE_S 10
+#define KEEPALIVE_EVERY_S 5
+#define KEEPALIVE_COUNT 3
+#define UNACKNOWLEDGED_MS 20000
+
 static PGconn *connect_start(const char *conninfo)
 {
     /* Later keywords win over conninfo, which dbname is expanded from. */
-    static const char *const keywords[] = {
-        "dbname", "fallback_application_name", "keepalives_idle", "keepalives_interval",
-        "keepalives_count", "tcp_user_timeout", NULL};
-    const char *values[] = {conninfo, "holdfast", "10", "5", "3", "20000", NULL};
+    static const char *const keywords[] = {"dbname",
+                                           "fallback_application_name",
+                                           "keepalives_idle",
+                                           "keepalives_interval",
+                                           "keepalives_count",
+                                           "tcp_user_timeout",
+                                           NULL};
+    const char *values[] = {
+        conninfo,
+        "holdfast",
+        TEXT_OF(KEEPALIVE_IDLE_S),
+        TEXT_OF(KEEPALIVE_EVERY_S),
+        TEXT_OF(KEEPALIVE_COUNT),
+        TEXT_OF(UNACKNOWLEDGED_MS),
+        NULL,
+    };
 
     return PQconnectStartParams(keywords, values, 1);
 }
@@ -259,7 +377,9 @@ enum status session_open(const struct session_options *options, PGconn **ret_con
     *ret_conn = NULL;
     CHECK(conn);
     PQsetNoticeReceiver(conn, ignore_notice, NULL);
+    PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
     status = connect_wait(conn, options);
+    PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
     if (status == STATUS_TIMEOUT) {
         snprintf(error, SESSION_ERROR_MAX, "no connection within %d ms",
                  options->connect_timeout_ms);

@@ -225,8 +225,7 @@ enum status sql_done(struct sql_row *row)
 
 bool sql_is_null(const struct sql_row *row)
 {
-    return row->column < PQnfields(row->result) &&
-           PQgetisnull(row->result, row->row, row->column);
+    return row->column < PQnfields(row->result) && PQgetisnull(row->result, row->row, row->column);
 }
 
 void sql_skip(struct sql_row *row)

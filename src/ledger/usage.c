@@ -6,20 +6,28 @@
 #include "ledger/ledger.h"
 #include "ledger/rows.h"
 
-static const struct statement find_rows = {
-    "usage_rows",
-    "SELECT " ROWS_QUOTA_COLUMNS ", coalesce((SELECT sum(o.granted - o.returned - o.spent)::bigint"
-    " FROM old_lease o WHERE o.tenant_id = q.tenant_id AND o.limit_id = q.limit_id"
-    " AND o.period_start_ms = q.period_start_ms), 0) FROM unnest($2::bigint[], $3::bigint[])"
-    " AS n(lim, start) JOIN " ROWS_QUOTA_TABLES " ON q.tenant_id = $1::bigint"
-    " AND q.limit_id = n.lim AND q.period_start_ms = n.start"};
+/*
+ * One statement, so one state of the database, and one round trip. The tenant's numbers come also where
+ * none of its quotas has a row. By its name as well: where the database was put back, its number may be
+ * another tenant's. Each row is looked up by its whole key: a join may read all limits of the tenant.
+ */
+static const struct statement find_usage = {
+    "usage_find",
+    "SELECT t.event_seq, t.config_version, coalesce(a.epoch, 0), u.* FROM tenant t"
+    " LEFT JOIN shard_authority a ON a.shard = t.shard"
+    " LEFT JOIN LATERAL (SELECT n.i, o.deadline_ms AS old_deadline_ms, o.units, " ROWS_QUOTA_COLUMNS
+    " FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS n(lim, start, i)"
+    " CROSS JOIN LATERAL (SELECT * FROM quota WHERE tenant_id = t.tenant_id"
+    " AND limit_id = n.lim AND period_start_ms = n.start OFFSET 0) AS q"
+    " CROSS JOIN LATERAL (SELECT * FROM limit_ WHERE tenant_id = q.tenant_id"
+    " AND limit_id = q.limit_id OFFSET 0) AS l"
+    " CROSS JOIN LATERAL (SELECT coalesce(max(o.deadline_ms), 0) AS deadline_ms,"
+    " coalesce(sum(o.granted - o.returned - o.spent)::bigint, 0) AS units FROM old_lease o"
+    " WHERE o.tenant_id = q.tenant_id AND o.limit_id = q.limit_id"
+    " AND o.period_start_ms = q.period_start_ms) AS o) AS u ON true WHERE t.tenant_id = $1::bigint"
+    " AND t.name = $4::text"};
 
-static const struct statement find_seq = {
-    "usage_seq", "SELECT event_seq, config_version FROM tenant WHERE tenant_id = $1::bigint"};
-
-/* The first statement of the transaction: everything after it sees one state of the database. */
-static const struct statement one_snapshot = {
-    "usage_snapshot", "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"};
+enum { ROW_COLUMNS = 3 + 27 }; /* of u: three, and ROWS_QUOTA_COLUMNS */
 
 struct reading {
     struct arena *arena;
@@ -29,17 +37,18 @@ struct reading {
     struct ledger_usage *usages;
     int64_t *starts;
     int64_t event_seq, config_version;
+    bool bad; /* rows that contradict their leases */
 };
 
 /* What a period looks like that nobody has touched yet. */
 static void untouched(struct reading *reading, size_t i, int64_t now_ms)
 {
     const struct limit *limit = plan_limit(reading->plan, reading->limit_ids[i]);
-    struct settle_quota *quota = &reading->usages[i].quota;
+    struct quota_row *quota = &reading->usages[i].quota;
 
     CHECK(limit);
     reading->starts[i] = period_start_ms(limit->period, now_ms);
-    *quota = (struct settle_quota){
+    *quota = (struct quota_row){
         .tenant_id = reading->plan->tenant_id,
         .ref = {.limit_id = limit->limit_id, .period_start_ms = reading->starts[i]},
         .limit_name = limit->name,
@@ -55,30 +64,52 @@ static void untouched(struct reading *reading, size_t i, int64_t now_ms)
     };
 }
 
-static enum status read_seq(struct database *db, struct reading *reading)
+/* The equations of quota/book.h, as far as sums tell. */
+static bool is_sound(const struct quota_row *quota, int64_t old_units)
 {
-    struct sql_params params;
-    struct sql_row row;
-    PGresult *result;
-    enum status status;
+    struct quota_row alone = *quota;
 
-    sql_params_begin(&params, reading->arena);
-    sql_add_i64(&params, reading->plan->tenant_id);
-    status = database_run(db, &find_seq, &params, &result);
-    if (status != STATUS_OK)
-        return status;
-    row = sql_rows(result, reading->arena);
+    alone.leased -= old_units;
+    return old_units >= 0 && book_balances(&(struct book){0}, &alone);
+}
+
+static void read_row(struct sql_row *row, struct reading *reading, int64_t epoch)
+{
+    struct quota_row quota = {0};
+    int64_t i = sql_i64(row) - 1, old_deadline_ms = sql_i64(row), old_units = sql_i64(row);
+
+    rows_quota_read(row, &quota);
+    quota.epoch = epoch;
+    if (i < 0 || (size_t)i >= reading->count) {
+        row->bad = true;
+        return;
+    }
+    reading->bad |= !is_sound(&quota, old_units);
+    reading->usages[i] = (struct ledger_usage){.quota = quota, .old_deadline_ms = old_deadline_ms};
+}
+
+static enum status read_answer(PGresult *result, struct reading *reading)
+{
+    struct sql_row row = sql_rows(result, reading->arena);
+
     while (sql_next(&row)) {
+        int64_t epoch;
+
         reading->event_seq = sql_i64(&row);
         reading->config_version = sql_i64(&row);
+        epoch = sql_i64(&row);
+        if (!sql_is_null(&row))
+            read_row(&row, reading, epoch);
+        else
+            for (int column = 0; column < ROW_COLUMNS; column++)
+                sql_skip(&row);
     }
     return sql_done(&row);
 }
 
-static enum status read_rows(struct database *db, struct reading *reading)
+static enum status read_all(struct database *db, struct reading *reading)
 {
     struct sql_params params;
-    struct sql_row row;
     PGresult *result;
     enum status status;
 
@@ -86,33 +117,14 @@ static enum status read_rows(struct database *db, struct reading *reading)
     sql_add_i64(&params, reading->plan->tenant_id);
     sql_add_i64s(&params, reading->limit_ids, reading->count);
     sql_add_i64s(&params, reading->starts, reading->count);
-    status = database_run(db, &find_rows, &params, &result);
-    if (status != STATUS_OK)
-        return status;
-    row = sql_rows(result, reading->arena);
-    while (sql_next(&row)) {
-        struct settle_quota quota = {0};
-        int64_t old_units;
-
-        rows_quota_read(&row, &quota);
-        old_units = sql_i64(&row);
-        for (size_t i = 0; i < reading->count; i++)
-            if (quota_ref_equal(reading->usages[i].quota.ref, quota.ref)) {
-                reading->usages[i].quota = quota;
-                reading->usages[i].old_leases_units = old_units;
-            }
-    }
-    return sql_done(&row);
-}
-
-static enum status read_body(struct database *db, void *user)
-{
-    struct reading *reading = user;
-    enum status status = database_run(db, &one_snapshot, NULL, NULL);
-
+    sql_add_text(&params, reading->plan->tenant);
+    status = database_run(db, &find_usage, &params, &result);
     if (status == STATUS_OK)
-        status = read_seq(db, reading);
-    return status == STATUS_OK && reading->count > 0 ? read_rows(db, reading) : status;
+        status = read_answer(result, reading);
+    if (status != STATUS_OK || !reading->bad)
+        return status;
+    alarms_set_aside(database_alarms(db), reading->plan->tenant_id, "quota: seen by GetUsage");
+    return database_corrupt(db, "the rows of the tenant contradict each other");
 }
 
 enum status ledger_usage_read(struct database *db, struct arena *arena, const struct plan *plan,
@@ -120,8 +132,10 @@ enum status ledger_usage_read(struct database *db, struct arena *arena, const st
                               struct ledger_usage **ret, int64_t *ret_event_seq,
                               int64_t *ret_config_version)
 {
-    struct reading reading = {
-        .arena = arena, .plan = plan, .limit_ids = limit_ids, .count = limits_count};
+    struct reading reading = {.arena = arena,
+                              .plan = plan,
+                              .limit_ids = limit_ids,
+                              .count = limits_count};
     enum status status;
 
     reading.usages = arena_array(arena, limits_count + 1, sizeof(*reading.usages));
@@ -130,7 +144,7 @@ enum status ledger_usage_read(struct database *db, struct arena *arena, const st
         return STATUS_EXHAUSTED;
     for (size_t i = 0; i < limits_count; i++)
         untouched(&reading, i, now_ms);
-    status = database_transact(db, read_body, &reading);
+    status = read_all(db, &reading);
     if (status != STATUS_OK)
         return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
     *ret = reading.usages;

@@ -69,16 +69,15 @@ static bool covers(struct slice above, struct slice scope)
                               (scope.len == above.len || scope.data[above.len] == '/'));
 }
 
-bool subscriber_wants_quota(const struct hub_subscriber *subscriber, struct slice scope,
-                            struct slice meter)
+bool hub_filter_wants_quota(const struct hub_filter *filter, struct slice scope, struct slice meter)
 {
-    bool scope_wanted = subscriber->scopes_count == 0;
-    bool meter_wanted = subscriber->meters_count == 0;
+    bool scope_wanted = filter->scopes_count == 0;
+    bool meter_wanted = filter->meters_count == 0;
 
-    for (size_t i = 0; i < subscriber->scopes_count && !scope_wanted; i++)
-        scope_wanted = covers(subscriber->scopes[i], scope);
-    for (size_t i = 0; i < subscriber->meters_count && !meter_wanted; i++)
-        meter_wanted = slice_equal(subscriber->meters[i], meter);
+    for (size_t i = 0; i < filter->scopes_count && !scope_wanted; i++)
+        scope_wanted = covers(filter->scopes[i], scope);
+    for (size_t i = 0; i < filter->meters_count && !meter_wanted; i++)
+        meter_wanted = slice_equal(filter->meters[i], meter);
     return scope_wanted && meter_wanted;
 }
 
@@ -93,16 +92,20 @@ static bool wants(const struct hub_subscriber *subscriber, const struct ledger_e
         return false;
     if (!event->has_quota)
         return subscriber->scopes_count == 0 && subscriber->meters_count == 0;
-    return subscriber_wants_quota(subscriber, event->scope, event->meter);
+    return hub_filter_wants_quota(&(struct hub_filter){.scopes = subscriber->scopes,
+                                                       .scopes_count = subscriber->scopes_count,
+                                                       .meters = subscriber->meters,
+                                                       .meters_count = subscriber->meters_count},
+                                  event->scope, event->meter);
 }
 
-void subscriber_end(struct hub_subscriber *subscriber, enum hub_end end, int64_t oldest_seq)
+void subscriber_end(struct hub_subscriber *subscriber, enum hub_end end, int64_t bound_seq)
 {
     if (subscriber->ended)
         return;
     subscriber->ended = true;
     subscriber->sink.end(subscriber->user, end, subscriber->position, subscriber->last_seq,
-                         oldest_seq);
+                         bound_seq);
 }
 
 void subscriber_offer(struct hub_subscriber *subscriber, const struct ledger_event *event,
@@ -141,8 +144,8 @@ void subscriber_progress(struct hub_subscriber *subscriber, int progress_ms, int
     int64_t quiet_us = mono_us - subscriber->last_frame_us;
     bool hidden = subscriber->position > subscriber->last_seq;
 
-    if (subscriber->ended || (quiet_us < progress_ms * INT64_C(1000) &&
-                              !(hidden && quiet_us >= HIDDEN_PROGRESS_US)))
+    if (subscriber->ended ||
+        (quiet_us < progress_ms * INT64_C(1000) && !(hidden && quiet_us >= HIDDEN_PROGRESS_US)))
         return;
     subscriber->last_frame_us = mono_us;
     if (subscriber->sink.queued(subscriber->user) > 0)

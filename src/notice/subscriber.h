@@ -1,6 +1,6 @@
 /*
  * One reader of one tenant's events: where it stands, what it wants to see. Belongs to the hub's
- * thread, but for `gone`.
+ * thread, except for `gone`.
  *
  *     position   every event up to here was looked at
  *     last_seq   seq of the newest frame sent: prev_seq of the next
@@ -20,24 +20,20 @@ struct hub_subscriber {
     struct slice *scopes, *meters;
     size_t scopes_count, meters_count, kinds_count;
     int *kinds;
-    bool started;         /* snapshot or resume has been done */
-    bool live;            /* has caught up once: from here a full queue ends it */
-    bool reading;         /* takes part in the page that is read now */
+    bool started; /* its position was found among the events */
+    bool live;    /* has caught up once: from here a full queue ends it */
+    bool reading; /* takes part in the page that is read now */
     bool ended;
     int64_t position;
     int64_t last_seq;
     int64_t last_frame_us;
-    _Atomic bool gone;    /* hub_unsubscribe was called */
+    _Atomic bool gone; /* hub_unsubscribe was called */
 };
 
 /* Copies the filter; takes the reference of the plan. */
 struct hub_subscriber *subscriber_create(struct plan *plan, const struct hub_filter *filter,
                                          const struct hub_sink *sink, void *user);
 void subscriber_destroy(struct hub_subscriber *subscriber);
-
-/* May a quota be seen through the filter? */
-bool subscriber_wants_quota(const struct hub_subscriber *subscriber, struct slice scope,
-                            struct slice meter);
 
 /* Sends the event if it matches, and moves on. A gap before it (deleted by age) ends the stream. */
 void subscriber_offer(struct hub_subscriber *subscriber, const struct ledger_event *event,
@@ -48,6 +44,6 @@ void subscriber_progress(struct hub_subscriber *subscriber, int progress_ms, int
                          int64_t mono_us);
 
 /* Calls sink.end once. */
-void subscriber_end(struct hub_subscriber *subscriber, enum hub_end end, int64_t oldest_seq);
+void subscriber_end(struct hub_subscriber *subscriber, enum hub_end end, int64_t bound_seq);
 
 #endif

@@ -19,7 +19,8 @@ struct op_tenant { /* CreateTenant, UpdateTenant */
     struct op op;
     struct ledger_note note;
     struct slice etag;
-    struct ledger_tenant tenant; /* in: as it shall be; out: as it is */
+    bool validate_only;
+    struct ledger_tenant tenant; /* in: as it is to become; out: as it is */
 };
 
 void op_tenant_create_start(struct op_tenant *op);
@@ -42,7 +43,7 @@ struct op_limit { /* PutLimit, DeleteLimit */
     struct ledger_note note;
     struct slice etag;
     bool validate_only;
-    struct ledger_limit limit; /* in: as it shall be (Delete: its name); out: as it is, or was */
+    struct ledger_limit limit; /* in: as it is to become (Delete: its name); out: as it is, or was */
     /* out, PutLimit */
     bool created;
     bool pending;              /* some server or Redis has not been told yet */
@@ -61,7 +62,7 @@ struct op_limits { /* ListLimits; implicit limits are left out */
     struct ledger_limit *limits;
     size_t limits_count;
     bool more;
-    struct slice next_after;   /* if more */
+    struct slice next_after; /* if more */
 };
 
 void op_limits_start(struct op_limits *op);
@@ -69,13 +70,14 @@ void op_limits_start(struct op_limits *op);
 /* --- shared by the changes -------------------------------------------------------------------- */
 
 /* What the ledger answered becomes the op's error. True: it was done, or repeated. */
-bool admin_done(struct op *op, enum status status, enum ledger_admin answer);
+bool admin_done(struct op *op, const struct stores *stores, enum status status,
+                enum ledger_admin answer);
 
 /*
  * After a change of the tenant's configuration: no server may go on with an older plan. Reads the
- * plan anew (kept in op->plan) and brings its version to Redis. False: Redis could not be told; the
- * janitors of all servers will see to it, within their period.
+ * plan anew (kept in op->plan) and brings its version to Redis. False: Redis could not be told; every
+ * server's janitor brings the version with its next beat.
  */
-MUST_CHECK bool admin_publish(struct op *op, struct desk *desk);
+MUST_CHECK bool admin_publish(struct op *op, struct stores *stores);
 
 #endif

@@ -3,17 +3,21 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "counter/counter.h"
+#include "op/inbox.h"
 #include "op/plans.h"
 #include "op/services.h"
+#include "op/stores.h"
 
-bool admin_done(struct op *op, enum status status, enum ledger_admin answer)
+bool admin_done(struct op *op, const struct stores *stores, enum status status,
+                enum ledger_admin answer)
 {
+    if (status == STATUS_UNKNOWN && !stores_sqlstate(stores)[0]) {
+        op_fail(op, FAILURE_POSTGRES_UNAVAILABLE, true,
+                "the database did not confirm the change; repeat with the same request_id");
+        return false;
+    }
     if (status != STATUS_OK) {
-        bool unknown = status_may_have_happened(status);
-
-        op_fail(op, FAILURE_POSTGRES_UNAVAILABLE, unknown,
-                unknown ? "the database did not confirm the change; repeat with the same request_id"
-                        : "the database cannot be reached; nothing was changed: try again");
+        op_fail_status(op, status, stores_sqlstate(stores), "nothing was changed");
         return false;
     }
     switch (answer) {
@@ -43,11 +47,15 @@ bool admin_done(struct op *op, enum status status, enum ledger_admin answer)
                           "scope, meter and period of a limit cannot be changed; delete it and "
                           "add another");
         return false;
+    case ADMIN_LIMITS_FULL:
+    case ADMIN_CROWDED:
+        CHECK(op->error.failure == FAILURE_LIMITS_FULL); /* by whoever adds a limit */
+        return false;
     }
     UNREACHABLE();
 }
 
-bool admin_publish(struct op *op, struct desk *desk)
+bool admin_publish(struct op *op, struct stores *stores)
 {
     struct counter_version version;
     struct counter_fill fill = {
@@ -61,59 +69,57 @@ bool admin_publish(struct op *op, struct desk *desk)
     plans_forget(op->services->plans, op->tenant);
     plan_unref(op->plan);
     op->plan = NULL;
-    if (ledger_plan_load(desk->db, op->tenant, &op->plan) != STATUS_OK || !op->plan)
+    if (stores->table->plan_load(stores->db, op->tenant, &op->plan) != STATUS_OK || !op->plan)
         return false;
     plans_put(op->services->plans, op->plan);
     version = (struct counter_version){op->plan->tenant_id, op->plan->config_version};
-    return op_run_counter(op->services, desk->db, desk->counter, op->plan->shard, &call, 1,
-                          &recovering);
+    return stores_run_shard(stores, op->plan->shard, &call, 1, &recovering);
 }
 
-static void create(struct op *base, void *thread)
+static void create(struct op *base, struct stores *stores)
 {
     struct op_tenant *op = container_of(base, struct op_tenant, op);
-    struct desk *desk = thread;
     enum ledger_admin answer = ADMIN_DONE;
-    enum status status =
-        ledger_tenant_create(desk->db, base->arena, &op->note, &op->tenant, &answer);
+    enum status status = stores->table->tenant_create(stores->db, base->arena, &op->note,
+                                                      op->validate_only, &op->tenant, &answer);
 
-    (void)admin_done(base, status, answer);
+    (void)admin_done(base, stores, status, answer);
     op_finish(base);
 }
 
 void op_tenant_create_start(struct op_tenant *op)
 {
-    op_desk_start(&op->op, create);
+    inbox_to_desk(&op->op, create);
 }
 
-static void update(struct op *base, void *thread)
+static void update(struct op *base, struct stores *stores)
 {
     struct op_tenant *op = container_of(base, struct op_tenant, op);
-    struct desk *desk = thread;
     enum ledger_admin answer = ADMIN_DONE;
-    enum status status =
-        ledger_tenant_update(desk->db, base->arena, &op->note, op->etag, &op->tenant, &answer);
+    enum status status = stores->table->tenant_update(stores->db, base->arena, &op->note, op->etag,
+                                                      op->validate_only, &op->tenant, &answer);
 
     /* The tenant is changed even if Redis cannot be told now: the janitors will. */
-    if (admin_done(base, status, answer) && answer == ADMIN_DONE && !admin_publish(base, desk))
+    if (admin_done(base, stores, status, answer) && answer == ADMIN_DONE && !op->validate_only &&
+        !admin_publish(base, stores))
         log_debug("admin", "publish.later tenant=%s", LOG_SLICE(base->tenant));
     op_finish(base);
 }
 
 void op_tenant_update_start(struct op_tenant *op)
 {
-    op_desk_start(&op->op, update);
+    inbox_to_desk(&op->op, update);
 }
 
-static void list(struct op *base, void *thread)
+static void list(struct op *base, struct stores *stores)
 {
     struct op_tenants *op = container_of(base, struct op_tenants, op);
-    struct desk *desk = thread;
 
-    if (ledger_tenant_list(desk->db, base->arena, op->prefix, op->after, op->max + 1,
-                           &op->tenants, &op->tenants_count) != STATUS_OK)
-        op_fail(base, FAILURE_POSTGRES_UNAVAILABLE, false,
-                "the database cannot be reached: try again");
+    enum status status = stores->table->tenant_list(stores->db, base->arena, op->prefix, op->after,
+                                                    op->max + 1, &op->tenants, &op->tenants_count);
+
+    if (status != STATUS_OK)
+        op_fail_read(base, status, stores_sqlstate(stores));
     op->more = op->tenants_count > op->max;
     if (op->more)
         op->tenants_count = op->max;
@@ -122,5 +128,5 @@ static void list(struct op *base, void *thread)
 
 void op_tenants_start(struct op_tenants *op)
 {
-    op_desk_start(&op->op, list);
+    inbox_to_desk(&op->op, list);
 }

@@ -6,7 +6,9 @@
 
 #include "base/check.h"
 #include "counter/counter.h"
+#include "op/inbox.h"
 #include "op/services.h"
+#include "op/stores.h"
 #include "op/usage.h"
 #include "op/verdict.h"
 
@@ -40,8 +42,8 @@ static bool select_quotas(struct op_check *op, struct hold_quota *quotas, size_t
             break;
         }
         if (count + some_count > HOLD_QUOTAS_MAX) {
-            op_fail_field(base, FAILURE_INVALID_FIELD, "amounts",
-                          "count against more than %d limits in all", HOLD_QUOTAS_MAX);
+            op_fail_field(base, FAILURE_INVALID_FIELD, "amounts", PLAN_TOO_MANY_TEXT,
+                          op->meters_count, HOLD_QUOTAS_MAX);
             return false;
         }
         for (size_t k = 0; k < some_count; k++) {
@@ -54,7 +56,7 @@ static bool select_quotas(struct op_check *op, struct hold_quota *quotas, size_t
 }
 
 /* The soonest deadline among the tenant's holds, or -1. */
-static int64_t earliest_deadline_ms(struct op *op, struct desk *desk)
+static int64_t earliest_deadline_ms(struct op *op, struct stores *stores)
 {
     struct counter_holds holds = {
         .call = {.kind = COUNTER_HOLDS, .arena = op->arena},
@@ -67,8 +69,7 @@ static int64_t earliest_deadline_ms(struct op *op, struct desk *desk)
     struct hold *hold;
     bool recovering;
 
-    if (!op_run_counter(op->services, desk->db, desk->counter, op->plan->shard, &call, 1,
-                        &recovering) ||
+    if (!stores_run_shard(stores, op->plan->shard, &call, 1, &recovering) ||
         holds.holds_count == 0 || !hold_parse(op->arena, holds.holds[0].entry, &hold))
         return -1;
     return hold->deadline_ms;
@@ -79,8 +80,7 @@ static void admit(struct op_check *op, const struct hold_quota *wanted)
     int64_t projected_units[HOLD_QUOTAS_MAX];
 
     for (size_t i = 0; i < op->quotas_count; i++)
-        projected_units[i] = op->quotas[i].committed + op->quotas[i].debt + op->quotas[i].held +
-                             wanted[i].units;
+        projected_units[i] = op_quota_taken(&op->quotas[i]) + wanted[i].units;
     op->decision = verdict_admitted(op->op.arena, op->quotas, projected_units, op->quotas_count,
                                     &op->reasons, &op->reasons_count);
 }
@@ -98,7 +98,7 @@ static void suspend(struct op_check *op)
     op->decision = DECISION_REJECT;
 }
 
-static void decide(struct op_check *op, struct desk *desk)
+static void decide(struct op_check *op, struct stores *stores)
 {
     struct op *base = &op->op;
     struct hold_quota wanted[HOLD_QUOTAS_MAX];
@@ -114,7 +114,7 @@ static void decide(struct op_check *op, struct desk *desk)
         return;
     for (size_t i = 0; i < count; i++)
         limits[i] = plan_limit(base->plan, wanted[i].quota.limit_id);
-    if (!usage_read(base, desk, limits, count, &usage))
+    if (!usage_read(base, stores, limits, count, &usage))
         return;
     if (usage.redis_away) {
         query_fail_counter(base, usage.recovering);
@@ -125,7 +125,7 @@ static void decide(struct op_check *op, struct desk *desk)
     if (verdict_fits(op->quotas, wanted, count, op->deferrable)) {
         admit(op, wanted);
     } else {
-        int64_t free_ms = earliest_deadline_ms(base, desk);
+        int64_t free_ms = earliest_deadline_ms(base, stores);
 
         op->decision = DECISION_REJECT;
         verdict_rejected(base->arena, op->quotas, wanted, count, op->deferrable, base->now_ms,
@@ -133,19 +133,18 @@ static void decide(struct op_check *op, struct desk *desk)
     }
 }
 
-static void check(struct op *base, void *thread)
+static void check(struct op *base, struct stores *stores)
 {
     struct op_check *op = container_of(base, struct op_check, op);
 
     op->retry_after_ms = -1;
-    base->now_ms =
-        estimate_now_ms(base->services->estimate, clock_mono_us(base->services->clock));
-    if (query_plan(base, thread))
-        decide(op, thread);
+    base->now_ms = services_now_ms(base->services);
+    if (query_plan(base, stores))
+        decide(op, stores);
     op_finish(base);
 }
 
 void op_check_start(struct op_check *op)
 {
-    op_desk_start(&op->op, check);
+    inbox_to_desk(&op->op, check);
 }

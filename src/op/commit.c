@@ -1,13 +1,17 @@
 #include "op/commit.h"
 
+#include "base/amount.h"
 #include "base/check.h"
-#include "op/granter.h"
+#include "base/stage.h"
+#include "op/inbox.h"
 #include "op/plans.h"
 #include "op/quotas.h"
 #include "op/returns.h"
 #include "op/services.h"
-#include "op/settles.h"
-#include "op/worker.h"
+#include "op/notifies.h"
+#include "op/stores.h"
+#include "op/tenant.h"
+#include "quota/times.h"
 #include "quota/token.h"
 #include "stub/call.h"
 
@@ -16,40 +20,140 @@ static const char *verb(const struct op_commit *op)
     return op->item.settle.kind == SETTLE_COMMIT ? "recorded" : "released";
 }
 
+/* --- stages -------------------------------------------------------------------------------------- */
+
+static bool has_plan(const void *owner)
+{
+    const struct op_commit *op = owner;
+
+    return op->op.plan && op->item.plan == op->op.plan;
+}
+
+static bool has_no_plan(const void *owner)
+{
+    return !((const struct op_commit *)owner)->op.plan;
+}
+
+/* A job's id alone says nothing before Redis was asked. */
+static bool may_be_decided(const void *owner)
+{
+    const struct op_commit *op = owner;
+
+    return has_plan(op) && (op->token || op->item.settle.looked_up_ms > 0);
+}
+
+static bool wants_recall(const void *owner)
+{
+    const struct op_commit *op = owner;
+
+    return op->item.settle.outcome == SETTLE_WANTS_RECALL && !op->item.settle.recall_done;
+}
+
+/* Redis is to hear of it in each of these cases: a hold may still stand there that has ended. */
+static bool wants_notify(const void *owner)
+{
+    const struct op_commit *op = owner;
+
+    if (op->item.status != STATUS_OK)
+        return false;
+    switch (op->item.settle.outcome) {
+    case SETTLE_COMMITTED:
+    case SETTLE_RELEASED:
+    case SETTLE_WAS_COMMITTED:
+    case SETTLE_MISMATCH:
+        return true;
+    case SETTLE_WAS_RELEASED:
+        return op->item.settle.subject; /* that attempt's hold */
+    case SETTLE_UNDECIDED:
+    case SETTLE_UNKNOWN_JOB:
+    case SETTLE_EXPIRED:
+    case SETTLE_OVERRUN:
+    case SETTLE_TOO_LARGE:
+    case SETTLE_BAD_METERS:
+    case SETTLE_WHICH_HOLD:
+    case SETTLE_WANTS_RECALL:
+    case SETTLE_WANTS_LOOKUP:
+    case SETTLE_INCONSISTENT:
+        break;
+    }
+    return false;
+}
+
+/*
+ * A late commit: of its hold nothing may be left in Redis, and then no reap would ever bring what the
+ * notify did not.
+ */
+static bool is_of_late(const struct op_commit *op)
+{
+    return op->item.settle.record && op->item.settle.record->late;
+}
+
+/* From each of them op_finish may end it with an error. */
+static const struct stage_rule rules[] = {
+    [COMMIT_ARRIVED] = {"arrived",
+                        STAGE(COMMIT_LOADING) | STAGE(COMMIT_LOOKING) | STAGE(COMMIT_DECIDING),
+                        NULL},
+    [COMMIT_LOADING] = {"loading", STAGE(COMMIT_LOOKING) | STAGE(COMMIT_DECIDING), has_no_plan},
+    [COMMIT_LOOKING] = {"looking", STAGE(COMMIT_DECIDING), has_plan},
+    [COMMIT_DECIDING] = {"deciding",
+                         STAGE(COMMIT_LOOKING) | STAGE(COMMIT_RECALLING) | STAGE(COMMIT_TELLING),
+                         may_be_decided},
+    [COMMIT_RECALLING] = {"recalling", STAGE(COMMIT_DECIDING), wants_recall},
+    [COMMIT_TELLING] = {"telling", STAGE_END, wants_notify},
+};
+static const struct stage_table stages = STAGE_TABLE("commit", rules);
+
+static void go(struct op_commit *op, enum commit_stage to)
+{
+    stage_step(&stages, op->stage, to, op);
+    op->stage = to;
+}
+
+/* --- before the committer ------------------------------------------------------------------------ */
+
 void commit_submit(struct op_commit *op)
 {
-    if (committer_submit(op->op.services->committer, &op->item))
+    go(op, COMMIT_DECIDING);
+    if (inbox_to_committer(op))
         return;
     op_fail(&op->op, FAILURE_OVERLOADED, false,
             "too many commits wait for the database; nothing was %s: try again", verb(op));
     op_finish(&op->op);
 }
 
+/* What time it is in the database, at least: the estimate, or what a transaction has read. */
+static int64_t latest_ms(const struct op_commit *op)
+{
+    int64_t now_ms = services_now_ms(op->op.services);
+
+    return op->item.now_ms > now_ms ? op->item.now_ms : now_ms;
+}
+
 void commit_looked_up(struct op_commit *op, bool asked, struct slice entry)
 {
     struct hold *hold = NULL;
 
-    op->item.redis_asked = asked;
+    op->item.settle.redis_asked = asked;
+    op->item.settle.looked_up_ms = amount_max(latest_ms(op), 1); /* 0 would mean never */
     if (entry.len > 0) {
         char *copy = arena_strndup(op->op.arena, entry.data, entry.len);
 
         CHECK(copy);
-        if (!hold_parse(op->op.arena, slice_of(copy, entry.len), &hold))
+        /* It holds something, and nobody can say what: as if Redis had not answered. */
+        if (!hold_parse(op->op.arena, slice_of(copy, entry.len), &hold)) {
             hold = NULL;
+            op->item.settle.redis_asked = false;
+            op->unreadable = true;
+        }
     }
     op->item.settle.live = hold;
     commit_submit(op);
 }
 
 /* A token before its deadline names the hold that counts; otherwise Redis may know a newer one. */
-static bool needs_lookup(struct op_commit *op)
+static bool needs_lookup(const struct op_commit *op)
 {
-    const struct services *services = op->op.services;
-
-    if (!op->token)
-        return true;
-    return op->token->hold.deadline_ms <=
-           estimate_now_ms(op->op.services->estimate, clock_mono_us(services->clock));
+    return !op->token || op->token->hold.deadline_ms <= latest_ms(op);
 }
 
 static void fill_item(struct op_commit *op)
@@ -62,82 +166,89 @@ static void fill_item(struct op_commit *op)
     op->item.settle.token = op->token ? &op->token->hold : NULL;
 }
 
-/* The tenant was not known to this server: load it here, look Redis up here, then commit. */
-static void start_on_desk(struct op *base, void *thread)
+/* What the job holds, from here: a shard that this server knows nothing of yet is looked at first. */
+static void look_up_on_desk(struct op *base, struct stores *stores)
 {
     struct op_commit *op = container_of(base, struct op_commit, op);
-    struct desk *desk = thread;
-    struct slice entry = slice_of(NULL, 0);
-    bool asked = false;
+    struct slice job = op->job_id;
+    struct counter_lookup lookup = {
+        .call = {.kind = COUNTER_LOOKUP, .arena = op->op.arena},
+        .tenant_id = op->op.plan->tenant_id,
+        .jobs_count = 1,
+        .jobs = &job,
+    };
+    struct counter_call *call = &lookup.call;
+    bool recovering, asked = stores_run_shard(stores, op->op.plan->shard, &call, 1, &recovering);
 
-    if (!op_need_plan(&op->op, desk->db)) {
+    commit_looked_up(op, asked && !lookup.lost, asked ? lookup.entries[0] : slice_of(NULL, 0));
+}
+
+void commit_look_up_elsewhere(struct op_commit *op)
+{
+    inbox_to_desk(&op->op, look_up_on_desk);
+}
+
+/* With the plan. False: Redis is to be asked which hold is meant. */
+static bool submit_if_known(struct op_commit *op)
+{
+    fill_item(op);
+    if (needs_lookup(op)) {
+        go(op, COMMIT_LOOKING);
+        return false;
+    }
+    commit_submit(op);
+    return true;
+}
+
+/* The tenant was not known to this server: load it here, look Redis up here, then commit. */
+static void start_on_desk(struct op *base, struct stores *stores)
+{
+    struct op_commit *op = container_of(base, struct op_commit, op);
+
+    if (!op_need_plan(&op->op, stores)) {
         op_finish(&op->op);
         return;
     }
-    fill_item(op);
-    if (!needs_lookup(op)) {
-        commit_submit(op);
-        return;
-    }
-    {
-        struct slice job = op->job_id;
-        struct counter_lookup lookup = {
-            .call = {.kind = COUNTER_LOOKUP, .arena = op->op.arena},
-            .tenant_id = op->op.plan->tenant_id,
-            .jobs_count = 1,
-            .jobs = &job,
-        };
-        struct counter_call *call = &lookup.call;
-        bool recovering;
-
-        asked = op_run_counter(op->op.services, desk->db, desk->counter, op->op.plan->shard,
-                               &call, 1, &recovering);
-        if (asked)
-            entry = lookup.entries[0];
-    }
-    commit_looked_up(op, asked, entry);
+    if (!submit_if_known(op))
+        look_up_on_desk(base, stores);
 }
 
-void op_commit_start(struct op_commit *op, struct worker *worker)
+void op_commit_start(struct op_commit *op, struct inbox_worker *worker)
 {
     op->op.plan = plans_get(op->op.services->plans, op->op.tenant);
     if (!op->op.plan) {
-        op_desk_start(&op->op, start_on_desk);
+        go(op, COMMIT_LOADING);
+        inbox_to_desk(&op->op, start_on_desk);
         return;
     }
-    fill_item(op);
-    if (needs_lookup(op))
-        worker_add_lookup(worker, op);
-    else
-        commit_submit(op);
+    if (!submit_if_known(op))
+        inbox_to_worker(worker, &op->op, OP_LOOKUP);
 }
 
 /* --- after the committer ----------------------------------------------------------------------------- */
 
 static void fail_status(struct op_commit *op, enum status status)
 {
-    if (status == STATUS_TIMEOUT)
-        op_fail(&op->op, FAILURE_DEADLINE, false, "the deadline passed; nothing was %s", verb(op));
-    else if (status_may_have_happened(status))
-        op_fail(&op->op, FAILURE_POSTGRES_UNAVAILABLE, true,
-                "the database did not confirm; it may be %s: repeat the call to find out",
-                verb(op));
-    else
-        op_fail(&op->op, FAILURE_POSTGRES_UNAVAILABLE, false,
-                "the database cannot be reached; nothing was %s: try again (the hold can be "
-                "extended meanwhile)",
-                verb(op));
+    op_fail_status(&op->op, status, op->item.sqlstate,
+                   op->item.settle.kind == SETTLE_COMMIT
+                       ? "nothing was recorded (the hold can be extended meanwhile)"
+                       : "nothing was released");
 }
 
-static void fail_unknown_job(struct op_commit *op)
+/* Which attempt is meant is not guessed: an older one may have expired, a newer one be live. */
+static void fail_which_hold(struct op_commit *op)
 {
-    if (op->item.redis_asked || op->token)
+    if (op->item.settle.redis_asked)
         op_fail(&op->op, FAILURE_UNKNOWN_JOB, false,
-                "no hold and no record of this job; after a loss of Redis only the "
-                "reservation_id still names the hold");
+                "Redis has lost its data since this job's last known attempt expired, and a newer "
+                "one with it: only the reservation_id still names the hold");
+    else if (op->unreadable)
+        op_fail_unreadable(&op->op, false);
     else
         op_fail(&op->op, FAILURE_REDIS_UNAVAILABLE, false,
-                "Redis cannot be asked what this job holds; give the reservation_id, or try again");
+                "Redis cannot be asked what this job holds; nothing was %s: give the "
+                "reservation_id, or try again",
+                verb(op));
 }
 
 static void fail_bad_meters(struct op_commit *op)
@@ -166,7 +277,12 @@ static void judge_outcome(struct op_commit *op)
     case SETTLE_RELEASED:
         break;
     case SETTLE_UNKNOWN_JOB:
-        fail_unknown_job(op);
+        op_fail(&op->op, FAILURE_UNKNOWN_JOB, false,
+                "no hold and no record of this job; after a loss of Redis only the "
+                "reservation_id still names the hold");
+        break;
+    case SETTLE_WHICH_HOLD:
+        fail_which_hold(op);
         break;
     case SETTLE_WAS_RELEASED:
         op_fail(&op->op, FAILURE_RELEASED, false,
@@ -185,6 +301,18 @@ static void judge_outcome(struct op_commit *op)
                 "policy STRICT: meter \"%.*s\" lacks %lld units for the excess; the hold stays",
                 SLICE_ARGS(item->overrun_meter), (long long)item->overrun_short_by);
         break;
+    case SETTLE_TOO_LARGE:
+        op_fail_field(&op->op, FAILURE_AMOUNT_BOUND, "actual",
+                      "meter \"%.*s\": what is used and held would pass %lld (2^53-1), the most "
+                      "that can be counted; nothing was recorded",
+                      SLICE_ARGS(item->overrun_meter), (long long)AMOUNT_MAX);
+        break;
+    case SETTLE_INCONSISTENT:
+        op_fail(&op->op, FAILURE_INTERNAL, false,
+                "the rows of tenant \"%.*s\" contradict each other; nothing is decided for it until "
+                "that is mended, nothing was %s; the server's log says more",
+                SLICE_ARGS(op->op.tenant), verb(op));
+        break;
     case SETTLE_MISMATCH:
         op_fail_field(&op->op, FAILURE_JOB_MISMATCH, "actual",
                       "the job was committed before with other amounts");
@@ -194,6 +322,7 @@ static void judge_outcome(struct op_commit *op)
         break;
     case SETTLE_UNDECIDED:
     case SETTLE_WANTS_RECALL:
+    case SETTLE_WANTS_LOOKUP:
         CHECK_MSG(false, "outcome %d has no answer", (int)item->outcome);
     }
 }
@@ -209,27 +338,18 @@ static void fill_quotas(struct op_commit *op)
         quota_from_row(&op->quotas[i], op->op.plan, &op->item.quotas[i]);
 }
 
-/* Redis is to hear of it in each of these cases: a hold may still stand there. */
-static bool wants_settle(const struct op_commit *op)
-{
-    enum settle_outcome outcome = op->item.settle.outcome;
-
-    return outcome == SETTLE_COMMITTED || outcome == SETTLE_RELEASED ||
-           outcome == SETTLE_WAS_COMMITTED;
-}
-
-/* Sends it through Redis once more, before it is decided. */
+/* Through the granter, who makes room of what is due or idle, before it is decided. */
 static void recall(struct op_commit *op)
 {
-    op->op.run = granter_run_recall;
-    if (granter_push(op->op.services->granter, &op->op))
+    go(op, COMMIT_RECALLING);
+    if (inbox_to_granter(&op->op, OP_RECALL))
         return;
     op->item.settle.recall_done = true;
     commit_submit(op);
 }
 
-/* True: what is left is the settle and, if op->answered, the answer. False: the op is gone. */
-static bool conclude(struct op_commit *op)
+/* True: what is left is the notify and, if op->answered, the answer. False: the op is gone. */
+static bool conclude(struct op_commit *op, struct inbox_worker *worker)
 {
     op->op.now_ms = op->item.now_ms;
     if (op->item.status != STATUS_OK) {
@@ -241,45 +361,64 @@ static bool conclude(struct op_commit *op)
         recall(op);
         return false;
     }
+    if (op->item.settle.outcome == SETTLE_WANTS_LOOKUP) {
+        go(op, COMMIT_LOOKING);
+        inbox_to_worker(worker, &op->op, OP_LOOKUP);
+        return false;
+    }
     judge_outcome(op);
     if (!op->brief && op->op.error.failure == FAILURE_NONE)
         fill_quotas(op);
-    if (!wants_settle(op)) {
+    if (!wants_notify(op)) {
         op_finish(&op->op);
         return false;
     }
+    go(op, COMMIT_TELLING);
     return true;
 }
 
-/* Answer and settle may run on two threads at once; the later one lets go of the memory. */
+/* Answer and notify may run on two threads at once; the later one lets go of the memory. */
 static void part_done(struct op_commit *op)
 {
     if (atomic_fetch_sub(&op->parts, 1) == 1)
         op_release(&op->op);
 }
 
-/* A brief one is answered before its settle runs; what the others show comes from the settle. */
-static void commit_return(struct op_commit *op)
+/*
+ * A brief one is answered before its notify runs; what the others show comes from the notify. A late one
+ * never is: if this server dies in between, its caller has no answer yet, and his repeat notifies again.
+ */
+static void commit_return(struct op_commit *op, struct inbox_worker *worker)
 {
     bool brief = op->brief;
 
-    if (!conclude(op))
+    if (!conclude(op, worker))
         return;
-    brief = brief || op->op.error.failure != FAILURE_NONE;
+    brief = (brief || op->op.error.failure != FAILURE_NONE) && !is_of_late(op);
     op->answered = brief;
     op->parts = brief ? 2 : 1;
-    settles_add(op->op.services->settles, op);
+    notifies_add(op->op.services->notifies, op);
     if (!brief)
         return; /* it may be gone already */
     op->op.done(&op->op);
     part_done(op);
 }
 
-void commit_settled(struct op_commit *op)
+void commit_notified(struct op_commit *op)
 {
     if (!op->answered)
         op->op.done(&op->op);
     part_done(op);
+}
+
+void commit_not_notified(struct op_commit *op)
+{
+    struct services *services = op->op.services;
+
+    if (is_of_late(op))
+        notifies_keep_mark(services->notifies, op->item.settle.tenant_id, op->op.plan->shard,
+                           op->job_id, services_mono_us(services) + FINAL_MARK_MS * INT64_C(1000));
+    commit_notified(op);
 }
 
 /* --- back to a worker -------------------------------------------------------------------------------- */
@@ -289,10 +428,9 @@ static void take_returns(void *user, void *worker)
     struct services *services = user;
     struct commit_item *item, *next;
 
-    (void)worker;
     for (item = returns_take(services->returns); item; item = next) {
         next = item->next;
-        commit_return(container_of(item, struct op_commit, item));
+        commit_return(container_of(item, struct op_commit, item), worker);
     }
 }
 

@@ -1,323 +1,357 @@
 #include "op/extend.h"
 
 #include "base/check.h"
-#include "ledger/ledger.h"
-#include "op/authority.h"
-#include "op/granter.h"
+#include "base/fault.h"
+#include "op/extend_turn.h"
+#include "op/inbox.h"
 #include "op/plans.h"
 #include "op/quotas.h"
-#include "op/recover.h"
-#include "op/reserve.h"
-#include "op/settle.h"
+#include "op/tenant.h"
 #include "quota/token.h"
+#include "stub/call.h"
 
-static void *scratch(struct grant_context *context, size_t count, size_t size)
-{
-    void *memory = arena_array(&context->scratch, count ? count : 1, size);
+enum { SCRIPT_ROUNDS_MAX = 3 };
 
-    CHECK(memory);
-    return memory;
-}
-
-static bool failed(const struct op_extend *op)
-{
-    return op->op.error.failure != FAILURE_NONE;
-}
-
-static struct attempt attempt_of(const struct op_extend *op)
-{
-    return op->token ? op->token->hold.attempt : (struct attempt){0};
-}
-
-/* What the database knows before Redis is asked. */
-static void judge_facts(struct op_extend *op, const struct settle_facts *facts)
-{
-    if (facts->record) {
-        op_fail(&op->op, FAILURE_COMMITTED, false, "the job is committed: nothing to extend");
-        op->op.error.record = facts->record;
-    } else if (op->token && settle_is_fenced(facts, op->token->hold.attempt))
-        op_fail(&op->op, FAILURE_RELEASED, false, "this attempt was released: reserve again");
-}
-
-static void read_facts(struct grant_context *context, struct op_extend **ops,
-                       struct ledger_job *jobs, size_t count)
-{
-    int64_t now_ms;
-    enum status status;
-
-    for (size_t i = 0; i < count; i++)
-        jobs[i] = (struct ledger_job){.tenant_id = ops[i]->op.plan ? ops[i]->op.plan->tenant_id : 0,
-                                      .job_id = ops[i]->job_id};
-    status = ledger_facts_read(context->db, &context->scratch, jobs, count, &now_ms);
-    for (size_t i = 0; i < count; i++) {
-        if (failed(ops[i]))
-            continue;
-        if (status != STATUS_OK)
-            op_fail(&ops[i]->op, FAILURE_POSTGRES_UNAVAILABLE, false,
-                    "the database cannot be reached; the expiry is unchanged: try again");
-        else
-            judge_facts(ops[i], &jobs[i].facts);
-    }
-}
-
-static struct counter_extend script_for(struct grant_context *context, const struct op_extend *op,
-                                        int64_t now_ms)
-{
-    const struct service_options *options = &context->services->options;
-    int64_t ttl_ms = op->ttl_ms < options->ttl_max_ms ? op->ttl_ms : options->ttl_max_ms;
-
-    return (struct counter_extend){
-        .call = {.kind = COUNTER_EXTEND,
-                 .view.shard = op->op.plan->shard,
-                 .arena = op->op.arena},
-        .now_ms = now_ms,
-        .tenant_id = op->op.plan->tenant_id,
-        .job_id = op->job_id,
-        .attempt = attempt_of(op),
-        .deadline_ms = now_ms + ttl_ms,
-        .lifetime_ms = options->lifetime_max_ms,
-    };
-}
-
-/* SHORT: the leases of the hold are pushed to last as long as the new deadline. */
-static bool push_leases(struct grant_context *context, struct op_extend *op,
-                        const struct hold *hold, int64_t deadline_ms)
-{
-    struct ledger_grant *grants = scratch(context, hold->quotas_count, sizeof(*grants));
-    struct counter_fill fill = {.call = {.kind = COUNTER_FILL,
-                                         .view.shard = op->op.plan->shard,
-                                         .arena = &context->scratch}};
-    struct counter_call *call = &fill.call;
-    struct shard_view view;
-    enum recovery reason;
-    int64_t now_ms;
-
-    if (!authority_get(context->services->authority, op->op.plan->shard, &view))
-        return false;
-    for (size_t i = 0; i < hold->quotas_count; i++)
-        grants[i] = (struct ledger_grant){
-            .tenant_id = op->op.plan->tenant_id,
-            .shard = op->op.plan->shard,
-            .epoch = view.epoch,
-            .ref = hold->quotas[i].quota,
-            .deadline_ms = deadline_ms + context->services->options.lease_min_ms,
-        };
-    if (ledger_grant_run(context->db, &context->scratch, grants, hold->quotas_count, &now_ms) !=
-        STATUS_OK)
-        return false;
-    fill.totals = scratch(context, hold->quotas_count, sizeof(*fill.totals));
-    for (size_t i = 0; i < hold->quotas_count; i++)
-        if (!grants[i].missing && !grants[i].epoch_changed)
-            fill.totals[fill.totals_count++] = totals_from_row(&grants[i].quota);
-    return run_counter_calls(context->services, context->db, context->counter, &call, 1, &reason);
-}
-
-static void show(struct op_extend *op, const struct hold *hold)
-{
-    op->hold = hold;
-    op->held_job_id = op->job_id;
-    op->lifetime_end_ms = hold->created_ms + op->op.services->options.lifetime_max_ms;
-}
-
-/* --- a new attempt for a hold whose leases are gone ------------------------------------------- */
-
-/* A Reserve inside an Extend; both live in the arena of the Extend's call. */
-struct retake {
-    struct op_reserve reserve;
-    struct op_extend *extend;
+static const struct {
+    enum failure failure;
+    bool effect_unknown;
+    const char *text;
+} ends[EXTEND_ENDS] = {
+    [EXTEND_MOVED] = {FAILURE_NONE, false, ""},
+    [EXTEND_COMMITTED] = {FAILURE_COMMITTED, false, "the job is committed: nothing to extend"},
+    [EXTEND_RELEASED] = {FAILURE_RELEASED, false, "this attempt was released: reserve again"},
+    [EXTEND_EXPIRED] = {FAILURE_EXPIRED, false,
+                        "the hold has expired: commit it late, or reserve again"},
+    [EXTEND_UNKNOWN_JOB] = {FAILURE_UNKNOWN_JOB, false, "no hold of this job"},
+    [EXTEND_NO_ROOM] =
+        {FAILURE_CONTENTION, false,
+         "the hold was lost with its lease, and there is no room for it to stand again "
+         "now; the expiry is unchanged: try again, or commit before it"},
+    [EXTEND_OTHER] = {FAILURE_CONTENTION, false,
+                      "another attempt of the job holds, or this one ended meanwhile; the expiry is "
+                      "unchanged: try again"},
+    [EXTEND_CHANGING] = {FAILURE_CONTENTION, false,
+                         "the leases of the hold kept changing; the expiry is unchanged: try again"},
+    [EXTEND_GONE] = {FAILURE_NO_LIMIT, false,
+                     "the database does not have a limit or period that the hold counts against; the "
+                     "expiry is unchanged: commit before it"},
+    [EXTEND_UNMOVED] = {FAILURE_INTERNAL, true,
+                        "Redis answered with another expiry than it was asked for; read the hold "
+                        "(GetReservation) to learn what holds"},
 };
 
-static void retaken(struct op *base)
+static bool failed(const struct turn *turn)
 {
-    struct op_reserve *reserve = container_of(base, struct op_reserve, op);
-    struct retake *retake = container_of(reserve, struct retake, reserve);
-    struct op_extend *op = retake->extend;
-
-    if (base->error.failure != FAILURE_NONE || !reserve->hold)
-        return; /* the old expiry stands */
-    show(op, reserve->hold);
-    op->op.now_ms = base->now_ms;
-    op->quotas = reserve->quotas;
-    op->quotas_count = reserve->quotas_count;
+    return turn->op->op.error.failure != FAILURE_NONE;
 }
 
-static void retake_over(struct op *base)
+bool turn_is_open(const struct turn *turn)
 {
-    struct op_reserve *reserve = container_of(base, struct op_reserve, op);
-
-    op_finish(&container_of(reserve, struct retake, reserve)->extend->op);
+    return !failed(turn) && !turn->locked;
 }
 
-/* Shows the old hold until the new one is there, and queues the Reserve. */
-static void retake(struct op_extend *op, const struct hold *old)
+void turn_end(struct turn *turn, enum extend_end how)
 {
-    struct retake *retake = arena_zalloc(op->op.arena, sizeof(*retake));
-    int64_t left_ms = old->deadline_ms - op->op.now_ms;
+    if (ends[how].failure != FAILURE_NONE)
+        op_fail(&turn->op->op, ends[how].failure, ends[how].effect_unknown, "%s", ends[how].text);
+}
 
-    CHECK(retake);
-    show(op, old);
-    retake->extend = op;
-    retake->reserve = (struct op_reserve){
-        .op = {.services = op->op.services,
-               .arena = op->op.arena,
-               .plan = plan_ref(op->op.plan),
-               .tenant = op->op.tenant,
-               .give_up_us = op->op.give_up_us,
-               .done = retaken,
-               .release = retake_over},
-        .scope = old->scope,
+/* Fails the ops that are over before anything is asked. */
+static void refuse_some(struct stores *stores, struct turn *turns, size_t count)
+{
+    int64_t mono_us = stores_mono_us(stores);
+
+    for (size_t i = 0; i < count; i++) {
+        struct op *op = &turns[i].op->op;
+
+        op->now_ms = stores_now_ms(stores);
+        if (op->give_up_us <= mono_us)
+            op_fail(op, FAILURE_DEADLINE, false, "the deadline passed; %s", EXTEND_UNCHANGED);
+        else
+            (void)op_fail_if_bad(op);
+    }
+}
+
+/* --- what is wanted ----------------------------------------------------------------------------- */
+
+const struct hold *turn_hold(const struct turn *turn)
+{
+    return turn->found ? turn->found : turn->op->token ? &turn->op->token->hold : NULL;
+}
+
+/* As a Reserve's: no longer than the server allows, and each limit of the hold. */
+int64_t turn_wanted_ms(const struct turn *turn)
+{
+    const struct op *op = &turn->op->op;
+    const struct hold *hold = turn_hold(turn);
+    int64_t ttl_ms = turn->op->ttl_ms;
+
+    if (ttl_ms > op->services->options.ttl_max_ms)
+        ttl_ms = op->services->options.ttl_max_ms;
+    for (size_t i = 0; hold && i < hold->quotas_count; i++) {
+        const struct limit *limit = plan_limit(op->plan, hold->quotas[i].quota.limit_id);
+
+        if (limit && limit->max_ttl_ms > 0 && ttl_ms > limit->max_ttl_ms)
+            ttl_ms = limit->max_ttl_ms;
+    }
+    return op->now_ms + ttl_ms;
+}
+
+/* No hold lives longer than this. */
+int64_t turn_last_ms(const struct turn *turn, const struct hold *hold)
+{
+    return hold->created_ms + turn->op->op.services->options.lifetime_max_ms;
+}
+
+/* By job alone, its limits are known when the hold is. */
+static void look_first(struct turn *turns, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        turns[i].looks =
+            turn_is_open(&turns[i]) && !turns[i].op->token && turns[i].op->op.plan->has_max_ttl;
+}
+
+/* --- the script --------------------------------------------------------------------------------- */
+
+/* By job alone the newest is meant; once more, the one that was found. */
+static struct attempt attempt_of(const struct turn *turn)
+{
+    if (turn->op->token)
+        return turn->op->token->hold.attempt;
+    return turn->looks && turn->found ? turn->found->attempt : (struct attempt){0};
+}
+
+static void build_script(struct stores *stores, struct turn *turn)
+{
+    struct op_extend *op = turn->op;
+
+    op->op.now_ms = services_now_ms(stores->services);
+    if (!turn->looks)
+        turn->wanted_ms = turn_wanted_ms(turn);
+    turn->script = (struct counter_extend){
+        .call = {.kind = COUNTER_EXTEND, .view.shard = op->op.plan->shard, .arena = op->op.arena},
+        .now_ms = op->op.now_ms,
+        .tenant_id = op->op.plan->tenant_id,
         .job_id = op->job_id,
-        .meters_count = old->meters_count,
-        .meters = old->meters,
-        .ttl_ms = op->ttl_ms > left_ms ? op->ttl_ms : left_ms,
-        .mode = old->mode,
+        .attempt = attempt_of(turn),
+        .deadline_ms = turn->looks ? 0 : turn->wanted_ms, /* a deadline never moves back */
+        .lifetime_ms = stores->services->options.lifetime_max_ms,
     };
-    reserve_begin(&retake->reserve);
-    retake->reserve.work->superseded = old->attempt;
-    op->retake = &retake->reserve;
 }
 
-static void judge_absent(struct op_extend *op, const struct settle_facts *facts)
+static void land_script(const struct stores *stores, struct turn *turn, enum recovery reason)
 {
-    if (op->token && op->token->hold.deadline_ms > op->op.now_ms)
-        retake(op, &op->token->hold);
-    else if (op->token || facts->expired)
-        op_fail(&op->op, FAILURE_EXPIRED, false,
-                "the hold has expired: commit it late, or reserve again");
-    else if (facts->fences_count > 0)
-        op_fail(&op->op, FAILURE_RELEASED, false, "the job was released: reserve again");
-    else
-        op_fail(&op->op, FAILURE_UNKNOWN_JOB, false, "no hold of this job");
-}
+    const struct counter_call *call = &turn->script.call;
+    struct hold *hold;
 
-static void judge_script(struct op_extend *op, const struct counter_extend *script,
-                         const struct settle_facts *facts)
-{
-    struct hold *hold = NULL;
-
-    if (script->answer == EXTENDED_ABSENT) {
-        judge_absent(op, facts);
+    turn->reason = reason;
+    turn->asked = call->status == STATUS_OK && call->guard == GUARD_PASSED;
+    turn->found = NULL;
+    turn->locked = stores_left_busy(stores, call, reason);
+    /* The entry that comes with ABSENT is another attempt's. */
+    if (!turn->asked || turn->script.answer == EXTENDED_ABSENT || turn->script.entry.len == 0)
         return;
-    }
-    if (!hold_parse(op->op.arena, script->entry, &hold))
-        op_fail(&op->op, FAILURE_INTERNAL, true, "the hold of this job in Redis is not readable");
-    else if (settle_is_fenced(facts, hold->attempt))
-        op_fail(&op->op, FAILURE_RELEASED, false, "the job was released: reserve again");
-    else if (script->answer == EXTENDED_DUE)
-        op_fail(&op->op, FAILURE_EXPIRED, false,
-                "the hold has expired: commit it late, or reserve again");
-    else if (script->answer == EXTENDED_OLD_LEASE)
-        retake(op, hold);
+    if (hold_parse(turn->op->op.arena, turn->script.entry, &hold))
+        turn->found = hold;
     else
-        show(op, hold);
+        op_fail_unreadable(&turn->op->op, true);
 }
 
-static void fail_store(struct op_extend *op, enum status status, enum recovery reason)
+bool turn_is_done(const struct turn *turn)
 {
-    bool unknown = status != STATUS_OK && status_may_have_happened(status);
-
-    op_fail(&op->op,
-            reason == RECOVERY_NO_REDIS ? FAILURE_REDIS_UNAVAILABLE : FAILURE_SHARD_RECOVERING,
-            unknown, "the live balance cannot be used now; repeat the Extend in a moment");
+    return turn_is_open(turn) && turn->asked && turn->script.answer == EXTENDED_DONE;
 }
 
-static void extend_one(struct grant_context *context, struct op_extend *op,
-                       const struct settle_facts *facts)
+bool turn_is_short(const struct turn *turn)
 {
-    for (int round = 0; round < 2 && !failed(op); round++) {
-        int64_t now_ms = estimate_now_ms(context->services->estimate,
-                                         clock_mono_us(context->services->clock));
-        struct counter_extend script = script_for(context, op, now_ms);
-        struct counter_call *call = &script.call;
-        struct hold *hold;
-        enum recovery reason;
+    return turn_is_open(turn) && turn->asked && turn->script.answer == EXTENDED_SHORT &&
+           turn->found;
+}
 
-        op->op.now_ms = now_ms;
-        if (!run_counter_calls(context->services, context->db, context->counter, &call, 1,
-                               &reason)) {
-            fail_store(op, call->status, reason);
-            return;
-        }
-        if (script.answer == EXTENDED_SHORT && round == 0 &&
-            hold_parse(&context->scratch, script.entry, &hold) &&
-            push_leases(context, op, hold, script.deadline_ms))
+static bool is_shown(const struct turn *turn)
+{
+    return turn_is_open(turn) && turn->shown;
+}
+
+void turns_run(struct stores *stores, struct turn *turns, size_t count,
+               bool (*wanted)(const struct turn *turn))
+{
+    struct counter_call **calls = stores_scratch(stores, count, sizeof(struct counter_call *));
+    bool *sent = stores_scratch(stores, count, sizeof(*sent));
+    size_t calls_count = 0;
+    enum recovery reason;
+
+    for (size_t i = 0; i < count; i++) {
+        sent[i] = wanted(&turns[i]);
+        if (!sent[i])
             continue;
-        judge_script(op, &script, facts);
-        return;
+        build_script(stores, &turns[i]);
+        calls[calls_count++] = &turns[i].script.call;
     }
+    if (calls_count == 0)
+        return;
+    (void)stores_run(stores, calls, calls_count, &reason); /* each is looked at by itself */
+    for (size_t i = 0; i < count; i++)
+        if (sent[i])
+            land_script(stores, &turns[i], reason);
 }
 
-static void show_quotas(struct grant_context *context, struct op_extend *op)
+/* Those that were looked at first are moved now. */
+static void move_shown(struct stores *stores, struct turn *turns, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        turns[i].shown = turns[i].looks && turn_is_done(&turns[i]);
+        turns[i].looks = false;
+    }
+    turns_run(stores, turns, count, is_shown);
+}
+
+/* --- the answers -------------------------------------------------------------------------------- */
+
+static bool reads(const struct counter_read *read)
+{
+    return read->call.status == STATUS_OK && read->call.guard == GUARD_PASSED;
+}
+
+static struct counter_read build_read(struct stores *stores, const struct op_extend *op)
 {
     const struct hold *hold = op->hold;
-    struct quota_ref *refs = scratch(context, hold->quotas_count, sizeof(*refs));
-    struct counter_read read = {
-        .call = {.kind = COUNTER_READ,
-                 .view.shard = op->op.plan->shard,
-                 .arena = &context->scratch},
+    struct quota_ref *refs = stores_scratch(stores, hold->quotas_count, sizeof(*refs));
+
+    for (size_t i = 0; i < hold->quotas_count; i++)
+        refs[i] = hold->quotas[i].quota;
+    return (struct counter_read){
+        .call = {.kind = COUNTER_READ, .view.shard = op->op.plan->shard, .arena = &stores->scratch},
         .tenant_id = op->op.plan->tenant_id,
         .refs_count = hold->quotas_count,
         .refs = refs,
     };
-    struct counter_call *call = &read.call;
-    enum recovery reason;
+}
 
-    for (size_t i = 0; i < hold->quotas_count; i++)
-        refs[i] = hold->quotas[i].quota;
-    if (!run_counter_calls(context->services, context->db, context->counter, &call, 1, &reason))
-        return;
-    op->quotas = arena_array(op->op.arena, hold->quotas_count + 1, sizeof(*op->quotas));
+static void take_quotas(struct op_extend *op, const struct counter_read *read)
+{
+    op->quotas = arena_array(op->op.arena, read->refs_count + 1, sizeof(*op->quotas));
     CHECK(op->quotas);
-    for (size_t i = 0; i < hold->quotas_count; i++) {
-        const struct limit *limit = plan_limit(op->op.plan, refs[i].limit_id);
+    for (size_t i = 0; i < read->refs_count; i++) {
+        const struct limit *limit = plan_limit(op->op.plan, read->refs[i].limit_id);
 
         if (limit)
-            quota_from_counter(&op->quotas[op->quotas_count++], limit, refs[i], &read.states[i]);
+            quota_from_counter(&op->quotas[op->quotas_count++], limit, read->refs[i],
+                               &read->states[i]);
     }
 }
 
-static void load_plan(struct grant_context *context, struct op_extend *op)
+/* The quotas of all, in one round trip; whose cannot be read shows none. */
+static void show_quotas(struct stores *stores, struct turn *turns, size_t count)
 {
-    op->op.now_ms = estimate_now_ms(context->services->estimate,
-                                    clock_mono_us(context->services->clock));
-    if (op->op.give_up_us <= clock_mono_us(context->services->clock))
-        op_fail(&op->op, FAILURE_DEADLINE, false, "the deadline passed; the expiry is unchanged");
-    else
-        (void)op_need_plan(&op->op, context->db);
+    struct counter_read *all = stores_scratch(stores, count, sizeof(*all));
+    struct counter_call **calls = stores_scratch(stores, count, sizeof(struct counter_call *));
+    size_t calls_count = 0;
+    enum recovery reason;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!turn_is_open(&turns[i]))
+            continue;
+        all[i] = build_read(stores, turns[i].op);
+        calls[calls_count++] = &all[i].call;
+    }
+    if (calls_count > 0)
+        (void)stores_run(stores, calls, calls_count, &reason); /* each is looked at by itself */
+    for (size_t i = 0; i < count; i++)
+        if (turn_is_open(&turns[i]) && reads(&all[i]))
+            take_quotas(turns[i].op, &all[i]);
 }
 
-void extend_ops(struct grant_context *context, struct op_extend **ops, size_t count)
+/* What is promised: the later of the old deadline and the one asked for, within the hold's lifetime. */
+static bool is_as_asked(const struct turn *turn)
 {
-    struct ledger_job *jobs = scratch(context, count, sizeof(*jobs));
-    struct op_reserve *retakes[GRANT_OPS_MAX];
-    size_t retakes_count = 0;
+    const struct hold *hold = turn->found;
+
+    return hold &&
+           (hold->deadline_ms >= turn->wanted_ms || hold->deadline_ms >= turn_last_ms(turn, hold));
+}
+
+static void take_hold(struct turn *turn)
+{
+    struct op_extend *op = turn->op;
+
+    if (!is_as_asked(turn)) {
+        turn_end(turn, EXTEND_UNMOVED);
+        return;
+    }
+    op->hold = turn->found;
+    op->held_job_id = op->job_id;
+    op->lifetime_end_ms = turn_last_ms(turn, turn->found);
+    services_note_hold(op->op.services, turn->found->deadline_ms);
+}
+
+/* All but those that wait alone, who are left in front of the list. */
+static size_t answer(struct stores *stores, struct turn *turns, size_t count,
+                     struct op_extend **ops)
+{
+    size_t left = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (turn_is_open(&turns[i]))
+            take_hold(&turns[i]);
+    show_quotas(stores, turns, count);
+    stub_cork();
+    for (size_t i = 0; i < count; i++) {
+        if (!failed(&turns[i]) && turns[i].locked)
+            ops[left++] = turns[i].op;
+        else
+            op_finish(&turns[i].op->op);
+    }
+    stub_uncork();
+    return left;
+}
+
+size_t extend_ops(struct granting *granting, struct op_extend **ops, size_t count)
+{
+    struct stores *stores = granting->stores;
+    struct turn *turns = stores_scratch(stores, count, sizeof(*turns));
 
     if (count == 0)
-        return;
-    CHECK(count <= GRANT_OPS_MAX);
+        return 0;
+    CHECK(count <= EXTEND_OPS_MAX);
     for (size_t i = 0; i < count; i++)
-        load_plan(context, ops[i]);
-    read_facts(context, ops, jobs, count);
-    for (size_t i = 0; i < count; i++) {
-        extend_one(context, ops[i], &jobs[i].facts);
-        if (ops[i]->retake) {
-            retakes[retakes_count++] = ops[i]->retake;
-            continue;
-        }
-        if (!failed(ops[i]))
-            show_quotas(context, ops[i]);
-        op_finish(&ops[i]->op);
-    }
-    if (retakes_count > 0)
-        grant_reserves(context, retakes, retakes_count);
+        turns[i] = (struct turn){.op = ops[i]};
+    refuse_some(stores, turns, count);
+    look_first(turns, count);
+    turns_run(stores, turns, count, turn_is_open);
+    move_shown(stores, turns, count);
+    for (int round = 0; round < SCRIPT_ROUNDS_MAX && turns_push(stores, turns, count); round++)
+        turns_run(stores, turns, count, turn_is_short);
+    if (FAULT("extend.before_facts"))
+        turns_cut_off(turns, count);
+    else
+        turns_judge(granting, turns, count);
+    return answer(stores, turns, count, ops);
 }
 
-void op_extend_start(struct op_extend *op, struct worker *worker)
+static void to_granter(struct op_extend *op)
 {
-    (void)worker;
-    op->op.run = granter_run_extend;
-    if (granter_push(op->op.services->granter, &op->op))
+    if (inbox_to_granter(&op->op, OP_EXTEND))
         return;
     op_fail(&op->op, FAILURE_OVERLOADED, false, "too many calls wait; try again in a moment");
     op_finish(&op->op);
+}
+
+/* A plan may have thousands of limits: nobody else waits while it is loaded. */
+static void load_on_desk(struct op *base, struct stores *stores)
+{
+    if (op_need_plan(base, stores))
+        to_granter(container_of(base, struct op_extend, op));
+    else
+        op_finish(base);
+}
+
+void op_extend_start(struct op_extend *op, struct inbox_worker *worker)
+{
+    (void)worker;
+    op->op.plan = plans_get(op->op.services->plans, op->op.tenant);
+    if (op->op.plan)
+        to_granter(op); /* its tenant may be one that waits alone */
+    else
+        inbox_to_desk(&op->op, load_on_desk);
 }

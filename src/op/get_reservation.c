@@ -14,7 +14,10 @@
 #include "base/check.h"
 #include "counter/counter.h"
 #include "ledger/ledger.h"
+#include "op/inbox.h"
 #include "op/services.h"
+#include "op/stores.h"
+#include "op/tenant.h"
 #include "quota/token.h"
 
 static int attempt_compare(struct attempt a, struct attempt b)
@@ -31,9 +34,9 @@ static const struct hold *newer(const struct hold *a, const struct hold *b)
     return attempt_compare(a->attempt, b->attempt) >= 0 ? a : b;
 }
 
-/* False: Redis cannot be asked. */
-static bool look_up(struct op_get_reservation *op, struct desk *desk, const struct hold **ret_hold,
-                    bool *ret_recovering)
+/* False: Redis cannot be asked, or lost the tenant's holds (*ret_recovering), so "none" says nothing. */
+static bool look_up(struct op_get_reservation *op, struct stores *stores,
+                    const struct hold **ret_hold, bool *ret_unreadable, bool *ret_recovering)
 {
     struct op *base = &op->op;
     struct slice job = op->job_id;
@@ -47,11 +50,18 @@ static bool look_up(struct op_get_reservation *op, struct desk *desk, const stru
     struct hold *hold = NULL;
 
     *ret_hold = NULL;
-    if (!op_run_counter(base->services, desk->db, desk->counter, base->plan->shard, &call, 1,
-                        ret_recovering))
+    *ret_unreadable = false;
+    if (!stores_run_shard(stores, base->plan->shard, &call, 1, ret_recovering))
         return false;
     if (lookup.entries[0].len > 0 && hold_parse(base->arena, lookup.entries[0], &hold))
         *ret_hold = hold;
+    else
+        *ret_unreadable = lookup.entries[0].len > 0;
+    /* A reservation id speaks for itself. */
+    if (lookup.lost && !*ret_hold && !op->token) {
+        *ret_recovering = true;
+        return false;
+    }
     return true;
 }
 
@@ -125,34 +135,36 @@ static void show(struct op_get_reservation *op, const struct hold *live,
     } else if (settle_is_fenced(facts, hold->attempt)) {
         op->found.state = RESERVATION_RELEASED;
     } else {
-        bool reaped = facts->expired &&
-                      attempt_compare(facts->expired->attempt, hold->attempt) == 0;
+        bool reaped =
+            facts->expired && attempt_compare(facts->expired->attempt, hold->attempt) == 0;
 
-        op->found.state = reaped || hold->deadline_ms <= op->op.now_ms ? RESERVATION_EXPIRED
-                                                                       : RESERVATION_HELD;
+        op->found.state =
+            reaped || hold->deadline_ms <= op->op.now_ms ? RESERVATION_EXPIRED : RESERVATION_HELD;
     }
 }
 
-static void get(struct op *base, void *thread)
+static void get(struct op *base, struct stores *stores)
 {
     struct op_get_reservation *op = container_of(base, struct op_get_reservation, op);
-    struct desk *desk = thread;
     struct ledger_job job;
     const struct hold *live;
-    bool asked, recovering = false;
+    bool asked, unreadable, recovering = false;
+    enum status status;
 
-    if (!op_need_plan(base, desk->db)) {
+    if (!op_need_plan(base, stores)) {
         op_finish(base);
         return;
     }
     op->found.job_id = op->job_id;
-    asked = look_up(op, desk, &live, &recovering);
+    asked = look_up(op, stores, &live, &unreadable, &recovering);
     job = (struct ledger_job){.tenant_id = base->plan->tenant_id, .job_id = op->job_id};
-    if (ledger_facts_read(desk->db, base->arena, &job, 1, &base->now_ms) != STATUS_OK)
-        op_fail(base, FAILURE_POSTGRES_UNAVAILABLE, false,
-                "the database cannot be reached: try again in a moment");
+    status = stores->table->facts_read(stores->db, base->arena, &job, 1, &base->now_ms);
+    if (status != STATUS_OK)
+        op_fail_read(base, status, stores_sqlstate(stores));
     else if (!asked && !job.facts.record)
         query_fail_counter(base, recovering);
+    else if (unreadable && !job.facts.record)
+        op_fail_unreadable(base, false);
     else
         show(op, live, &job.facts);
     op_finish(base);
@@ -160,5 +172,5 @@ static void get(struct op *base, void *thread)
 
 void op_get_reservation_start(struct op_get_reservation *op)
 {
-    op_desk_start(&op->op, get);
+    inbox_to_desk(&op->op, get);
 }

@@ -1,18 +1,9 @@
 #include "op/janitor.h"
 
-#include "base/arena.h"
 #include "base/check.h"
-#include "base/log.h"
 #include "base/thread.h"
-#include "counter/counter.h"
-#include "ledger/ledger.h"
-#include "op/authority.h"
-#include "op/op.h"
-#include "op/plans.h"
-#include "op/recover.h"
-#include "op/settle.h"
-#include "op/status.h"
-#include "op/sweep.h"
+#include "op/duty.h"
+#include "quota/times.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -20,251 +11,124 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum {
-    TICK_MS = 250,
-    LOOK_EVERY_MS = 500,
-    CLOSE_EVERY_MS = 1000,
-    RETENTION_EVERY_MS = 60000,
-    RECALLS_MAX = 256,
-    CLOSE_MAX = 256,
-    RETENTION_MAX = 10000,
-    CONNECT_TIMEOUT_MS = 1000,
-    STATEMENT_TIMEOUT_MS = 5000,
+/* In the order in which they get their turns when several are due. */
+static const struct duty *const duties[] = {
+    &duty_look, &duty_reap, &duty_mend, &duty_periods, &duty_close, &duty_retention,
 };
+
+enum { DUTIES = sizeof(duties) / sizeof(*duties) };
 
 struct janitor {
     struct services *services;
-    struct database *db;
-    struct counter *counter;
-    struct arena arena;
+    struct stores *stores;
     pthread_t thread;
     int stop_fd;
-    int64_t versions_position;
-    int64_t look_us, close_us, retention_us; /* when next */
-    struct log_limit log;
+    struct duty_news news;
+    struct post {
+        void *own;
+        int64_t next_us;
+        struct log_limit log;
+    } posts[DUTIES];
 };
 
-static bool is_due(struct janitor *janitor, int64_t *next_us, int every_ms)
+enum duty_end duty_failed(struct duty_tools *tools, const char *what, enum status status)
 {
-    int64_t now_us = clock_mono_us(janitor->services->clock);
-
-    if (now_us < *next_us)
-        return false;
-    *next_us = now_us + every_ms * INT64_C(1000);
-    return true;
+    log_every(tools->log, LOG_WARN, "janitor", "%s.failed status=%s error=%s", what,
+              status_name(status),
+              LOG_VALUE(tools->stores->table->database_error(tools->stores->db)));
+    return DUTY_FAILED;
 }
 
-static void failed(struct janitor *janitor, const char *what, enum status status)
+static struct duty_tools tools_for(struct janitor *janitor, struct post *post)
 {
-    log_every(&janitor->log, LOG_WARN, "janitor", "%s.failed status=%s error=%s", what,
-              status_name(status), LOG_VALUE(database_error(janitor->db)));
+    arena_reset(&janitor->stores->scratch);
+    return (
+        struct duty_tools){.stores = janitor->stores, .log = &post->log, .news = &janitor->news};
 }
 
-static bool look_at_authority(struct janitor *janitor)
+static bool has_stopped(struct janitor *janitor, int wait_ms)
 {
-    struct shard_view views[SHARDS];
-    bool known[SHARDS];
-    enum status status = ledger_authority_all(janitor->db, views, known);
+    struct pollfd poll_fd = {.fd = janitor->stop_fd, .events = POLLIN};
 
-    if (status != STATUS_OK) {
-        failed(janitor, "authority", status);
-        return false;
+    return poll(&poll_fd, 1, wait_ms) > 0;
+}
+
+static int64_t next_ms(const struct duty *duty, enum duty_end end, const struct duty_tools *tools)
+{
+    switch (end) {
+    case DUTY_MORE:
+        return 0;
+    case DUTY_SOONER:
+        return tools->again_ms;
+    case DUTY_DONE:
+    case DUTY_FAILED:
+        break;
     }
-    for (int shard = 0; shard < SHARDS; shard++)
-        if (known[shard])
-            authority_set(janitor->services->authority, &views[shard]);
-    return true;
+    return duty->every_ms;
 }
 
-/* A version that its author could not bring to Redis is brought by the next janitor. */
-static void bring_version(struct janitor *janitor, const struct ledger_version *version)
-{
-    struct counter_version brought = {version->tenant_id, version->config_version};
-    struct counter_fill fill = {
-        .call = {.kind = COUNTER_FILL,
-                 .view.shard = plan_shard(version->tenant),
-                 .arena = &janitor->arena},
-        .versions_count = 1,
-        .versions = &brought,
-    };
-    struct counter_call *call = &fill.call;
-    struct shard_view view;
-    enum recovery reason;
-
-    if (authority_get(janitor->services->authority, fill.call.view.shard, &view))
-        (void)run_counter_calls(janitor->services, janitor->db, janitor->counter, &call, 1,
-                                &reason);
-}
-
-static void look_at_versions(struct janitor *janitor)
-{
-    bool first = janitor->versions_position == 0;
-    struct ledger_version *versions;
-    size_t count;
-    enum status status = ledger_versions_since(janitor->db, &janitor->arena,
-                                               &janitor->versions_position, &versions, &count);
-
-    if (status != STATUS_OK) {
-        failed(janitor, "versions", status);
-        return;
-    }
-    for (size_t i = 0; i < count && !first; i++) {
-        plans_forget_older(janitor->services->plans, versions[i].tenant,
-                           versions[i].config_version);
-        bring_version(janitor, &versions[i]);
-    }
-}
-
-static void serve_recalls(struct janitor *janitor)
-{
-    struct settle_quota *rows;
-    size_t count;
-    enum status status = ledger_recalls(janitor->db, &janitor->arena, RECALLS_MAX, &rows, &count);
-
-    if (status != STATUS_OK) {
-        failed(janitor, "recalls", status);
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct counter_totals totals = totals_from_row(&rows[i]);
-        struct counter_recall recall = {
-            .call = {.kind = COUNTER_RECALL, .arena = &janitor->arena},
-            .totals_count = 1,
-            .totals = &totals,
-        };
-        struct counter_call *call = &recall.call;
-        struct ledger_return back = {.tenant_id = rows[i].tenant_id, .ref = rows[i].ref};
-        enum recovery reason;
-
-        recall.call.view.shard = rows[i].shard;
-        if (!run_counter_calls(janitor->services, janitor->db, janitor->counter, &call, 1,
-                               &reason) ||
-            totals.took != TOTALS_TAKEN)
-            continue;
-        back.lease_id = totals.lease_id;
-        back.returned = totals.now.returned;
-        status = ledger_return_run(janitor->db, &janitor->arena, &back, 1);
-        if (status != STATUS_OK)
-            failed(janitor, "return", status);
-    }
-}
-
-static enum status ping(struct janitor *janitor)
+/* Every duty that is due gets one turn; returns how long there is nothing to do. */
+static int take_turns(struct janitor *janitor)
 {
     const struct clock *clock = janitor->services->clock;
-    int64_t before_us = clock_mono_us(clock);
-    enum status status = database_ping(janitor->db);
+    int64_t first_us = INT64_MAX, now_us;
 
-    status_note(janitor->services->status_board, STATUS_STORE_POSTGRES, status == STATUS_OK,
-                clock_wall_ms(clock), clock_mono_us(clock) - before_us,
-                database_error(janitor->db));
-    return status;
-}
+    for (size_t i = 0; i < DUTIES; i++) {
+        const struct duty *duty = duties[i];
+        struct post *post = &janitor->posts[i];
 
-/* Only for the status page; what Redis is worth, the guard of each script finds out. */
-static void observe(struct janitor *janitor)
-{
-    const struct clock *clock = janitor->services->clock;
-    int64_t before_us = clock_mono_us(clock);
-    struct counter_observe call = {.call = {.kind = COUNTER_OBSERVE, .arena = &janitor->arena}};
+        now_us = clock_mono_us(clock);
+        if (now_us >= post->next_us) {
+            struct duty_tools tools = tools_for(janitor, post);
 
-    counter_add(janitor->counter, &call.call);
-    counter_run(janitor->counter);
-    status_note(janitor->services->status_board, STATUS_STORE_REDIS,
-                call.call.status == STATUS_OK, clock_wall_ms(clock),
-                clock_mono_us(clock) - before_us, counter_last_error(janitor->counter));
-}
-
-static void look(struct janitor *janitor)
-{
-    enum status status = ping(janitor);
-
-    observe(janitor);
-    if (status != STATUS_OK) {
-        failed(janitor, "ping", status);
-        return;
+            post->next_us = now_us + next_ms(duty, duty->turn(post->own, &tools), &tools) * 1000;
+            if (has_stopped(janitor, 0))
+                return 0;
+        }
+        if (post->next_us < first_us)
+            first_us = post->next_us;
     }
-    if (!look_at_authority(janitor))
-        return;
-    look_at_versions(janitor);
-    serve_recalls(janitor);
-}
-
-static void sweep(struct janitor *janitor)
-{
-    int shards[SHARDS];
-    size_t count = authority_active(janitor->services->authority, shards);
-
-    if (!estimate_ready(janitor->services->estimate))
-        return;
-    for (size_t i = 0; i < count; i++) {
-        size_t removed;
-
-        arena_reset(&janitor->arena);
-        if (!sweep_shard(janitor->services, janitor->db, janitor->counter, &janitor->arena,
-                         shards[i], &removed))
-            return; /* a store is away; the next tick tries again */
-        if (removed > 0)
-            log_debug("janitor", "holds.reaped shard=%d holds=%zu", shards[i], removed);
-    }
-}
-
-static void tick(struct janitor *janitor)
-{
-    enum status status;
-    bool more = true;
-
-    arena_reset(&janitor->arena);
-    if (is_due(janitor, &janitor->look_us, LOOK_EVERY_MS))
-        look(janitor);
-    sweep(janitor);
-    if (is_due(janitor, &janitor->close_us, CLOSE_EVERY_MS)) {
-        status = ledger_close_due(janitor->db, CLOSE_MAX, &more);
-        if (status != STATUS_OK)
-            failed(janitor, "close", status);
-    }
-    if (is_due(janitor, &janitor->retention_us, RETENTION_EVERY_MS)) {
-        status = ledger_retention(janitor->db, janitor->services->options.events_keep_ms,
-                                  RETENTION_MAX);
-        if (status != STATUS_OK)
-            failed(janitor, "retention", status);
-    }
+    now_us = clock_mono_us(clock);
+    return first_us <= now_us ? 0 : (int)((first_us - now_us + 999) / 1000);
 }
 
 static void *run(void *user)
 {
     struct janitor *janitor = user;
-    struct pollfd poll_fd = {.fd = janitor->stop_fd, .events = POLLIN};
 
-    do {
-        tick(janitor);
-    } while (poll(&poll_fd, 1, TICK_MS) <= 0);
+    while (!has_stopped(janitor, take_turns(janitor)))
+        continue;
+    for (size_t i = 0; i < DUTIES; i++) {
+        struct duty_tools tools = tools_for(janitor, &janitor->posts[i]);
+
+        if (duties[i]->leave)
+            duties[i]->leave(janitor->posts[i].own, &tools);
+    }
     return NULL;
 }
 
 struct janitor *janitor_create(struct services *services)
 {
     struct janitor *janitor = calloc(1, sizeof(*janitor));
-    struct database_options database = {
-        .conninfo = services->options.postgres,
-        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
-        .statement_timeout_ms = STATEMENT_TIMEOUT_MS,
-        .clock = services->clock,
-        .estimate = services->estimate,
-    };
-    struct counter_options counter = {
-        .address = services->options.redis,
-        .connect_timeout_ms = services->options.redis_timeout_ms,
-        .timeout_ms = services->options.redis_timeout_ms,
+    const struct stores_options options = {
+        .counter_timeout_ms = services->options.redis_timeout_ms,
+        .database_connect_ms = CONNECT_SHARED_MS,
+        .database_statement_ms = STATEMENT_LONG_MS,
+        .database_lock_ms = LOCK_WAIT_MS,
+        .hurried = true,
+        .scratch_bytes = 64 * 1024,
+        .scratch_bytes_max = 256u << 20,
     };
 
     CHECK(janitor);
     janitor->services = services;
-    janitor->db = database_create(&database);
-    janitor->counter = counter_create(&counter);
-    arena_init(&janitor->arena, 64 * 1024, 256u << 20);
+    janitor->news.begun_ms = -1;
+    janitor->stores = stores_open(services, &options);
     janitor->stop_fd = eventfd(0, EFD_CLOEXEC);
     CHECK(janitor->stop_fd >= 0);
+    for (size_t i = 0; i < DUTIES; i++)
+        if (duties[i]->create)
+            janitor->posts[i].own = duties[i]->create();
     thread_start(&janitor->thread, "janitor", run, janitor);
     return janitor;
 }
@@ -278,8 +142,9 @@ void janitor_destroy(struct janitor *janitor)
     CHECK(write(janitor->stop_fd, &one, sizeof(one)) == (ssize_t)sizeof(one));
     pthread_join(janitor->thread, NULL);
     close(janitor->stop_fd);
-    counter_destroy(janitor->counter);
-    database_destroy(janitor->db);
-    arena_done(&janitor->arena);
+    for (size_t i = 0; i < DUTIES; i++)
+        if (duties[i]->destroy)
+            duties[i]->destroy(janitor->posts[i].own);
+    stores_close(janitor->stores);
     free(janitor);
 }

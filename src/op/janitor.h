@@ -1,12 +1,6 @@
 /*
- * The janitor: one thread that does what nobody waits for. Every server has one; all of them may do
- * everything at once.
- *
- *     every 250 ms   reaps due holds of every shard that this server believes active
- *     every 500 ms   the database's clock; authority and tenant versions of other servers' making;
- *                    recall flags that nobody served
- *     every 1 s      closes old leases and periods that are over
- *     every 60 s     retention
+ * The janitor: one thread that does what nobody waits for, a duty at a time (duty.h). Every server
+ * has one.
  */
 #ifndef HOLDFAST_OP_JANITOR_H
 #define HOLDFAST_OP_JANITOR_H
@@ -16,6 +10,8 @@
 struct janitor;
 
 struct janitor *janitor_create(struct services *services);
-void janitor_destroy(struct janitor *janitor); /* accepts NULL */
+
+/* Ends after the turn at hand, which takes as long as a store lets it wait. Accepts NULL. */
+void janitor_destroy(struct janitor *janitor);
 
 #endif

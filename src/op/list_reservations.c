@@ -2,7 +2,10 @@
 
 #include "base/check.h"
 #include "counter/counter.h"
+#include "op/inbox.h"
 #include "op/services.h"
+#include "op/stores.h"
+#include "op/tenant.h"
 
 /* Sorts after every job_id, which is printable ASCII. */
 #define AFTER_EVERY_JOB SLICE("\x7f")
@@ -35,6 +38,7 @@ static struct counter_holds page_of(const struct op_list_reservations *op)
 static void show(struct op_list_reservations *op, const struct counter_holds *holds)
 {
     struct op *base = &op->op;
+    size_t read = 0;
 
     op->found = arena_array(base->arena, holds->holds_count, sizeof(*op->found));
     CHECK(op->found);
@@ -45,6 +49,7 @@ static void show(struct op_list_reservations *op, const struct counter_holds *ho
 
         if (!hold_parse(base->arena, holds->holds[i].entry, &hold))
             continue;
+        read++;
         op->after_deadline_ms = hold->deadline_ms;
         op->after_job_id = holds->holds[i].job_id;
         if (!covers(op->scope, hold->scope))
@@ -54,22 +59,24 @@ static void show(struct op_list_reservations *op, const struct counter_holds *ho
         found->state = RESERVATION_HELD;
         op->found_count++;
     }
+    /* The next page would begin where this one does. */
+    if (read == 0 && op->more)
+        op_fail(base, FAILURE_INTERNAL, false,
+                "the holds that Redis has of tenant \"%.*s\" are not readable",
+                SLICE_ARGS(base->tenant));
 }
 
-static void list(struct op *base, void *thread)
+static void list(struct op *base, struct stores *stores)
 {
     struct op_list_reservations *op = container_of(base, struct op_list_reservations, op);
-    struct desk *desk = thread;
     struct counter_holds holds;
     struct counter_call *call = &holds.call;
     bool recovering;
 
-    base->now_ms =
-        estimate_now_ms(base->services->estimate, clock_mono_us(base->services->clock));
-    if (op_need_plan(base, desk->db)) {
+    base->now_ms = services_now_ms(base->services);
+    if (op_need_plan(base, stores)) {
         holds = page_of(op);
-        if (op_run_counter(base->services, desk->db, desk->counter, base->plan->shard, &call, 1,
-                           &recovering))
+        if (stores_run_shard(stores, base->plan->shard, &call, 1, &recovering))
             show(op, &holds);
         else
             query_fail_counter(base, recovering);
@@ -79,5 +86,5 @@ static void list(struct op *base, void *thread)
 
 void op_list_reservations_start(struct op_list_reservations *op)
 {
-    op_desk_start(&op->op, list);
+    inbox_to_desk(&op->op, list);
 }

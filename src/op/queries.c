@@ -2,16 +2,19 @@
 
 #include "base/check.h"
 #include "ledger/ledger.h"
+#include "op/inbox.h"
 #include "op/plans.h"
 #include "op/services.h"
+#include "op/stores.h"
+#include "op/tenant.h"
 
-bool query_plan(struct op *op, struct desk *desk)
+bool query_plan(struct op *op, struct stores *stores)
 {
     struct plan *plan = NULL;
-    enum status status = ledger_plan_load(desk->db, op->tenant, &plan);
+    enum status status = stores->table->plan_load(stores->db, op->tenant, &plan);
 
     if (status != STATUS_OK)
-        return op_need_plan(op, desk->db); /* a known plan will do while the database is away */
+        return op_need_plan(op, stores); /* a known plan will do while the database is away */
     plan_unref(op->plan);
     op->plan = plan;
     if (!plan) {
@@ -22,7 +25,7 @@ bool query_plan(struct op *op, struct desk *desk)
         return false;
     }
     plans_put(op->services->plans, plan);
-    return true;
+    return !op_fail_if_bad(op);
 }
 
 void query_fail_counter(struct op *op, bool recovering)
@@ -50,19 +53,19 @@ void reservation_from_hold(struct op *op, const struct hold *hold, struct op_res
         const struct limit *limit = plan_limit(op->plan, hold->quotas[i].quota.limit_id);
 
         if (limit)
-            found->counted[found->counted_count++] = (struct op_counted){
-                limit->name, hold->quotas[i].quota.period_start_ms};
+            found->counted[found->counted_count++] =
+                (struct op_counted){limit->name, hold->quotas[i].quota.period_start_ms};
     }
 }
 
-static void find_plan(struct op *op, void *desk)
+static void find_plan(struct op *op, struct stores *stores)
 {
-    if (query_plan(op, desk))
+    if (query_plan(op, stores))
         CHECK(op->plan);
     op_finish(op);
 }
 
 void op_plan_start(struct op *op)
 {
-    op_desk_start(op, find_plan);
+    inbox_to_desk(op, find_plan);
 }

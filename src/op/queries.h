@@ -26,7 +26,7 @@ struct op_check {
     struct op_reason *reasons;
     int64_t retry_after_ms;
     size_t quotas_count;
-    struct op_quota *quotas;     /* without what was asked about */
+    struct op_quota *quotas; /* without what was asked about */
 };
 
 void op_check_start(struct op_check *op);
@@ -49,8 +49,8 @@ struct op_reservation {
     struct attempt attempt;
     enum reservation_state state;
     size_t meters_count;
-    const struct hold_meter *meters;    /* what is or was held */
-    const struct settle_record *record; /* COMMITTED */
+    const struct hold_meter *meters;          /* what is or was held */
+    const struct settle_record *record;       /* COMMITTED */
     int64_t created_ms, expire_ms, finish_ms; /* 0: not known */
     size_t counted_count;
     struct op_counted *counted;
@@ -70,14 +70,14 @@ void op_get_reservation_start(struct op_get_reservation *op);
 struct op_list_reservations {
     struct op op;
     /* in */
-    struct slice scope;          /* these and below; empty: all */
+    struct slice scope; /* these and below; empty: all */
     size_t max;
-    int64_t after_deadline_ms;   /* -1: from the first */
+    int64_t after_deadline_ms; /* -1: from the first */
     struct slice after_job_id;
     /* out */
     size_t found_count;
     struct op_reservation *found;
-    bool more;                   /* and then the after_ fields are those of the next page */
+    bool more; /* and then the after_ fields are those of the next page */
 };
 
 void op_list_reservations_start(struct op_list_reservations *op);
@@ -85,13 +85,13 @@ void op_list_reservations_start(struct op_list_reservations *op);
 struct op_usage {
     struct op op;
     /* in */
-    struct slice scope, meter;   /* empty meter: all */
+    struct slice scope, meter; /* empty meter: all */
     bool include_descendants;
     size_t max;
-    struct slice after;          /* name of the last limit of the page before */
+    struct slice after; /* name of the last limit of the page before */
     /* out */
     size_t quotas_count;
-    struct op_quota *quotas;     /* sorted by name */
+    struct op_quota *quotas; /* sorted by name */
     bool more;
     struct slice last;
     bool degraded;
@@ -103,10 +103,27 @@ void op_usage_start(struct op_usage *op);
 /* Only finds the tenant: op->plan, as the database has it now. */
 void op_plan_start(struct op *op);
 
+/* Quotas in their current periods, committed use exact at one event. */
+struct op_snapshot {
+    struct op op;
+    /* in */
+    bool (*wants)(struct op_snapshot *op, struct slice scope, struct slice meter);
+    /*
+     * On the desk, once, unless the op fails: what there is. The memory of quotas is taken back
+     * afterwards, because the op may live as long as a stream.
+     */
+    void (*show)(struct op_snapshot *op, const struct op_quota *quotas, size_t count);
+    /* out, for show and done */
+    int64_t event_seq;
+    bool degraded;
+};
+
+void op_snapshot_start(struct op_snapshot *op);
+
 /* --- shared by the reads ---------------------------------------------------------------------- */
 
 /* op->plan as the database has it now, not from the cache. False: the op has failed. */
-MUST_CHECK bool query_plan(struct op *op, struct desk *desk);
+MUST_CHECK bool query_plan(struct op *op, struct stores *stores);
 
 /* REDIS_UNAVAILABLE or SHARD_RECOVERING. */
 void query_fail_counter(struct op *op, bool recovering);

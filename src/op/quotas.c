@@ -1,5 +1,8 @@
 #include "op/quotas.h"
 
+#include "base/amount.h"
+#include "quota/lease.h"
+
 static void from_limit(struct op_quota *quota, const struct limit *limit, struct quota_ref ref)
 {
     quota->limit = limit;
@@ -26,8 +29,7 @@ void quota_from_counter(struct op_quota *quota, const struct limit *limit, struc
     quota->ledger_seq = state->used_seq;
 }
 
-void quota_from_row(struct op_quota *quota, const struct plan *plan,
-                    const struct settle_quota *row)
+void quota_from_row(struct op_quota *quota, const struct plan *plan, const struct quota_row *row)
 {
     const struct limit *limit = plan ? plan_limit(plan, row->ref.limit_id) : NULL;
 
@@ -45,15 +47,37 @@ void quota_from_row(struct op_quota *quota, const struct plan *plan,
     quota->committed = row->committed;
     quota->debt = row->debt;
     quota->ledger_seq = row->ledger_seq;
-    quota->held = row->pg_held + row->leased;
-    quota->held_is_upper_bound = row->leased > 0;
+    quota_set_lent(quota, row);
 }
 
-void quota_set_held(struct op_quota *quota, const struct settle_quota *row,
-                    const struct counter_quota *state, int64_t old_leases_units)
+/* Out under the lease that Redis may admit from now. */
+static int64_t lent_now(const struct quota_row *row)
 {
-    if (row->leased > 0 && (!state->exists || state->lease_id != row->lease_id))
+    return lease_is_stale(row) ? 0 : row->granted - row->returned - row->spent;
+}
+
+void quota_set_lent(struct op_quota *quota, const struct quota_row *row)
+{
+    int64_t lent = lent_now(row);
+
+    quota->held = row->pg_held + lent;
+    quota->held_is_upper_bound = lent > 0;
+    quota->set_aside = row->leased - lent;
+    quota->set_aside_until_ms =
+        quota->set_aside > 0 && lease_is_stale(row) ? row->lease_deadline_ms : 0;
+}
+
+void quota_set_held(struct op_quota *quota, const struct quota_row *row,
+                    const struct counter_quota *state)
+{
+    int64_t lent = lent_now(row);
+    bool same = state->lease_id == row->lease_id && !lease_is_stale(row);
+
+    quota->held = row->pg_held + (same && state->exists ? state->held : 0);
+    quota->held_is_upper_bound = false;
+    if (state->exists || !same || lent == 0)
         return;
-    quota->held = row->pg_held + (state->exists ? state->held : 0) + old_leases_units;
-    quota->held_is_upper_bound = old_leases_units > 0;
+    /* Filled with this lease, and the key is gone: the next who touches it sets the lease aside. */
+    quota->set_aside += lent;
+    quota->set_aside_until_ms = amount_max(quota->set_aside_until_ms, row->lease_deadline_ms);
 }

@@ -8,8 +8,9 @@ enum { REFUSALS = 1024, REFUSAL_US = 20000 };
 
 struct refusal {
     int64_t until_us; /* 0: empty */
+    struct refusal_key key;
     int64_t old_leases_units;
-    struct settle_quota row;
+    struct quota_row row;
 };
 
 /* Direct-mapped: a collision only costs a transaction. */
@@ -30,31 +31,34 @@ void refusals_destroy(struct refusals *refusals)
     free(refusals);
 }
 
-static size_t slot_of(int64_t tenant_id, struct quota_ref ref)
+static size_t slot_of(const struct refusal_key *key)
 {
-    int64_t key[3] = {tenant_id, ref.limit_id, ref.period_start_ms};
+    int64_t quota[3] = {key->tenant_id, key->ref.limit_id, key->ref.period_start_ms};
 
-    return hash_bytes(key, sizeof(key)) % REFUSALS;
+    return hash_bytes(quota, sizeof(quota)) % REFUSALS;
 }
 
-void refusals_put(struct refusals *refusals, const struct settle_quota *row,
-                  int64_t old_leases_units, int64_t mono_us)
+void refusals_put(struct refusals *refusals, const struct refusal_key *key,
+                  const struct quota_row *row, int64_t old_leases_units, int64_t mono_us)
 {
-    struct refusal *slot = &refusals->slots[slot_of(row->tenant_id, row->ref)];
+    struct refusal *slot = &refusals->slots[slot_of(key)];
 
+    CHECK(key->lacks > 0);
     slot->until_us = mono_us + REFUSAL_US;
+    slot->key = *key;
     slot->old_leases_units = old_leases_units;
     slot->row = *row;
     slot->row.limit_name = slot->row.scope = slot->row.meter = slice_of(NULL, 0);
 }
 
-bool refusals_get(const struct refusals *refusals, int64_t tenant_id, struct quota_ref ref,
-                  int64_t mono_us, struct settle_quota *ret_row, int64_t *ret_old_leases_units)
+bool refusals_get(const struct refusals *refusals, const struct refusal_key *key, int64_t mono_us,
+                  struct quota_row *ret_row, int64_t *ret_old_leases_units)
 {
-    const struct refusal *slot = &refusals->slots[slot_of(tenant_id, ref)];
+    const struct refusal *slot = &refusals->slots[slot_of(key)];
 
-    if (slot->until_us <= mono_us || slot->row.tenant_id != tenant_id ||
-        !quota_ref_equal(slot->row.ref, ref))
+    if (slot->until_us <= mono_us || slot->key.tenant_id != key->tenant_id ||
+        !quota_ref_equal(slot->key.ref, key->ref) ||
+        slot->key.config_version != key->config_version || key->lacks < slot->key.lacks)
         return false;
     *ret_row = slot->row;
     *ret_old_leases_units = slot->old_leases_units;

@@ -16,47 +16,83 @@
 /* What is known of one quota that the reservation counts against. */
 struct reserve_quota {
     bool have_row;
-    struct settle_quota row;     /* as the granter read it; names point into the plan */
+    struct quota_row row; /* as the granter read it; names point into the plan */
     int64_t old_leases_units;
-    bool root_refused;           /* the root had no more to lend */
+    bool root_refused; /* the root had no more to lend */
+};
+
+/*
+ * Where a Reserve is. Workers and granters move it with reserve_step, which checks both the step and
+ * what is true in each stage (reserve.c has the table).
+ *
+ *     BEGUN ──> PLANNED ──script──> STALE ───────────> PLANNED   the plan is loaded anew
+ *       │          │            ├─> KNOWN ── ledger ──> ANSWERED, or script again (a fence: removed)
+ *       │          │            ├─> DUE ──── reap ────> script again
+ *       │          │            ├─> SHORT ── root ────> script again; CROWDED; NEVER
+ *       │          │            └─> ANSWERED            admitted
+ *       └──────────┴─> REFUSED ── Redis, ledger ──────> ANSWERED   by the plan, unless it is a repeat
+ */
+enum reserve_stage {
+    RESERVE_BEGUN,   /* no quotas are chosen: the plan is needed */
+    RESERVE_PLANNED, /* quotas are chosen, and no script has run for them */
+    RESERVE_STALE,   /* Redis has another config version */
+    RESERVE_KNOWN,   /* the job is held or was committed: the ledger is to be asked */
+    RESERVE_DUE,     /* the job has a hold past its deadline, which is to be reaped */
+    RESERVE_SHORT,   /* some quota falls short: the root is to be asked */
+    RESERVE_CROWDED, /* the root said no, and due holds may make room: they are to be reaped */
+    RESERVE_NEVER,   /* an amount is above its hard cap: the root is to be shown */
+    RESERVE_REFUSED, /* the plan does not admit it: only a repeat gets another answer */
+    RESERVE_STUCK, /* somebody keeps a row of the tenant locked, or much is to be reaped: it waits alone */
+    RESERVE_ANSWERED,
 };
 
 struct op_reserve_work {
-    struct op_reserve *next;     /* in the list of whoever has it */
+    enum reserve_stage stage;
     const char *identity;
-    int64_t now_ms;              /* of the last script */
+    int64_t now_ms; /* of the last script */
     size_t quotas_count;
-    struct hold_quota quotas[HOLD_QUOTAS_MAX];
-    int64_t softs[HOLD_QUOTAS_MAX];
+    struct hold_quota *quotas; /* made by reserve_plan, like the next two: as many as there are */
+    int64_t *softs;
+    struct hold_warning *warnings; /* what the hold keeps of each if it warns; names of the plan */
     struct counter_reserve_item item; /* the last script's answer */
-    bool asked;                  /* item has an answer */
-    struct reserve_quota *known; /* HOLD_QUOTAS_MAX of them once the granter has the op */
+    bool holds_lost;             /* Redis lost the tenant's holds: no hold there says nothing */
+    struct reserve_quota *known; /* quotas_count of them once the granter has the op */
     int rounds;                  /* grants that were not enough */
     int reaps;
-    bool wants_reap;
-    bool never;                  /* an amount is above its hard cap */
-    bool answered;
-    /*
-     * An attempt whose hold stands under leases that are gone: this Reserve takes its place instead of
-     * replaying it (op/extend.c). {0, 0}: none.
-     */
-    struct attempt superseded;
+    int stales; /* scripts that found another config version just after Redis was given this one */
 };
 
-/* Makes the work, before anything else. */
-void reserve_begin(struct op_reserve *op);
+/* Moves the op on. */
+void reserve_step(struct op_reserve *op, enum reserve_stage to);
 
-/* Fills the work from the plan at now_ms. False: the op has failed (NO_LIMIT ...). */
+static inline bool reserve_is(const struct op_reserve *op, enum reserve_stage stage)
+{
+    return op->work->stage == stage;
+}
+
+/* work->item is what a script said of the quotas as they are chosen now. */
+bool reserve_has_answer(const struct op_reserve *op);
+
+/*
+ * Fills the work from the plan at now_ms; the stage stays. False: the op has failed (NO_LIMIT ...), and
+ * the worker or granter may clear the error and look whether it is a repeat.
+ */
 bool reserve_plan(struct op_reserve *op, int64_t now_ms);
+
+/*
+ * The plan says no (suspended, no limit). Lets go of it unless it is young enough to be believed: the
+ * granter then loads another.
+ */
+void reserve_doubt_plan(struct op_reserve *op);
 
 /* The script item of this op, to be sent at now_ms. */
 struct counter_reserve_item reserve_item(struct op_reserve *op, int64_t now_ms);
 
-/* Copies the answer out of the worker's scratch memory, before the op moves on. */
-void reserve_keep_answer(struct op_reserve *op);
-
-/* ADMITTED: builds hold, quotas and decision. */
-void reserve_admitted(struct op_reserve *op);
+/*
+ * The script's answer: the op steps on, ADMITTED to ANSWERED with hold, quotas and decision. What the
+ * other answers point to is copied out of the thread's scratch memory.
+ */
+void reserve_take_answer(struct op_reserve *op, const struct counter_reserve_item *item);
 
 /* The job has this live hold: the same request gets it again, another one is refused. */
 void reserve_replay(struct op_reserve *op, struct slice entry);
@@ -73,7 +109,7 @@ void reserve_suspended(struct op_reserve *op);
 /* Sends the op to the granter; answers OVERLOADED if that is full. */
 void reserve_to_granter(struct op_reserve *op);
 
-/* Calls done. */
+/* Answered: calls done; the op is gone. */
 void reserve_finish(struct op_reserve *op);
 
 #endif

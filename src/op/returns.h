@@ -15,7 +15,7 @@ struct returns *returns_create(void);
 void returns_destroy(struct returns *returns); /* accepts NULL */
 
 /*
- * [any thread] True: nobody is on the way to take them yet, so the caller is to see to it that
+ * [any thread] True: nobody is on the way to take them yet, so the caller must make sure that
  * somebody calls returns_take. Until then the items stay, so their calls are alive.
  */
 bool returns_add(struct returns *returns, struct commit_item *const *items, size_t count);

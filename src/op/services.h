@@ -5,55 +5,103 @@
 #define HOLDFAST_OP_SERVICES_H
 
 #include "base/clock.h"
+#include "base/entropy.h"
 #include "base/estimate.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "quota/times.h"
 #include "quota/token_keys.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-struct plans;      /* op/plans.h: cache of tenants' plans */
-struct authority;  /* op/authority.h: what is believed of each shard */
-struct granter;
-struct desks;
-struct janitor;
+struct plans;       /* op/plans.h: cache of tenants' plans */
+struct authority;   /* op/authority.h: what is believed of each shard */
+struct shares;      /* op/shares.h: which shards this server looks after */
+struct inbox;       /* op/inbox.h: the doors to the threads */
+struct store_table; /* op/stores.h: what stands for the stores */
 struct committer;
-struct returns;    /* op/returns.h: committed, to be answered */
-struct settles;    /* op/settles.h: answered, to be brought to Redis */
+struct returns;      /* op/returns.h: committed, to be answered */
+struct notifies;     /* op/notifies.h: answered, to be brought to Redis */
 struct status_board; /* op/status.h: are the stores up? */
-struct hub;        /* notice/hub.h */
+struct hub;          /* notice/hub.h */
+struct aside;        /* op/aside.h: tenants that wait alone */
+struct alarms;       /* ledger/alarms.h: faults of the database, tenants set aside */
 
 struct service_options {
     const char *redis;
     const char *postgres;
-    int64_t ttl_default_ms;     /* 60 s */
-    int64_t ttl_max_ms;         /* 15 min: longer is shortened */
-    int64_t lifetime_max_ms;    /* 24 h */
-    int64_t late_window_ms;     /* 24 h */
-    int64_t events_keep_ms;     /* 7 days */
-    int64_t lease_min_ms;       /* a lease lasts at least this from its last push: 60 s */
-    int64_t lease_max_ms;       /* 30 min */
-    int worker_timeout_ms;      /* Redis, on a worker; other calls are served meanwhile */
-    int redis_timeout_ms;       /* Redis, elsewhere */
+    /* Those of quota/times.h, but in tests. */
+    int64_t ttl_default_ms;
+    int64_t ttl_max_ms; /* of one hold in Redis: what is longer is shortened */
+    int64_t lifetime_max_ms;
+    int64_t late_window_ms;
+    int64_t events_keep_ms;
+    int64_t lease_min_ms, lease_max_ms;
+    size_t limits_max;     /* of one tenant */
+    int worker_timeout_ms; /* Redis, on a worker; other calls are served meanwhile */
+    int redis_timeout_ms;  /* Redis, elsewhere */
 };
 
 struct services {
     struct service_options options;
+    const struct store_table *stores_table; /* &stores_real, but in tests and simulations */
     const struct clock *clock;
+    const struct entropy *entropy;
     struct estimate *estimate;
     const struct token_keys *token_keys;
     struct plans *plans;
     struct authority *authority;
+    struct shares *shares;
     struct committer *committer;
     struct returns *returns;
-    struct settles *settles;
-    struct granter *granter;
-    struct desks *desks;
+    struct notifies *notifies;
+    struct inbox *inbox;
+    struct aside *aside;
     struct hub *hub;
     struct status_board *status_board;
+    struct alarms *alarms;
+    struct log_limit internal_log; /* of answers INTERNAL, of all threads */
+    struct stop stop;              /* when nobody waits for a store any more */
     _Atomic bool draining;
+    _Atomic int64_t
+        holds_until_ms; /* the latest deadline of a hold that this server made or extended */
     int64_t started_wall_ms;
     char server_name[128]; /* "host:pid" */
 };
+
+static inline int64_t services_mono_us(const struct services *services)
+{
+    return clock_mono_us(services->clock);
+}
+
+/* The database's time, as far as it is known (base/estimate.h). */
+static inline int64_t services_now_ms(const struct services *services)
+{
+    return estimate_now_ms(services->estimate, services_mono_us(services));
+}
+
+/* [any thread] A hold lives until then: until then this server is not idle. */
+static inline void services_note_hold(struct services *services, int64_t deadline_ms)
+{
+    int64_t until_ms = atomic_load_explicit(&services->holds_until_ms, memory_order_relaxed);
+
+    while (until_ms < deadline_ms &&
+           !atomic_compare_exchange_weak_explicit(&services->holds_until_ms, &until_ms, deadline_ms,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        continue;
+}
+
+/*
+ * May there be holds that this server made and that are live, or due and not reaped? Then it says more
+ * often that it is there, so that the others miss it soon, and reaps more often.
+ */
+static inline bool services_busy(const struct services *services)
+{
+    return atomic_load_explicit(&services->holds_until_ms, memory_order_relaxed) + BUSY_AFTER_MS >
+           services_now_ms(services);
+}
 
 #endif

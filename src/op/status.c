@@ -2,11 +2,14 @@
 
 #include "base/amount.h"
 #include "base/check.h"
+#include "base/log.h"
 #include "counter/counter.h"
 #include "op/authority.h"
-#include "op/recover.h"
+#include "op/inbox.h"
 #include "op/services.h"
+#include "op/stores.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +17,8 @@
 enum {
     TENANTS_PER_SHARD = 64, /* whose holds are counted */
 };
+
+static const char *const names[STATUS_STORES] = {"redis", "postgres"};
 
 struct status_board {
     pthread_mutex_t lock;
@@ -39,12 +44,26 @@ void status_board_destroy(struct status_board *board)
     free(board);
 }
 
+/* What a look at a store means for the log. */
+enum change { CHANGE_NONE, CHANGE_AWAY, CHANGE_BACK };
+
+static enum change change_of(const struct status_store_state *state, bool up)
+{
+    if (!up)
+        return !state->known || state->up ? CHANGE_AWAY : CHANGE_NONE;
+    return state->known && !state->up ? CHANGE_BACK : CHANGE_NONE;
+}
+
 void status_note(struct status_board *board, enum status_store store, bool up, int64_t wall_ms,
                  int64_t latency_us, const char *error)
 {
     struct status_store_state *state = &board->stores[store];
+    enum change change;
+    int64_t before_ms;
 
     pthread_mutex_lock(&board->lock);
+    before_ms = state->since_ms;
+    change = change_of(state, up);
     if (!state->known || state->up != up)
         state->since_ms = wall_ms;
     state->known = true;
@@ -54,9 +73,44 @@ void status_note(struct status_board *board, enum status_store store, bool up, i
     else if (error && error[0])
         snprintf(state->error, sizeof(state->error), "%s", error);
     pthread_mutex_unlock(&board->lock);
+    switch (change) {
+    case CHANGE_NONE:
+        break;
+    case CHANGE_AWAY:
+        log_warn("store", "%s.away error=%s", names[store], LOG_VALUE(error ? error : ""));
+        break;
+    case CHANGE_BACK:
+        log_info("store", "%s.back away_ms=%" PRId64, names[store], wall_ms - before_ms);
+        break;
+    }
 }
 
-struct status_store_state status_read(struct status_board *board, enum status_store store)
+/* NULL: nothing speaks against it. */
+static const char *fault_of(const struct counter_observed *redis)
+{
+    if (!redis->master)
+        return "it is a replica; give --redis the address of the master";
+    if (redis->evicts)
+        return "its maxmemory-policy deletes holds; it must be noeviction";
+    if (redis->layout > COUNTER_LAYOUT)
+        return "its keys were written by a newer server; this one cannot read them";
+    return NULL;
+}
+
+bool status_note_redis(struct status_board *board, const struct counter_observe *look,
+                       int64_t wall_ms, int64_t latency_us, const char *error)
+{
+    bool up = look->call.status == STATUS_OK;
+
+    if (up && fault_of(&look->call.observed)) {
+        error = fault_of(&look->call.observed);
+        up = false;
+    }
+    status_note(board, STATUS_STORE_REDIS, up, wall_ms, latency_us, error);
+    return up;
+}
+
+static struct status_store_state read_store(struct status_board *board, enum status_store store)
 {
     struct status_store_state state;
 
@@ -68,40 +122,38 @@ struct status_store_state status_read(struct status_board *board, enum status_st
 
 /* --- GetStatus -------------------------------------------------------------------------------- */
 
-static void ask_postgres(struct op *op, struct desk *desk)
+static void ask_postgres(struct op *op, struct stores *stores)
 {
     const struct clock *clock = op->services->clock;
     int64_t before_us = clock_mono_us(clock);
-    bool up = database_ping(desk->db) == STATUS_OK;
+    bool up = stores->table->database_ping(stores->db) == STATUS_OK;
 
     status_note(op->services->status_board, STATUS_STORE_POSTGRES, up, clock_wall_ms(clock),
-                clock_mono_us(clock) - before_us, database_error(desk->db));
+                clock_mono_us(clock) - before_us, stores->table->database_error(stores->db));
 }
 
-static bool ask_redis(struct op *op, struct desk *desk)
+static bool ask_redis(struct op *op, struct stores *stores)
 {
     const struct clock *clock = op->services->clock;
     struct counter_observe observe = {.call = {.kind = COUNTER_OBSERVE, .arena = op->arena}};
     int64_t before_us = clock_mono_us(clock);
-    bool up;
 
-    counter_add(desk->counter, &observe.call);
-    counter_run(desk->counter);
-    up = observe.call.status == STATUS_OK;
-    status_note(op->services->status_board, STATUS_STORE_REDIS, up, clock_wall_ms(clock),
-                clock_mono_us(clock) - before_us, counter_last_error(desk->counter));
-    return up;
+    stores->table->counter_add(stores->counter, &observe.call);
+    stores->table->counter_run(stores->counter);
+    return status_note_redis(op->services->status_board, &observe, clock_wall_ms(clock),
+                             clock_mono_us(clock) - before_us,
+                             stores->table->counter_last_error(stores->counter));
 }
 
-static void run(struct op *op, struct desk *desk, struct counter_call **calls, size_t count)
+static void run(struct stores *stores, struct counter_call **calls, size_t count)
 {
     enum recovery reason;
 
-    for (size_t done = 0; done < count; done += RUN_CALLS_MAX) {
-        size_t some = count - done < RUN_CALLS_MAX ? count - done : RUN_CALLS_MAX;
+    for (size_t done = 0; done < count; done += STORES_CALLS_MAX) {
+        size_t some = count - done < STORES_CALLS_MAX ? count - done : STORES_CALLS_MAX;
 
         /* Each call is looked at by itself; those that failed count nothing. */
-        if (!run_counter_calls(op->services, desk->db, desk->counter, calls + done, some, &reason))
+        if (!stores_run(stores, calls + done, some, &reason))
             continue;
     }
 }
@@ -115,7 +167,7 @@ static bool worked(const struct counter_call *call)
  * The index of tenants that have holds is asked for those due by the end of time; then each tenant
  * for its counts. Two round trips, for up to TENANTS_PER_SHARD tenants of each shard.
  */
-static void count_holds(struct op_status *op, struct desk *desk)
+static void count_holds(struct op_status *op, struct stores *stores)
 {
     struct op *base = &op->op;
     int shards[SHARDS];
@@ -135,7 +187,7 @@ static void count_holds(struct op_status *op, struct desk *desk)
                                        .max = TENANTS_PER_SHARD};
         calls[i] = &dues[i].call;
     }
-    run(base, desk, calls, shards_count);
+    run(stores, calls, shards_count);
     for (size_t i = 0; i < shards_count; i++)
         for (size_t k = 0; worked(&dues[i].call) && k < dues[i].tenants_count; k++) {
             holds[count] = (struct counter_holds){.call = {.kind = COUNTER_HOLDS,
@@ -147,7 +199,7 @@ static void count_holds(struct op_status *op, struct desk *desk)
             calls[count] = &holds[count].call;
             count++;
         }
-    run(base, desk, calls, count);
+    run(stores, calls, count);
     for (size_t i = 0; i < count; i++)
         if (worked(&holds[i].call)) {
             op->holds += holds[i].holds_total - holds[i].holds_due;
@@ -155,26 +207,26 @@ static void count_holds(struct op_status *op, struct desk *desk)
         }
 }
 
-static void get_status(struct op *base, void *thread)
+static void get_status(struct op *base, struct stores *stores)
 {
     struct op_status *op = container_of(base, struct op_status, op);
     struct services *services = base->services;
-    struct desk *desk = thread;
     int64_t mono_us;
 
-    ask_postgres(base, desk);
+    ask_postgres(base, stores);
     mono_us = clock_mono_us(services->clock);
     base->now_ms = estimate_now_ms(services->estimate, mono_us);
     if (estimate_ready(services->estimate))
         op->clock_offset_ms = base->now_ms - clock_wall_ms(services->clock);
-    if (ask_redis(base, desk))
-        count_holds(op, desk);
+    if (ask_redis(base, stores))
+        count_holds(op, stores);
     for (int i = 0; i < STATUS_STORES; i++)
-        op->stores[i] = status_read(services->status_board, (enum status_store)i);
+        op->stores[i] = read_store(services->status_board, (enum status_store)i);
+    alarms_read(services->alarms, &op->alarms);
     op_finish(base);
 }
 
 void op_status_start(struct op_status *op)
 {
-    op_desk_start(&op->op, get_status);
+    inbox_to_desk(&op->op, get_status);
 }

@@ -1,10 +1,12 @@
 /*
- * What this server knows of its stores, and GetStatus. The board is written by the janitor twice a
+ * What this server knows of its stores, and GetStatus. The board is written by the janitor once a
  * second and by each GetStatus; any thread may read it.
  */
 #ifndef HOLDFAST_OP_STATUS_H
 #define HOLDFAST_OP_STATUS_H
 
+#include "counter/counter.h"
+#include "ledger/alarms.h"
 #include "op/op.h"
 
 #include <stdbool.h>
@@ -15,7 +17,7 @@ enum status_store { STATUS_STORE_REDIS, STATUS_STORE_POSTGRES, STATUS_STORES };
 enum { STATUS_ERROR_BYTES = 160 };
 
 struct status_store_state {
-    bool known;                     /* anything was seen yet */
+    bool known; /* anything was seen yet */
     bool up;
     int64_t since_ms;               /* wall clock: up has this value since */
     int64_t latency_us;             /* of the last answer; -1: none yet */
@@ -27,11 +29,19 @@ struct status_board;
 struct status_board *status_board_create(void);
 void status_board_destroy(struct status_board *board); /* accepts NULL */
 
-/* A store did or did not answer. error may be NULL. */
+/*
+ * A store did or did not answer. error may be NULL. The log gets a line when a store is away the first
+ * time it is looked at, and whenever it goes or comes back.
+ */
 void status_note(struct status_board *board, enum status_store store, bool up, int64_t wall_ms,
                  int64_t latency_us, const char *error);
 
-struct status_store_state status_read(struct status_board *board, enum status_store store);
+/*
+ * The same for a look at Redis. One that answers but may not be used (a replica, or one that evicts) is
+ * not up. True if it is up.
+ */
+bool status_note_redis(struct status_board *board, const struct counter_observe *look,
+                       int64_t wall_ms, int64_t latency_us, const char *error);
 
 struct op_status {
     struct op op;
@@ -39,6 +49,7 @@ struct op_status {
     struct status_store_state stores[STATUS_STORES];
     int64_t holds, holds_due;
     int64_t clock_offset_ms; /* the database's clock minus this host's */
+    struct alarms_state alarms;
 };
 
 void op_status_start(struct op_status *op);

@@ -14,15 +14,16 @@
 struct usage {
     struct op_quota *quotas; /* in the order asked */
     int64_t event_seq;
-    bool redis_away;         /* held is an upper bound: everything that is lent */
-    bool recovering;         /* why, if so */
+    int64_t config_version; /* another one than op->plan's: limits have changed meanwhile */
+    bool redis_away;        /* held is an upper bound: everything that is lent */
+    bool recovering;        /* why, if so */
 };
 
 /*
  * The current periods of these limits of op->plan. Redis is read first: a commit in between counts
  * twice for a moment rather than not at all. False: the database is away, the op has failed.
  */
-MUST_CHECK bool usage_read(struct op *op, struct desk *desk, const struct limit *const *limits,
+MUST_CHECK bool usage_read(struct op *op, struct stores *stores, const struct limit *const *limits,
                            size_t count, struct usage *ret_usage);
 
 #endif

@@ -2,8 +2,12 @@
 
 #include "base/amount.h"
 #include "base/check.h"
+#include "quota/times.h"
 
 #include <inttypes.h>
+
+/* When to ask again for capacity that is on its way between the stores. */
+enum { ON_ITS_WAY_MS = 1000 };
 
 /* What a REJECT is computed from, besides the quota itself. */
 struct question {
@@ -19,7 +23,7 @@ static int64_t used(const struct op_quota *quota)
 
 static int64_t projected(const struct op_quota *quota, int64_t units)
 {
-    return used(quota) + quota->held + units;
+    return op_quota_taken(quota) + units;
 }
 
 static const char *text_or(const char *text, const char *otherwise)
@@ -30,18 +34,19 @@ static const char *text_or(const char *text, const char *otherwise)
 /* "40 s", "12 min", "3 h", "9 d": rounded up, so that nobody comes too soon. */
 static const char *duration_text(struct arena *arena, int64_t ms)
 {
-    int64_t seconds = ms <= 0 ? 1 : (ms + 999) / 1000;
-    const char *text;
+    static const struct {
+        const char *name;
+        int64_t ms;
+    } units[] = {{"s", SECOND_IN_MS}, {"min", MINUTE_IN_MS}, {"h", HOUR_IN_MS}, {"d", DAY_IN_MS}};
+    size_t at = 0;
 
-    if (seconds <= 120)
-        text = arena_printf(arena, "%" PRId64 " s", seconds);
-    else if (seconds <= 120 * 60)
-        text = arena_printf(arena, "%" PRId64 " min", (seconds + 59) / 60);
-    else if (seconds <= 48 * 3600)
-        text = arena_printf(arena, "%" PRId64 " h", (seconds + 3599) / 3600);
-    else
-        text = arena_printf(arena, "%" PRId64 " d", (seconds + 86399) / 86400);
-    return text_or(text, "some time");
+    if (ms < 1)
+        ms = 1;
+    while (at + 1 < ARRAY_COUNT(units) && ms > 2 * units[at + 1].ms)
+        at++;
+    return text_or(arena_printf(arena, "%" PRId64 " %s", (ms + units[at].ms - 1) / units[at].ms,
+                                units[at].name),
+                   "some time");
 }
 
 static struct op_reason warning(struct arena *arena, const struct op_quota *quota,
@@ -52,11 +57,11 @@ static struct op_reason warning(struct arena *arena, const struct op_quota *quot
     const char *message;
 
     if (over)
-        message = arena_printf(arena,
-                               "%.*s: %" PRId64 " used and held > %" PRId64
-                               "; inside the overage, up to %" PRId64,
-                               SLICE_ARGS(quota->limit_name), projected_units, stops->amount,
-                               stops->cap);
+        message =
+            arena_printf(arena,
+                         "%.*s: %" PRId64 " used and held > %" PRId64
+                         "; inside the overage, up to %" PRId64,
+                         SLICE_ARGS(quota->limit_name), projected_units, stops->amount, stops->cap);
     else
         message = arena_printf(arena,
                                "%.*s: %" PRId64 " used and held >= %" PRId64
@@ -95,7 +100,8 @@ static bool quota_fits(const struct op_quota *quota, int64_t units, bool deferra
     const struct stops *stops = &quota->stops;
     int64_t bound = deferrable ? amount_min(stops->soft, stops->cap) : stops->cap;
 
-    return stops->unlimited || projected(quota, units) <= bound;
+    /* What has no limit ends where numbers do. */
+    return projected(quota, units) <= (stops->unlimited ? AMOUNT_MAX : bound);
 }
 
 bool verdict_fits(const struct op_quota *quotas, const struct hold_quota *wanted, size_t count,
@@ -109,16 +115,22 @@ bool verdict_fits(const struct op_quota *quotas, const struct hold_quota *wanted
 
 /*
  * When the holds may have made room under `bound`, or -1: the earliest deadline frees something,
- * but if all of what is held stands in the way only the latest will do.
+ * but if all of what is held stands in the way only the latest will do, and if that is not enough
+ * what is set aside must be free as well.
  */
 static int64_t free_after_ms(const struct question *question, const struct op_quota *quota,
                              int64_t units, int64_t bound)
 {
     int64_t short_by = projected(quota, units) - bound;
-    int64_t at_ms =
-        short_by >= quota->held ? question->latest_free_ms : question->earliest_free_ms;
+    int64_t at_ms = short_by >= quota->held ? question->latest_free_ms : question->earliest_free_ms;
 
-    if (quota->held <= 0 || short_by > quota->held || at_ms < 0)
+    if (short_by > quota->held && short_by <= quota->held + quota->set_aside)
+        at_ms = quota->set_aside_until_ms > 0
+                    ? amount_max(quota->set_aside_until_ms, question->latest_free_ms)
+                    : -1;
+    else if (quota->held <= 0 || short_by > quota->held)
+        return -1;
+    if (at_ms < 0)
         return -1;
     return at_ms > question->now_ms ? at_ms - question->now_ms : 0;
 }
@@ -145,8 +157,8 @@ static const char *wait_text(const struct question *question, const struct op_qu
     if (by_holds) {
         int64_t all_ms = amount_max(question->latest_free_ms - question->now_ms, free_ms);
 
-        text = arena_printf(question->arena, "; %" PRId64 " held may free within %s", quota->held,
-                            duration_text(question->arena, all_ms));
+        text = arena_printf(question->arena, "; %" PRId64 " held may free within %s",
+                            quota->held + quota->set_aside, duration_text(question->arena, all_ms));
     } else if (period_ms >= 0) {
         text = arena_printf(question->arena, "; starts again in %s",
                             duration_text(question->arena, period_ms));
@@ -157,11 +169,10 @@ static const char *wait_text(const struct question *question, const struct op_qu
 static struct op_reason never(const struct question *question, const struct op_quota *quota,
                               int64_t units)
 {
-    const char *message =
-        arena_printf(question->arena,
-                     "%.*s: %" PRId64 " > %" PRId64
-                     ", the limit with its overage; waiting does not help",
-                     SLICE_ARGS(quota->limit_name), units, quota->stops.cap);
+    const char *message = arena_printf(question->arena,
+                                       "%.*s: %" PRId64 " > %" PRId64
+                                       ", the limit with its overage; waiting does not help",
+                                       SLICE_ARGS(quota->limit_name), units, quota->stops.cap);
 
     return (struct op_reason){
         .code = REASON_NEVER_SATISFIABLE,
@@ -181,21 +192,27 @@ static struct op_reason beyond(const struct question *question, const struct op_
     int64_t bound = capped ? stops->cap : stops->soft;
     bool by_debt = capped && projected(quota, units) - quota->debt <= stops->cap;
     struct op_reason reason = {
-        .code = !capped ? REASON_DEFERRED : by_debt ? REASON_DEBT : REASON_HARD_CAP,
+        .code = !capped   ? REASON_DEFERRED
+                : by_debt ? REASON_DEBT
+                          : REASON_HARD_CAP,
         .quota = quota,
         .short_by = projected(quota, units) - bound,
     };
-    const char *debt = "";
+    const char *debt = "", *aside = "";
     const char *wait = wait_text(question, quota, units, bound, &reason);
 
     if (quota->debt > 0)
         debt = text_or(arena_printf(question->arena, " (%" PRId64 " of it debt)", quota->debt), "");
-    reason.message = text_or(
-        arena_printf(question->arena,
-                     "%.*s: %" PRId64 " used%s + %" PRId64 " held + %" PRId64 " > %" PRId64 "%s%s",
-                     SLICE_ARGS(quota->limit_name), used(quota), debt, quota->held, units, bound,
-                     capped ? "" : ", the soft stop of deferrable work", wait),
-        "no room");
+    if (quota->set_aside > 0)
+        aside = text_or(arena_printf(question->arena, " + %" PRId64 " set aside", quota->set_aside),
+                        "");
+    reason.message = text_or(arena_printf(question->arena,
+                                          "%.*s: %" PRId64 " used%s + %" PRId64 " held%s + %" PRId64
+                                          " > %" PRId64 "%s%s",
+                                          SLICE_ARGS(quota->limit_name), used(quota), debt,
+                                          quota->held, aside, units, bound,
+                                          capped ? "" : ", the soft stop of deferrable work", wait),
+                             "no room");
     return reason;
 }
 
@@ -220,14 +237,14 @@ static struct op_reason in_flight(const struct question *question, const struct 
             tightest = i;
         }
     }
-    message = arena_printf(question->arena,
-                           "%.*s: capacity is on its way between the stores; try again",
-                           SLICE_ARGS(quotas[tightest].limit_name));
+    message =
+        arena_printf(question->arena, "%.*s: capacity is on its way between the stores; try again",
+                     SLICE_ARGS(quotas[tightest].limit_name));
     return (struct op_reason){
         .code = REASON_HARD_CAP,
         .quota = &quotas[tightest],
         .short_by = 1,
-        .retry_after_ms = 1000,
+        .retry_after_ms = ON_ITS_WAY_MS,
         .message = text_or(message, "try again"),
     };
 }

@@ -26,8 +26,10 @@
 #include <stdint.h>
 
 /*
- * ALLOW or WARN of what is admitted. projected_units[i] is use + held of quotas[i] with it, at the
- * moment when it was made: a repeat computes the same. Reasons are in the arena.
+ * ALLOW or WARN, for what is admitted. projected_units[i] is use + held of quotas[i], this hold included.
+ * A repeat must get the same decision, so a Reserve decides by what its hold keeps (struct hold_warning):
+ * only the quotas that warned then, with the stops that they had then. Reasons are in the arena and point
+ * to quotas.
  */
 enum decision verdict_admitted(struct arena *arena, const struct op_quota *quotas,
                                const int64_t *projected_units, size_t count,

@@ -1,5 +1,6 @@
 #include "plugin/clash.h"
 
+#include "plugin/reserved.h"
 #include "plugin/text.h"
 
 #include <stdlib.h>
@@ -15,7 +16,7 @@ void clash_done(struct clash *clash)
     free(clash->items);
 }
 
-void clash_take(struct clash *clash, const char *name, const char *owner)
+static void add(struct clash *clash, const char *name, const char *owner)
 {
     if (clash->count == clash->capacity) {
         clash->capacity = clash->capacity ? 2 * clash->capacity : 256;
@@ -24,6 +25,13 @@ void clash_take(struct clash *clash, const char *name, const char *owner)
     }
     clash->items[clash->count] = (struct clash_name){name, owner, clash->count};
     clash->count++;
+}
+
+void clash_take(struct clash *clash, const char *name, const char *owner)
+{
+    add(clash, name, owner);
+    if (reserved_global(name))
+        add(clash, name, "the C library or protobuf-c");
 }
 
 static int compare(const void *a, const void *b)
@@ -54,6 +62,7 @@ const char *clash_find(struct clash *clash)
         return NULL;
     return text_format(clash->arena,
                        "%s and %s would both become %s in C; rename one, in the .proto or with "
-                       "--cstub_opt=package.Service.Method=name (or package.Service=name)",
+                       "--cstub_opt=package.Service.Method=name (or package.Service=name, "
+                       "package.Message.field=name, package.Message.oneof=name)",
                        first->owner, second->owner, second->name);
 }

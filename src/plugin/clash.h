@@ -1,7 +1,8 @@
 /*
  * C has one name space where .proto has many. Every name that the generated C would define is entered
  * here with what it comes from, and two that meet are an error that names both, instead of C that
- * does not compile. One thread.
+ * does not compile. Members of structs are entered as "Type.member". A name that the C library or
+ * protobuf-c has (reserved.h) meets that one too. One thread.
  */
 #ifndef HOLDFAST_PLUGIN_CLASH_H
 #define HOLDFAST_PLUGIN_CLASH_H

@@ -34,7 +34,8 @@ static void write_message_includes(struct text *out, struct arena *arena, const 
     qsort(headers, count, sizeof(*headers), compare_text);
     for (size_t i = 0; i < count; i++) {
         if (i == 0 || strcmp(headers[i], headers[i - 1]) != 0)
-            text_printf(out, "#include \"%s\"\n", name_replace_suffix(arena, headers[i], ".pb-c.h"));
+            text_printf(out, "#include \"%s\"\n",
+                        name_replace_suffix(arena, headers[i], ".pb-c.h"));
     }
 }
 
@@ -87,19 +88,21 @@ static void write_client_unary(struct text *out, const char *prefix, const struc
     const char *response = method->response->c_type;
 
     text_printf(out, "%s", method->deprecated ? "STUB_DEPRECATED\n" : "");
-    text_printf(out,
-                "static inline int %s_%s(struct stub_channel *channel,\n"
-                "    const struct stub_call_options *options, const %s *request,\n"
-                "    %s **ret_reply, struct stub_status *ret_status)\n"
-                "{\n"
-                "    ProtobufCMessage *reply;\n"
-                "    int code = stub_unary(channel, &%s_methods[%zu], options,\n"
-                "        (const ProtobufCMessage *)request, &reply, ret_status);\n"
-                "\n"
-                "    *ret_reply = (%s *)(void *)reply;\n"
-                "    return code;\n"
-                "}\n\n",
-                prefix, method->member, request, response, prefix, index, response);
+    text_printf(
+        out,
+        "static inline int %s_%s(struct stub_channel *channel,\n"
+        "    const struct stub_call_options *options, const %s *request,\n"
+        "    %s **ret_reply, struct stub_status *ret_status)\n"
+        "{\n"
+        "    ProtobufCMessage *reply;\n"
+        "    int code = stub_unary(channel, &%s_methods[%zu], options,\n"
+        "        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);\n"
+        "\n"
+        "    if (ret_reply)\n"
+        "        *ret_reply = (%s *)(void *)reply;\n"
+        "    return code;\n"
+        "}\n\n",
+        prefix, method->member, request, response, prefix, index, response);
     text_printf(out, "%s", method->deprecated ? "STUB_DEPRECATED\n" : "");
     text_printf(out,
                 "void %s_%s_async(struct stub_channel *channel,\n"
@@ -129,7 +132,8 @@ static void write_client_stream(struct text *out, const char *prefix, const stru
                 "    return stub_stream_open(channel, &%s_methods[%zu], options,\n"
                 "        %s);\n"
                 "}\n\n",
-                prefix, index, method->client_streams ? "NULL" : "(const ProtobufCMessage *)request");
+                prefix, index,
+                method->client_streams ? "NULL" : "(const ProtobufCMessage *)request");
     if (method->client_streams)
         text_printf(out,
                     "static inline bool %s_%s_write(struct stub_stream *stream,\n"
@@ -173,15 +177,21 @@ static void write_service(struct text *out, const struct service *service)
 {
     text_printf(out, "/* --- service %s --- */\n\n", service->full_name);
     write_handlers(out, service);
-    text_printf(out,
-                "/* Serves it with a copy of *handlers; before stub_server_start. False: there already. */\n"
-                "bool %s_register(struct stub_server *server,\n"
-                "    const struct %s_handlers *handlers, void *user);\n\n"
-                "extern const struct stub_service %s_service;\n",
-                service->prefix, service->prefix, service->prefix);
+    text_printf(out, "extern const struct stub_service %s_service;\n", service->prefix);
     if (service->methods_count)
         text_printf(out, "extern const struct stub_method %s_methods[%zu];\n", service->prefix,
                     service->methods_count);
+    /* Inline, so that the tables alone do not bring the server into a program that is a client. */
+    text_printf(
+        out,
+        "\n/* Serves it with a copy of *handlers; before stub_server_start. False: there already. */"
+        "\n"
+        "static inline bool %s_register(struct stub_server *server,\n"
+        "    const struct %s_handlers *handlers, void *user)\n"
+        "{\n"
+        "    return stub_server_register(server, &%s_service, handlers, user);\n"
+        "}\n",
+        service->prefix, service->prefix, service->prefix);
     text_printf(out, "\n");
     for (size_t i = 0; i < service->methods_count; i++) {
         const struct method *method = &service->methods[i];

@@ -3,8 +3,8 @@
  *
  * cstub-protoc, the script beside it, uses it as a filter of descriptor sets too.
  */
-#include "plugin/optional.h"
 #include "plugin/plugin.h"
+#include "plugin/rewrite.h"
 #include "plugin/text.h"
 
 #include <stdio.h>
@@ -13,9 +13,12 @@
 
 static const char usage[] =
     "usage: protoc --plugin=protoc-gen-cstub --cstub_out=DIR [--cstub_opt=...] FILE.proto...\n"
-    "       protoc-gen-cstub --rewrite <SET >SET   takes proto3 `optional` and services out of a\n"
-    "                                              FileDescriptorSet, for protoc-c\n"
-    "       protoc-gen-cstub --files <SET          prints the names of its files\n"
+    "       protoc-gen-cstub --rewrite [OPTIONS] <SET >SET   makes a FileDescriptorSet one that\n"
+    "                                                        protoc-c takes; as --cstub_opt says\n"
+    "       protoc-gen-cstub --braces <SET                   prints what of protoc-c's C is to be\n"
+    "                                                        mended, for sed\n"
+    "       protoc-gen-cstub --defaults <SET                 the same of a set that was not rewritten\n"
+    "       protoc-gen-cstub --files <SET                    prints the names of its files\n"
     "cstub-protoc does all of it for you.\n";
 
 static bool write_all(const uint8_t *bytes, size_t count)
@@ -28,33 +31,39 @@ static bool write_all(const uint8_t *bytes, size_t count)
 
 int main(int argc, char **argv)
 {
-    bool (*filter)(struct slice, uint8_t **, size_t *) = plugin_run;
-    const char *wanted = "CodeGeneratorRequest; protoc runs this";
+    bool rewrite = argc > 1 && argc < 4 && strcmp(argv[1], "--rewrite") == 0;
+    bool braces = argc == 2 && strcmp(argv[1], "--braces") == 0;
+    bool defaults = argc == 2 && strcmp(argv[1], "--defaults") == 0;
+    bool files = argc == 2 && strcmp(argv[1], "--files") == 0;
     struct text input = {0};
     char buffer[65536];
     uint8_t *output;
     size_t n;
     bool ok;
 
-    if (argc == 2 && strcmp(argv[1], "--rewrite") == 0) {
-        filter = optional_rewrite;
-        wanted = "FileDescriptorSet";
-    } else if (argc == 2 && strcmp(argv[1], "--files") == 0) {
-        filter = optional_files;
-        wanted = "FileDescriptorSet";
-    } else if (argc > 1) {
+    if (argc > 1 && !rewrite && !braces && !defaults && !files) {
         fputs(usage, stderr);
         return 2;
     }
     while ((n = fread(buffer, 1, sizeof(buffer), stdin)) > 0)
         text_add(&input, buffer, n);
-    if (!filter(slice_of(input.data, input.len), &output, &n)) {
-        fprintf(stderr, "protoc-gen-cstub: stdin holds no %s\n", wanted);
-        text_done(&input);
+    if (rewrite)
+        ok = rewrite_set(slice_of(input.data, input.len), argv[2], &output, &n);
+    else if (braces)
+        ok = rewrite_braces(slice_of(input.data, input.len), &output, &n);
+    else if (defaults)
+        ok = rewrite_defaults(slice_of(input.data, input.len), &output, &n);
+    else if (files)
+        ok = rewrite_files(slice_of(input.data, input.len), &output, &n);
+    else
+        ok = plugin_run(slice_of(input.data, input.len), &output, &n);
+    text_done(&input);
+    if (!ok) {
+        fprintf(stderr, "protoc-gen-cstub: stdin holds no %s\n",
+                argc > 1 ? "FileDescriptorSet" : "CodeGeneratorRequest; protoc runs this");
         return 1;
     }
     ok = write_all(output, n);
     free(output);
-    text_done(&input);
     return ok ? 0 : 1;
 }

@@ -37,12 +37,12 @@ static void take(struct load *load, const char *owner, const char *prefix, const
 static void take_method_names(struct load *load, const char *prefix, const struct method *method)
 {
     static const char *const unary[] = {"", "_reply", "_async", "_deliver", NULL};
-    static const char *const server_stream[] = {"_send", "_open", "_recv", "_start", "_deliver",
-                                                NULL};
-    static const char *const client_stream[] = {"_reply", "_open", "_write", "_try_write", "_recv",
+    static const char *const server_stream[] = {"_send",  "_open",    "_recv",
                                                 "_start", "_deliver", NULL};
-    static const char *const bidi[] = {"_send", "_open", "_write", "_try_write", "_recv", "_start",
-                                       "_deliver", NULL};
+    static const char *const client_stream[] = {"_reply", "_open",  "_write",   "_try_write",
+                                                "_recv",  "_start", "_deliver", NULL};
+    static const char *const bidi[] = {"_send", "_open",  "_write",   "_try_write",
+                                       "_recv", "_start", "_deliver", NULL};
     const char *const *suffix = method->client_streams
                                     ? (method->server_streams ? bidi : client_stream)
                                     : (method->server_streams ? server_stream : unary);
@@ -71,9 +71,8 @@ static void take_service_names(struct load *load, const struct service *service)
 
 static const char *comment_of(const location_message *location)
 {
-    return location->leading_comments && *location->leading_comments
-               ? location->leading_comments
-               : location->trailing_comments;
+    return location->leading_comments && *location->leading_comments ? location->leading_comments
+                                                                     : location->trailing_comments;
 }
 
 /* Paths are {6, service} and {6, service, 2, method}. */
@@ -110,8 +109,6 @@ static const char *method_note(const struct load *load, const struct method *met
             break;
         case GOOGLE__PROTOBUF__METHOD_OPTIONS__IDEMPOTENCY_LEVEL__IDEMPOTENT:
             promise = "May be repeated: idempotent.\n";
-            break;
-        default:
             break;
         }
     }
@@ -163,10 +160,10 @@ static bool load_method(struct load *load, const struct service *service,
 
 static bool load_service(struct load *load, const service_message *proto, struct service *ret)
 {
-    bool deprecated = (load->file->options && load->file->options->has_deprecated &&
-                       load->file->options->deprecated) ||
-                      (proto->options && proto->options->has_deprecated &&
-                       proto->options->deprecated);
+    bool deprecated =
+        (load->file->options && load->file->options->has_deprecated &&
+         load->file->options->deprecated) ||
+        (proto->options && proto->options->has_deprecated && proto->options->deprecated);
     const char *full_name = types_full_name(load->arena, load->file, proto->name);
     const char *given = parameter_name(load->parameter, full_name);
     const char *c_name = types_c_name(load->arena, load->file, load->options, proto->name);

@@ -1,27 +1,13 @@
 #include "plugin/name.h"
 
+#include "plugin/reserved.h"
+#include "plugin/text.h"
+
 #include <stdbool.h>
 #include <string.h>
 
-/*
- * What a method's lower-case name must not be: words of C23 and C++20, macros of the compiler and of
- * common headers, and what each service has already. A _ is added.
- */
-static const char *const reserved[] = {
-    "alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break",
-    "case", "catch", "char", "char8_t", "char16_t", "char32_t", "class", "co_await", "co_return",
-    "co_yield", "compl", "concept", "const", "const_cast", "consteval", "constexpr", "constinit",
-    "continue", "decltype", "default", "delete", "do", "double", "dynamic_cast", "else", "enum",
-    "explicit", "export", "extern", "false", "float", "for", "friend", "goto", "if", "inline",
-    "int", "long", "mutable", "namespace", "new", "noexcept", "not", "not_eq", "nullptr",
-    "operator", "or", "or_eq", "private", "protected", "public", "register", "reinterpret_cast",
-    "requires", "restrict", "return", "short", "signed", "sizeof", "static", "static_assert",
-    "static_cast", "struct", "switch", "template", "this", "thread_local", "throw", "true", "try",
-    "typedef", "typeid", "typename", "typeof", "typeof_unqual", "union", "unsigned", "using",
-    "virtual", "void", "volatile", "wchar_t", "while", "xor", "xor_eq", "complex", "errno",
-    "i386", "linux", "noreturn", "stdin", "stdout", "stderr", "unix", "dispatch", "handlers",
-    "methods", "service",
-};
+/* What each service has already, so that a method is not to be called so. */
+static const char *const own[] = {"dispatch", "handlers", "methods", "service"};
 
 /* Not <ctype.h>: the locale must not change what is generated. */
 static bool is_upper(char c)
@@ -65,8 +51,10 @@ const char *name_type(struct arena *arena, const char *full_name)
 
     for (const char *in = full_name; *in; in++) {
         if (*in == '.') {
-            *out++ = '_';
-            *out++ = '_';
+            if (out > buffer) { /* a package of which nothing is left */
+                *out++ = '_';
+                *out++ = '_';
+            }
             upper = true;
         } else if (*in == '_') {
             upper = true;
@@ -118,16 +106,34 @@ const char *name_prefix(struct arena *arena, const char *full_name)
 const char *name_member(struct arena *arena, const char *name)
 {
     const char *member = name_prefix(arena, name);
-    char *suffixed;
+    bool taken = reserved_word(member);
 
-    for (size_t i = 0; i < ARRAY_COUNT(reserved); i++) {
-        if (strcmp(member, reserved[i]) == 0) {
-            suffixed = arena_printf(arena, "%s_", member);
-            CHECK(suffixed);
-            return suffixed;
-        }
-    }
-    return member;
+    for (size_t i = 0; i < ARRAY_COUNT(own) && !taken; i++)
+        taken = strcmp(member, own[i]) == 0;
+    return taken ? text_format(arena, "%s_", member) : member;
+}
+
+const char *name_field(struct arena *arena, const char *name)
+{
+    char *buffer = name_buffer(arena, name, 1);
+    size_t i;
+
+    for (i = 0; name[i]; i++)
+        buffer[i] = to_lower(name[i]);
+    buffer[i] = '\0';
+    return reserved_by_protoc_c(buffer) ? text_format(arena, "%s_", buffer) : buffer;
+}
+
+const char *name_constant(struct arena *arena, const char *full_name)
+{
+    const char *symbol = name_symbol(arena, full_name);
+    char *buffer = name_buffer(arena, symbol, 1);
+    size_t i;
+
+    for (i = 0; symbol[i]; i++)
+        buffer[i] = to_upper(symbol[i]);
+    buffer[i] = '\0';
+    return buffer;
 }
 
 const char *name_of_file(struct arena *arena, const char *file)

@@ -1,7 +1,7 @@
 /*
  * How names of .proto files become names in C.
  *
- * The first two follow protobuf-c's generator letter by letter, since they name what it has written;
+ * The first four follow protobuf-c's generator letter by letter, since they name what it has written;
  * the others are ours. Results are in the arena. One thread.
  */
 #ifndef HOLDFAST_PLUGIN_NAME_H
@@ -14,6 +14,12 @@ const char *name_type(struct arena *arena, const char *full_name);
 
 /* "my_pkg.FooBar" -> "my_pkg__foo_bar": the start of protobuf-c's symbols, as x__descriptor. */
 const char *name_symbol(struct arena *arena, const char *full_name);
+
+/* "my_pkg.FooBar" -> "MY_PKG__FOO_BAR": the start of its macros and constants. */
+const char *name_constant(struct arena *arena, const char *full_name);
+
+/* "Class" -> "class_", "fooBar" -> "foobar": its member of a struct. */
+const char *name_field(struct arena *arena, const char *name);
 
 /* "my_pkg.FooBar" -> "my_pkg_foo_bar": the start of our own symbols; never two underscores. */
 const char *name_prefix(struct arena *arena, const char *full_name);

@@ -11,13 +11,16 @@
 #include <stdbool.h>
 
 struct options {
-    const char *c_package; /* in place of the package in C names; NULL: none given */
-    bool no_generate;      /* protoc-c writes nothing for this file */
+    const char *c_package;     /* in place of the package in C names; NULL: none given */
+    bool no_generate;          /* protoc-c writes nothing for this file */
+    bool use_oneof_field_name; /* protoc-c calls fields in descriptors by their oneof */
 };
 
 /* False: they are there but cannot be read, or c_package is no dotted name. */
-MUST_CHECK bool options_read(struct arena *arena,
-                             const Google__Protobuf__FileDescriptorProto *file,
+MUST_CHECK bool options_read(struct arena *arena, const Google__Protobuf__FileDescriptorProto *file,
                              struct options *ret);
+
+/* What the struct of a message begins with: "base", or what option (pb_c_msg).base_field_name says. */
+const char *options_base(struct arena *arena, const Google__Protobuf__DescriptorProto *message);
 
 #endif

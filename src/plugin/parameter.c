@@ -17,8 +17,8 @@ static const char *parse_name(struct arena *arena, struct slice item, struct par
     c_name = slice_skip(item, full_name.len);
     if (c_name.len == 0 || !valid_dotted(full_name) || !valid_identifier(slice_skip(c_name, 1)))
         return text_format(arena,
-                           "cstub takes pkg.Service=name, pkg.Service.Method=name and optional, not "
-                           "\"%.*s\"",
+                           "cstub takes pkg.Service=name, pkg.Service.Method=name, "
+                           "pkg.Message.field=name and optional, not \"%.*s\"",
                            SLICE_ARGS(item));
     name->full_name = arena_strndup(arena, full_name.data, full_name.len);
     name->c_name = arena_strndup(arena, c_name.data + 1, c_name.len - 1);

@@ -3,7 +3,9 @@
  *
  *   pkg.Service=name          C names of this service begin with name
  *   pkg.Service.Method=name   C names of this method: name in place of what it is called
- *   optional                  proto3 `optional` is welcome: who calls sees to it that protoc-c is, too
+ *   pkg.Message.field=name    the same for this member of the message's struct, and for pkg.Message.oneof
+ *   optional                  proto3 `optional` and members with other names are welcome: who calls has
+ *                             protoc-c see a rewritten file (rewrite.h)
  *
  * One thread.
  */

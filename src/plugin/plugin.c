@@ -6,11 +6,13 @@
 
 #include "plugin/embed.h"
 #include "plugin/header.h"
+#include "plugin/messages.h"
 #include "plugin/model.h"
 #include "plugin/name.h"
-#include "plugin/optional.h"
+#include "plugin/rewrite.h"
 #include "plugin/source.h"
 #include "plugin/text.h"
+#include "plugin/unable.h"
 #include "plugin/valid.h"
 
 #include <google/protobuf/compiler/plugin.pb-c.h>
@@ -34,6 +36,32 @@ struct run {
     struct text *texts; /* two per file to generate */
 };
 
+static bool is_written(const request_message *request, const char *name)
+{
+    for (size_t i = 0; i < request->n_file_to_generate; i++) {
+        if (strcmp(request->file_to_generate[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The names of what protoc-c writes, and what it cannot. */
+static const char *take_messages(struct run *run)
+{
+    const request_message *request = run->request;
+    struct messages messages = {&run->arena, &run->clash, &run->parameter, NULL};
+
+    for (size_t i = 0; i < request->n_proto_file && !messages.error; i++) {
+        bool written = is_written(request, request->proto_file[i]->name);
+
+        if (written)
+            messages.error = unable_find(&run->arena, request->proto_file[i], &run->options[i]);
+        if (!messages.error)
+            messages_take(&messages, request->proto_file[i], &run->options[i], written);
+    }
+    return messages.error;
+}
+
 static const char *load_all(struct run *run)
 {
     const request_message *request = run->request;
@@ -45,13 +73,16 @@ static const char *load_all(struct run *run)
         if (options_read(&run->arena, request->proto_file[i], &run->options[i]))
             types_add_file(&run->types, request->proto_file[i], &run->options[i]);
         else
-            error = text_format(&run->arena, "%s: option pb_c_file cannot be read, or its c_package "
-                                             "is no dotted name",
+            error = text_format(&run->arena,
+                                "%s: option pb_c_file cannot be read, or its c_package "
+                                "is no dotted name",
                                 request->proto_file[i]->name);
     }
     if (error)
         return error;
     types_sort(&run->types);
+    if (!error)
+        error = take_messages(run);
     for (size_t i = 0; i < request->n_proto_file && !error; i++)
         error = model_load(&run->arena, &run->types, &run->parameter, &run->clash,
                            request->proto_file[i], &run->options[i], &run->models[i]);
@@ -101,7 +132,7 @@ static const char *generate_file(struct run *run, size_t index)
         if (strcmp(run->request->file_to_generate[i], name) == 0)
             return text_format(&run->arena, "%s: to be generated twice", name);
     }
-    field = optional_find(&run->arena, run->request->proto_file[at]);
+    field = rewrite_find_optional(&run->arena, run->request->proto_file[at]);
     if (field && !run->parameter.optional)
         return text_format(&run->arena,
                            "%s: field %s is `optional` in proto3, which protoc-c refuses; run "
@@ -152,7 +183,7 @@ bool plugin_run(struct slice bytes, uint8_t **ret_response, size_t *ret_bytes)
         return false;
     }
     clash_init(&run.clash, &run.arena);
-    types_init(&run.types, &run.arena, &run.clash);
+    types_init(&run.types, &run.arena);
     google__protobuf__compiler__code_generator_response__init(&run.response);
     run.response.has_supported_features = 1;
     run.response.supported_features =

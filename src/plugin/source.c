@@ -144,13 +144,8 @@ static void write_service(struct text *out, const struct model *model,
     text_printf(out,
                 "    sizeof(struct %s_handlers),\n"
                 "    %s_dispatch,\n"
-                "};\n"
-                "\nbool %s_register(struct stub_server *server,\n"
-                "    const struct %s_handlers *handlers, void *user)\n"
-                "{\n"
-                "    return stub_server_register(server, &%s_service, handlers, user);\n"
-                "}\n",
-                prefix, prefix, prefix, prefix, prefix);
+                "};\n",
+                prefix, prefix);
     for (size_t i = 0; i < service->methods_count; i++) {
         if (service->methods[i].client_streams || service->methods[i].server_streams)
             write_start(out, service, i);

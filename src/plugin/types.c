@@ -9,9 +9,9 @@
 typedef Google__Protobuf__FileDescriptorProto file_message;
 typedef Google__Protobuf__DescriptorProto message_message;
 
-void types_init(struct types *types, struct arena *arena, struct clash *clash)
+void types_init(struct types *types, struct arena *arena)
 {
-    *types = (struct types){.arena = arena, .clash = clash};
+    *types = (struct types){.arena = arena};
 }
 
 void types_done(struct types *types)
@@ -19,52 +19,29 @@ void types_done(struct types *types)
     free(types->items);
 }
 
-static const char *join(struct arena *arena, const char *scope, const char *name)
+const char *types_join(struct arena *arena, const char *scope, const char *name)
 {
     return text_format(arena, "%s%s%s", scope, *scope ? "." : "", name);
 }
 
 const char *types_full_name(struct arena *arena, const file_message *file, const char *name)
 {
-    return join(arena, file->package ? file->package : "", name);
+    return types_join(arena, file->package ? file->package : "", name);
 }
 
 const char *types_c_name(struct arena *arena, const file_message *file,
                          const struct options *options, const char *name)
 {
     if (options->c_package)
-        return join(arena, options->c_package, name);
+        return types_join(arena, options->c_package, name);
     return types_full_name(arena, file, name);
-}
-
-/* protoc-c puts its functions behind the symbol of a message. */
-static void take_message_names(struct types *types, const struct type *type)
-{
-    static const char *const functions[] = {"__descriptor",  "__init",           "__pack",
-                                            "__unpack",      "__pack_to_buffer", "__free_unpacked",
-                                            "__get_packed_size"};
-    const char *owner = text_format(types->arena, "message %s", type->full_name);
-
-    clash_take(types->clash, type->c_type, owner);
-    for (size_t i = 0; i < ARRAY_COUNT(functions); i++)
-        clash_take(types->clash, text_format(types->arena, "%s%s", type->c_symbol, functions[i]),
-                   owner);
-}
-
-static void add_enum(struct types *types, const char *full_name, const char *c_name)
-{
-    const char *owner = text_format(types->arena, "enum %s", full_name);
-    const char *symbol = name_symbol(types->arena, c_name);
-
-    clash_take(types->clash, name_type(types->arena, c_name), owner);
-    clash_take(types->clash, text_format(types->arena, "%s__descriptor", symbol), owner);
 }
 
 static void add_message(struct types *types, const struct type *file, const char *scope,
                         const char *c_scope, const message_message *message)
 {
-    const char *full_name = join(types->arena, scope, message->name);
-    const char *c_name = join(types->arena, c_scope, message->name);
+    const char *full_name = types_join(types->arena, scope, message->name);
+    const char *c_name = types_join(types->arena, c_scope, message->name);
 
     if (types->count == types->capacity) {
         types->capacity = types->capacity ? 2 * types->capacity : 64;
@@ -75,10 +52,7 @@ static void add_message(struct types *types, const struct type *file, const char
     types->items[types->count].full_name = full_name;
     types->items[types->count].c_type = name_type(types->arena, c_name);
     types->items[types->count].c_symbol = name_symbol(types->arena, c_name);
-    take_message_names(types, &types->items[types->count++]);
-    for (size_t i = 0; i < message->n_enum_type; i++)
-        add_enum(types, join(types->arena, full_name, message->enum_type[i]->name),
-                 join(types->arena, c_name, message->enum_type[i]->name));
+    types->count++;
     for (size_t i = 0; i < message->n_nested_type; i++)
         add_message(types, file, full_name, c_name, message->nested_type[i]);
 }
@@ -89,9 +63,6 @@ void types_add_file(struct types *types, const file_message *file, const struct 
     const char *c_package = options->c_package ? options->c_package : package;
     struct type type = {.file = file->name, .has_header = !options->no_generate};
 
-    for (size_t i = 0; i < file->n_enum_type; i++)
-        add_enum(types, join(types->arena, package, file->enum_type[i]->name),
-                 join(types->arena, c_package, file->enum_type[i]->name));
     for (size_t i = 0; i < file->n_message_type; i++)
         add_message(types, &type, package, c_package, file->message_type[i]);
 }

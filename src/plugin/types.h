@@ -7,7 +7,6 @@
 #define HOLDFAST_PLUGIN_TYPES_H
 
 #include "base/arena.h"
-#include "plugin/clash.h"
 #include "plugin/options.h"
 
 #include <google/protobuf/descriptor.pb-c.h>
@@ -24,13 +23,12 @@ struct type {
 
 struct types {
     struct arena *arena;
-    struct clash *clash; /* where the C names of messages and enums are entered */
     struct type *items;
     size_t count;
     size_t capacity;
 };
 
-void types_init(struct types *types, struct arena *arena, struct clash *clash);
+void types_init(struct types *types, struct arena *arena);
 void types_done(struct types *types);
 
 /* Adds every message of the file, nested ones too. */
@@ -42,6 +40,9 @@ void types_sort(struct types *types);
 
 /* name as descriptors write it, ".pkg.Message". NULL: there is none. */
 const struct type *types_find(const struct types *types, const char *name);
+
+/* "scope.name", or "name" where the scope is "". */
+const char *types_join(struct arena *arena, const char *scope, const char *name);
 
 /* "pkg.name", or "name" where there is no package. */
 const char *types_full_name(struct arena *arena, const Google__Protobuf__FileDescriptorProto *file,

@@ -150,6 +150,9 @@ static const char *walk_file(struct arena *arena, const file_message *file)
 
     if (!file->name || !valid_file_name(file->name))
         return "a file has no name, or one that cannot stand in an #include";
+    if (file->syntax && strcmp(file->syntax, "proto2") != 0 && strcmp(file->syntax, "proto3") != 0)
+        return text_format(arena, "%s: syntax \"%s\" is not supported: proto2 and proto3 are",
+                           file->name, file->syntax);
     if (file->package && *file->package && !valid_dotted(slice_from_cstr(file->package)))
         return text_format(arena, "%s: the package is no dotted name", file->name);
     for (size_t i = 0; i < file->n_dependency; i++) {

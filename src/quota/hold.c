@@ -45,6 +45,32 @@ static void put_numbers(struct text *text, const int64_t *numbers, size_t count)
     }
 }
 
+size_t hold_warning_write(const struct hold_warning *warning, char out[HOLD_WARNING_MAX])
+{
+    const int64_t stops[] = {warning->soft, warning->amount, warning->cap};
+    size_t len = 0;
+
+    CHECK(warning->limit_name.len <= NAME_BYTES_MAX && warning->scope_len <= SCOPE_BYTES_MAX);
+    for (size_t i = 0; i < ARRAY_COUNT(stops); i++) {
+        out[len++] = ':';
+        len += digits_write(stops[i], out + len);
+    }
+    out[len++] = ':';
+    memcpy(out + len, warning->limit_name.data, warning->limit_name.len);
+    len += warning->limit_name.len;
+    out[len++] = ':';
+    return len + digits_write((int64_t)warning->scope_len, out + len);
+}
+
+static void put_warning(struct text *text, const struct hold_warning *warning)
+{
+    char rest[HOLD_WARNING_MAX];
+
+    put_char(text, ':');
+    put_number(text, warning->projected);
+    put(text, slice_of(rest, hold_warning_write(warning, rest)));
+}
+
 static char *text_copy(struct arena *arena, const struct text *text)
 {
     return text->too_long ? NULL : arena_strndup(arena, text->bytes, text->len);
@@ -99,10 +125,8 @@ char *hold_text(struct arena *arena, const struct hold *hold)
                     (const int64_t[]){quota->meter, quota->quota.limit_id,
                                       quota->quota.period_start_ms, quota->lease_id, quota->units},
                     5);
-        if (hold->projected) {
-            put_char(&text, ':');
-            put_number(&text, hold->projected[i]);
-        }
+        if (hold->warnings && hold->warnings[i].limit_name.len > 0)
+            put_warning(&text, &hold->warnings[i]);
     }
     return text_copy(arena, &text);
 }
@@ -174,11 +198,29 @@ static bool parse_meters(struct arena *arena, struct slice list, struct hold *ho
     return true;
 }
 
-static bool parse_projected(struct arena *arena, struct slice *rest, struct hold *hold, size_t i)
+static bool parse_warning(struct arena *arena, struct slice *rest, struct hold *hold, size_t i)
 {
-    if (!hold->projected)
-        hold->projected = arena_array(arena, hold->quotas_count, sizeof(*hold->projected));
-    return hold->projected && cut_number(rest, ':', &hold->projected[i]);
+    struct hold_warning warning;
+    int64_t scope_len;
+
+    if (!cut_number(rest, ':', &warning.projected))
+        return false;
+    if (!rest->data) /* an earlier version: see hold.h */
+        return true;
+    if (!cut_number(rest, ':', &warning.soft) || !cut_number(rest, ':', &warning.amount) ||
+        !cut_number(rest, ':', &warning.cap) || !slice_cut(rest, ':', &warning.limit_name) ||
+        !cut_number(rest, ':', &scope_len) || warning.limit_name.len == 0 ||
+        !amount_valid(warning.soft) || !amount_valid(warning.amount) ||
+        !amount_valid(warning.cap) || !is_name(warning.limit_name, false, NAME_BYTES_MAX) ||
+        (uint64_t)scope_len > hold->scope.len)
+        return false;
+    warning.scope_len = (size_t)scope_len;
+    if (!hold->warnings)
+        hold->warnings = arena_array(arena, hold->quotas_count, sizeof(*hold->warnings));
+    if (!hold->warnings)
+        return false;
+    hold->warnings[i] = warning;
+    return true;
 }
 
 static bool parse_quotas(struct arena *arena, struct slice list, struct hold *hold)
@@ -199,12 +241,40 @@ static bool parse_quotas(struct arena *arena, struct slice list, struct hold *ho
         if (!slice_cut(&list, ';', &field) || !cut_number(&field, ':', &meter) ||
             !cut_number(&field, ':', &quota->quota.limit_id) ||
             !cut_number(&field, ':', &quota->quota.period_start_ms) ||
-            !cut_number(&field, ':', &quota->lease_id) ||
-            !cut_number(&field, ':', &quota->units) ||
-            (field.data && !parse_projected(arena, &field, hold, i)) || field.data ||
+            !cut_number(&field, ':', &quota->lease_id) || !cut_number(&field, ':', &quota->units) ||
+            (field.data && !parse_warning(arena, &field, hold, i)) || field.data ||
             (uint64_t)meter >= hold->meters_count || !amount_valid(quota->units))
             return false;
         quota->meter = (uint32_t)meter;
+    }
+    return true;
+}
+
+static bool meters_are_sound(const struct hold *hold)
+{
+    if (hold->meters_count == 0 || hold->meters_count > HOLD_METERS_MAX)
+        return false;
+    for (size_t i = 0; i < hold->meters_count; i++) {
+        if (hold->meters[i].meter.len == 0 || !amount_valid(hold->meters[i].units))
+            return false;
+        for (size_t k = 0; k < i; k++)
+            if (slice_equal(hold->meters[i].meter, hold->meters[k].meter))
+                return false;
+    }
+    return true;
+}
+
+/* A hold is made at one moment, so a limit has one period in it. */
+bool hold_is_sound(const struct hold *hold)
+{
+    if (!meters_are_sound(hold) || hold->quotas_count > HOLD_QUOTAS_MAX)
+        return false;
+    for (size_t i = 0; i < hold->quotas_count; i++) {
+        if (hold->quotas[i].meter >= hold->meters_count || !amount_valid(hold->quotas[i].units))
+            return false;
+        for (size_t k = 0; k < i; k++)
+            if (hold->quotas[i].quota.limit_id == hold->quotas[k].quota.limit_id)
+                return false;
     }
     return true;
 }
@@ -228,31 +298,11 @@ bool hold_parse(struct arena *arena, struct slice text, struct hold **ret_hold)
         return false;
     hold->mode = (int)mode;
     if (!parse_head(head, hold) || !is_name(hold->scope, true, SCOPE_BYTES_MAX) ||
-        !parse_meters(arena, meters, hold) || !parse_quotas(arena, quotas, hold))
+        !parse_meters(arena, meters, hold) || !parse_quotas(arena, quotas, hold) ||
+        !hold_is_sound(hold))
         return false;
     *ret_hold = hold;
     return true;
-}
-
-void hold_projected(struct slice text, int64_t *projected, size_t quotas_count)
-{
-    enum { COLONS_BEFORE = 5 };
-    struct slice list = slice_of(NULL, 0), field, number;
-
-    for (size_t i = text.len; i > 0 && !list.data; i--)
-        if (text.data[i - 1] == '|')
-            list = slice_skip(text, i);
-    for (size_t i = 0; i < quotas_count; i++) {
-        int colons = 0;
-
-        projected[i] = 0;
-        if (!slice_cut(&list, ';', &field))
-            continue;
-        while (colons < COLONS_BEFORE && slice_cut(&field, ':', &number))
-            colons++;
-        if (!field.data || !slice_to_i64(field, &projected[i]))
-            projected[i] = 0;
-    }
 }
 
 bool quota_ref_equal(struct quota_ref a, struct quota_ref b)

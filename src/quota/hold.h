@@ -6,10 +6,16 @@
  * to [a-z0-9._-]:
  *
  *     epoch:seq:deadline_ms:created_ms|scope|mode|meter=units,...
- *         |meter:limit:period:lease:units:projected;...
+ *         |meter:limit:period:lease:units;...
  *
  * where the last list has one entry per quota: meter is an index into the list before it, period the
- * start of the period in ms; projected is what a replay decides by again, left out if not known.
+ * start of the period in ms. Where the hold was admitted with a warning, that is kept with the quota,
+ * so that a repeat gets the same decision and reasons whatever has become of the limit:
+ *
+ *     meter:limit:period:lease:units:projected:soft:amount:cap:name:scope
+ *
+ * scope is how many bytes of the hold's scope are the limit's. An earlier version wrote projected alone
+ * for every quota; that is read and means nothing.
  * Pure; any thread. Everything parsed points into the arena given.
  */
 #ifndef HOLDFAST_QUOTA_HOLD_H
@@ -25,8 +31,8 @@
 
 enum {
     HOLD_METERS_MAX = 32,
-    HOLD_QUOTAS_MAX = 32,
-    HOLD_TEXT_MAX = 6144,
+    HOLD_QUOTAS_MAX = 128,
+    HOLD_TEXT_MAX = 32768, /* every hold within these bounds fits */
     NAME_BYTES_MAX = 64,   /* tenant, meter, limit, one scope segment: [a-z0-9._-] */
     SCOPE_BYTES_MAX = 259, /* four segments */
     JOB_ID_BYTES_MAX = 255,
@@ -56,6 +62,17 @@ struct hold_quota {
     int64_t units;
 };
 
+/* Why one quota of a hold was admitted with a WARN, as it stood then. */
+struct hold_warning {
+    struct slice limit_name; /* empty: no warning, and nothing else counts */
+    size_t scope_len;        /* the limit's scope is the first so many bytes of the hold's */
+    int64_t projected;       /* use + held with this hold, at least soft */
+    int64_t soft, amount, cap;
+};
+
+/* The most that hold_warning_write writes; no NUL. */
+enum { HOLD_WARNING_MAX = 4 * 20 + NAME_BYTES_MAX + 5 };
+
 struct hold {
     struct attempt attempt;
     int64_t deadline_ms;
@@ -66,10 +83,16 @@ struct hold {
     struct hold_meter *meters;
     size_t quotas_count;
     struct hold_quota *quotas;
-    int64_t *projected; /* use + held of each quota, with this hold, when it was made; or NULL */
+    struct hold_warning *warnings; /* one per quota; NULL: no quota warned */
 };
 
-/* False: not a hold's text, or past the bounds above, or out of memory of the arena. */
+/*
+ * Within the bounds above: at least one meter and none twice, each limit at most once, amounts that are
+ * amounts. Whoever decides by a hold asks this first; it costs the square of its quotas.
+ */
+MUST_CHECK bool hold_is_sound(const struct hold *hold);
+
+/* False: not the text of a hold that is sound, or out of memory of the arena. */
 MUST_CHECK bool hold_parse(struct arena *arena, struct slice text, struct hold **ret_hold);
 
 /* The text, NUL-terminated; NULL past the arena's limit. */
@@ -79,11 +102,8 @@ MUST_CHECK char *hold_text(struct arena *arena, const struct hold *hold);
 MUST_CHECK char *hold_identity(struct arena *arena, struct slice scope, int mode,
                                const struct hold_meter *meters, size_t meters_count);
 
-/*
- * Only the `projected` of each quota, in order, from the text of a hold: cheaper than hold_parse, for
- * a text that was made a moment ago. What is not there is 0.
- */
-void hold_projected(struct slice text, int64_t *projected, size_t quotas_count);
+/* ":soft:amount:cap:name:scope", what follows `projected` in the text. Returns its length. */
+size_t hold_warning_write(const struct hold_warning *warning, char out[HOLD_WARNING_MAX]);
 
 bool quota_ref_equal(struct quota_ref a, struct quota_ref b);
 

@@ -7,22 +7,28 @@
 
 enum { TARGET_MIN_PERCENT = 1, TARGET_MAX_PERCENT = 25 };
 
-static int64_t lent(const struct settle_quota *quota)
+static int64_t lent(const struct quota_row *quota)
 {
     return quota->granted - quota->returned - quota->spent;
 }
 
-bool lease_is_stale(const struct settle_quota *quota)
+bool lease_is_stale(const struct quota_row *quota)
 {
     return quota->lease_id == 0 || lease_epoch(quota->lease_id) < quota->epoch;
 }
 
-void lease_begin(struct settle_quota *quota, struct settle_lease *ret_old)
+bool lease_may_begin(const struct quota_row *quota)
+{
+    return quota->epoch > 0 && lease_epoch(quota->lease_id) <= quota->epoch &&
+           lease_epoch(quota->lease_id + 1) <= quota->epoch;
+}
+
+void lease_begin(struct quota_row *quota, struct lease_row *ret_old)
 {
     int64_t first_id = quota->epoch * LEASE_IDS_PER_EPOCH;
 
-    CHECK(quota->epoch > 0 && lease_epoch(quota->lease_id) <= quota->epoch);
-    *ret_old = (struct settle_lease){.tenant_id = quota->tenant_id, .ref = quota->ref};
+    CHECK(lease_may_begin(quota));
+    *ret_old = (struct lease_row){.tenant_id = quota->tenant_id, .ref = quota->ref};
     if (lent(quota) > 0) {
         ret_old->lease_id = quota->lease_id;
         ret_old->granted = quota->granted;
@@ -32,19 +38,18 @@ void lease_begin(struct settle_quota *quota, struct settle_lease *ret_old)
         ret_old->dirty = true;
     }
     quota->lease_id = quota->lease_id < first_id ? first_id : quota->lease_id + 1;
-    CHECK(lease_epoch(quota->lease_id) == quota->epoch);
     quota->granted = quota->returned = quota->spent = 0;
     quota->lease_deadline_ms = 0;
     quota->recall = false; /* an old lease comes back by its deadline, an empty one has nothing */
     quota->dirty = true;
 }
 
-int64_t lease_raise(struct settle_quota *quota, int64_t needed, int64_t deadline_ms)
+int64_t lease_raise(struct quota_row *quota, int64_t needed, int64_t deadline_ms)
 {
     /* Beyond what is needed nothing is lent while idle capacity is being taken back. */
     bool exactly = needed == 0 || quota->recall;
     int64_t wanted = exactly ? needed : amount_max(needed, quota->lease_target);
-    int64_t units = amount_min(wanted, settle_room(quota));
+    int64_t units = amount_min(wanted, book_room(quota));
 
     CHECK(needed >= 0);
     if (quota->state != QUOTA_OPEN || quota->lease_id == 0 ||
@@ -59,7 +64,7 @@ int64_t lease_raise(struct settle_quota *quota, int64_t needed, int64_t deadline
     return units;
 }
 
-void lease_return(struct settle_quota *quota, int64_t lease_id, int64_t returned)
+void lease_return(struct quota_row *quota, int64_t lease_id, int64_t returned)
 {
     int64_t total = amount_min(returned, quota->granted - quota->spent);
     bool recall;
@@ -73,14 +78,14 @@ void lease_return(struct settle_quota *quota, int64_t lease_id, int64_t returned
         quota->dirty = true;
     }
     /* Over the cap, what holds give back later must not be lent out again either. */
-    recall = lent(quota) > 0 && settle_room(quota) < 0;
+    recall = lent(quota) > 0 && book_room(quota) < 0;
     if (recall != quota->recall) {
         quota->recall = recall;
         quota->dirty = true;
     }
 }
 
-bool lease_close(struct settle_quota *quota, struct settle_lease *lease, int64_t now_ms)
+bool lease_close(struct quota_row *quota, struct lease_row *lease, int64_t now_ms)
 {
     int64_t rest = lease->granted - lease->returned - lease->spent;
 
@@ -95,6 +100,23 @@ bool lease_close(struct settle_quota *quota, struct settle_lease *lease, int64_t
     quota->dirty = true;
     lease->returned += rest;
     lease->dirty = true;
+    return true;
+}
+
+bool lease_keep(struct book *book, struct quota_row *quota, int64_t lease_id, int64_t deadline_ms)
+{
+    struct lease_row *lease;
+
+    if (quota->lease_id == lease_id) {
+        quota->dirty |= quota->lease_deadline_ms < deadline_ms;
+        quota->lease_deadline_ms = amount_max(quota->lease_deadline_ms, deadline_ms);
+        return true;
+    }
+    lease = book_find_lease(book, quota->tenant_id, quota->ref, lease_id);
+    if (!lease || book->now_ms > lease->deadline_ms)
+        return false;
+    lease->dirty |= lease->deadline_ms < deadline_ms;
+    lease->deadline_ms = amount_max(lease->deadline_ms, deadline_ms);
     return true;
 }
 

@@ -1,15 +1,15 @@
 /*
  * Lending: how a quota row's current lease is begun, raised, returned and closed. Pure, on rows that
- * the caller has locked. protocol.md 3.4 and 3.7.
+ * the caller has locked. op/PROTOCOL.md 3.1 and 3.6.
  *
  * lease_id = epoch * 2^20 + n, so that a later lease of a quota has the larger id.
  */
 #ifndef HOLDFAST_QUOTA_LEASE_H
 #define HOLDFAST_QUOTA_LEASE_H
 
-#include "quota/settle.h"
+#include "quota/book.h"
 
-#define LEASE_IDS_PER_EPOCH (INT64_C(1) << 20)
+#define LEASE_IDS_PER_EPOCH 1048576
 
 static inline int64_t lease_epoch(int64_t lease_id)
 {
@@ -17,28 +17,34 @@ static inline int64_t lease_epoch(int64_t lease_id)
 }
 
 /*
- * True if the row's lease is none or of an earlier epoch than quota->epoch: the caller then calls
- * lease_begin. Until then nothing of the lease may go to Redis, neither a grant nor a recall: what
- * a new incarnation calls idle was promised to holds that it does not know. A lease of a later
- * epoch than the caller knows: false, the caller re-reads authority.
+ * True if the row has no lease, or one of an earlier epoch than quota->epoch: the caller then calls
+ * lease_begin. Before that nothing of the lease may go to Redis, neither a grant nor a recall: what
+ * a new incarnation calls idle was promised to holds that it does not know. False for a lease of a
+ * later epoch than the caller knows: the caller reads authority again.
  */
-bool lease_is_stale(const struct settle_quota *quota);
+bool lease_is_stale(const struct quota_row *quota);
 
 /*
- * Sets the current lease aside (*ret_old, to be inserted into old_lease, if it lent anything that is
- * not back; lease_id 0: nothing to insert) and begins an empty one of the current epoch,
- * of which nothing is to be recalled.
+ * Has the epoch another id for this quota? False too for a lease of a later epoch. Numbers come from
+ * stores: whoever begins a lease asks first, and begins a new epoch of the shard if there is none.
  */
-void lease_begin(struct settle_quota *quota, struct settle_lease *ret_old);
+bool lease_may_begin(const struct quota_row *quota);
+
+/*
+ * After lease_may_begin. Sets the current lease aside and begins an empty one of the current epoch,
+ * with nothing to recall. *ret_old is to be inserted into old_lease; lease_id 0: nothing to insert,
+ * because all that it lent has come back.
+ */
+void lease_begin(struct quota_row *quota, struct lease_row *ret_old);
 
 /*
  * Lends more: at least `needed` units if the root has room for that, up to the target beyond, never
- * past the root's condition. Also what is less than needed is lent. Returns the units lent, 0 or
+ * past the root's condition. Less than needed is lent too. Returns the units lent, 0 or
  * more. deadline_ms: the lease lasts at least until then. Nothing beyond `needed` is lent while a
  * recall is wanted, or if only the deadline is to move (needed 0); nothing at all in a quota that is
  * not open, or under a lease of another epoch.
  */
-int64_t lease_raise(struct settle_quota *quota, int64_t needed, int64_t deadline_ms);
+int64_t lease_raise(struct quota_row *quota, int64_t needed, int64_t deadline_ms);
 
 /*
  * Redis gave capacity back: its cumulative counter. Clamped to granted - spent; leased falls. Sets
@@ -46,13 +52,19 @@ int64_t lease_raise(struct settle_quota *quota, int64_t needed, int64_t deadline
  * something lent, because what its holds give back later must be recalled too. Nothing happens if
  * lease_id is not the current lease: an old one ends by its deadline.
  */
-void lease_return(struct settle_quota *quota, int64_t lease_id, int64_t returned);
+void lease_return(struct quota_row *quota, int64_t lease_id, int64_t returned);
 
 /*
  * Closes an old lease whose deadline has passed (now_ms > deadline): its rest leaves leased and
  * counts as returned, and reaped_to rises to now_ms; the caller removes its row. False: not due.
  */
-bool lease_close(struct settle_quota *quota, struct settle_lease *lease, int64_t now_ms);
+bool lease_close(struct quota_row *quota, struct lease_row *lease, int64_t now_ms);
+
+/*
+ * A hold under this lease, the current one or one set aside, lasts until deadline_ms: so does the lease.
+ * False: it is over.
+ */
+bool lease_keep(struct book *book, struct quota_row *quota, int64_t lease_id, int64_t deadline_ms);
 
 /*
  * clamp(2 x outstanding_max, 1 % .. 25 % of the limit), at least 1; for an unlimited quota or cap

@@ -1,10 +1,9 @@
 #include "quota/period.h"
 
 #include "base/check.h"
+#include "quota/times.h"
 
-#define MINUTE_MS (INT64_C(60) * 1000)
-#define HOUR_MS (60 * MINUTE_MS)
-#define DAY_MS (24 * HOUR_MS)
+_Static_assert(PERIOD_END_NEVER == INT64_MAX, "nothing ends later");
 
 /* Days from 1970-01-01 to the first day of a month, which is counted from year 0. */
 static int64_t days_of_month(int64_t month)
@@ -36,16 +35,31 @@ static int64_t length_ms(enum period period)
 {
     switch (period) {
     case PERIOD_MINUTE:
-        return MINUTE_MS;
+        return MINUTE_IN_MS;
     case PERIOD_HOUR:
-        return HOUR_MS;
+        return HOUR_IN_MS;
     case PERIOD_DAY:
-        return DAY_MS;
+        return DAY_IN_MS;
     case PERIOD_NEVER:
     case PERIOD_MONTH:
         break;
     }
     UNREACHABLE();
+}
+
+bool period_known(int64_t kind)
+{
+    if (kind < 0 || kind > INT32_MAX)
+        return false;
+    switch ((enum period)kind) {
+    case PERIOD_NEVER:
+    case PERIOD_MINUTE:
+    case PERIOD_HOUR:
+    case PERIOD_DAY:
+    case PERIOD_MONTH:
+        return true;
+    }
+    return false;
 }
 
 int64_t period_start_ms(enum period period, int64_t now_ms)
@@ -54,7 +68,7 @@ int64_t period_start_ms(enum period period, int64_t now_ms)
     if (period == PERIOD_NEVER)
         return 0;
     if (period == PERIOD_MONTH)
-        return days_of_month(month_of_day(now_ms / DAY_MS)) * DAY_MS;
+        return days_of_month(month_of_day(now_ms / DAY_IN_MS)) * DAY_IN_MS;
     return now_ms - now_ms % length_ms(period);
 }
 
@@ -64,6 +78,6 @@ int64_t period_end_ms(enum period period, int64_t start_ms)
     if (period == PERIOD_NEVER)
         return PERIOD_END_NEVER;
     if (period == PERIOD_MONTH)
-        return days_of_month(month_of_day(start_ms / DAY_MS) + 1) * DAY_MS;
+        return days_of_month(month_of_day(start_ms / DAY_IN_MS) + 1) * DAY_IN_MS;
     return start_ms + length_ms(period);
 }

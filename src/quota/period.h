@@ -4,6 +4,7 @@
 #ifndef HOLDFAST_QUOTA_PERIOD_H
 #define HOLDFAST_QUOTA_PERIOD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Values as in holdfast.v1.Period and in the database. */
@@ -15,8 +16,11 @@ enum period {
     PERIOD_MONTH = 6,
 };
 
-/* End of a period that never ends. */
-#define PERIOD_END_NEVER INT64_MAX
+/* End of a period that never ends: INT64_MAX, as a plain number for statements. */
+#define PERIOD_END_NEVER 9223372036854775807
+
+/* Is it one of the above? For numbers that come from a store or a caller. */
+bool period_known(int64_t kind);
 
 /* Start of the period that contains now_ms (>= 0); 0 for NEVER. */
 int64_t period_start_ms(enum period period, int64_t now_ms);

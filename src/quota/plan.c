@@ -5,16 +5,32 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* The plan, its count of references, its limits and the bytes of all names are one allocation. */
+/*
+ * The plan, its count of references, its limits, its index and the bytes of all names are one
+ * allocation.
+ *
+ * The index finds the limits on a meter at one scope: chains of limits (next) begin in buckets, a
+ * power of two. Both hold positions in limits, counted from 1; 0 ends a chain.
+ */
 struct plan_shared {
     struct plan plan;
     atomic_uint references;
+    size_t bytes;
+    size_t buckets_count;
+    uint32_t *buckets;
+    uint32_t *next;
     struct limit limits[];
 };
 
 static struct plan_shared *shared_of(struct plan *plan)
 {
     return container_of(plan, struct plan_shared, plan);
+}
+
+static const struct plan_shared *shared_of_const(const struct plan *plan)
+{
+    return (const struct plan_shared *)(const void *)((const char *)plan -
+                                                      offsetof(struct plan_shared, plan));
 }
 
 static struct slice put_name(char **at, struct slice name)
@@ -35,24 +51,63 @@ static int limit_compare(const void *a, const void *b)
     return (left->limit_id > right->limit_id) - (left->limit_id < right->limit_id);
 }
 
+static uint64_t place_hash(struct slice scope, struct slice meter)
+{
+    return hash_slice(scope) * UINT64_C(0x9e3779b97f4a7c15) ^ hash_slice(meter);
+}
+
+/* Later limits first, so that each chain is in the order of limits. */
+static void index_limits(struct plan_shared *shared)
+{
+    memset(shared->buckets, 0, shared->buckets_count * sizeof(*shared->buckets));
+    for (size_t i = shared->plan.limits_count; i-- > 0;) {
+        const struct limit *limit = &shared->limits[i];
+        size_t bucket = place_hash(limit->scope, limit->meter) & (shared->buckets_count - 1);
+
+        shared->next[i] = shared->buckets[bucket];
+        shared->buckets[bucket] = (uint32_t)i + 1;
+    }
+}
+
+static size_t names_bytes(const struct plan *plan)
+{
+    size_t bytes = plan->tenant.len;
+
+    for (size_t i = 0; i < plan->limits_count; i++)
+        bytes += plan->limits[i].name.len + plan->limits[i].scope.len + plan->limits[i].meter.len;
+    return bytes;
+}
+
+static struct plan_shared *allocate(const struct plan *from)
+{
+    struct plan_shared *shared;
+    size_t buckets_count = 1;
+    size_t bytes;
+
+    CHECK(from->limits_count < UINT32_MAX);
+    while (buckets_count < from->limits_count)
+        buckets_count *= 2;
+    bytes = sizeof(*shared) + from->limits_count * (sizeof(struct limit) + sizeof(uint32_t)) +
+            buckets_count * sizeof(uint32_t) + names_bytes(from);
+    shared = malloc(bytes);
+    CHECK(shared);
+    shared->plan = *from;
+    shared->plan.limits = shared->limits;
+    shared->bytes = bytes;
+    shared->buckets_count = buckets_count;
+    shared->buckets = (uint32_t *)(shared->limits + from->limits_count);
+    shared->next = shared->buckets + buckets_count;
+    atomic_init(&shared->references, 1);
+    return shared;
+}
+
 struct plan *plan_create(const struct plan *from)
 {
-    size_t names_bytes = from->tenant.len;
-    struct plan_shared *shared;
-    char *names;
+    struct plan_shared *shared = allocate(from);
+    char *names = (char *)(shared->next + from->limits_count);
 
-    for (size_t i = 0; i < from->limits_count; i++) {
-        const struct limit *limit = &from->limits[i];
-
-        names_bytes += limit->name.len + limit->scope.len + limit->meter.len;
-    }
-    shared = malloc(sizeof(*shared) + from->limits_count * sizeof(struct limit) + names_bytes);
-    CHECK(shared);
-    names = (char *)(shared->limits + from->limits_count);
-    shared->plan = *from;
     shared->plan.tenant = put_name(&names, from->tenant);
-    shared->plan.limits = shared->limits;
-    atomic_init(&shared->references, 1);
+    shared->plan.has_max_ttl = false;
     for (size_t i = 0; i < from->limits_count; i++) {
         struct limit *limit = &shared->limits[i];
 
@@ -60,9 +115,16 @@ struct plan *plan_create(const struct plan *from)
         limit->name = put_name(&names, limit->name);
         limit->scope = put_name(&names, limit->scope);
         limit->meter = put_name(&names, limit->meter);
+        shared->plan.has_max_ttl |= limit->max_ttl_ms > 0;
     }
     qsort(shared->limits, from->limits_count, sizeof(struct limit), limit_compare);
+    index_limits(shared);
     return &shared->plan;
+}
+
+size_t plan_bytes(const struct plan *plan)
+{
+    return shared_of_const(plan)->bytes;
 }
 
 struct plan *plan_ref(struct plan *plan)
@@ -101,47 +163,87 @@ const struct limit *plan_limit(const struct plan *plan, int64_t limit_id)
                                                                               : NULL;
 }
 
-/* True for the tenant itself, the scope, and each scope that it lies in. */
-static bool covers(struct slice limit_scope, struct slice scope)
+/* What a selection has found so far. */
+struct selection {
+    const struct plan_shared *shared;
+    const struct hold_meter *meters;
+    int64_t now_ms;
+    struct hold_quota *quotas;
+    size_t count;
+};
+
+/* Into its place: by limit, which is the order of the plan. Few are found, mostly in order. */
+static void insert(struct selection *selection, const struct limit *limit, uint32_t meter)
 {
-    if (limit_scope.len == 0)
-        return true;
-    return slice_starts_with(scope, limit_scope) &&
-           (scope.len == limit_scope.len || scope.data[limit_scope.len] == '/');
+    struct hold_quota quota = {
+        .meter = meter,
+        .quota = {limit->limit_id, period_start_ms(limit->period, selection->now_ms)},
+        .units = selection->meters[meter].units,
+    };
+    size_t at = selection->count++;
+
+    for (; at > 0 && quota_ref_compare(selection->quotas[at - 1].quota, quota.quota) > 0; at--)
+        selection->quotas[at] = selection->quotas[at - 1];
+    selection->quotas[at] = quota;
+}
+
+/* Adds the limits on a meter at exactly this scope. False: there are too many. */
+static bool select_at(struct selection *selection, struct slice scope, uint32_t meter)
+{
+    const struct plan_shared *shared = selection->shared;
+    struct slice name = selection->meters[meter].meter;
+    size_t bucket = place_hash(scope, name) & (shared->buckets_count - 1);
+
+    for (uint32_t at = shared->buckets[bucket]; at != 0; at = shared->next[at - 1]) {
+        const struct limit *limit = &shared->limits[at - 1];
+
+        if (!slice_equal(limit->meter, name) || !slice_equal(limit->scope, scope))
+            continue;
+        if (selection->count == HOLD_QUOTAS_MAX)
+            return false;
+        insert(selection, limit, meter);
+    }
+    return true;
+}
+
+/* At the tenant itself (no scope), at each scope that this one lies in, and at this one. */
+static bool select_meter(struct selection *selection, struct slice scope, uint32_t meter)
+{
+    if (!select_at(selection, slice_of(NULL, 0), meter))
+        return false;
+    for (size_t len = 1; len <= scope.len; len++) {
+        bool ends = len == scope.len || scope.data[len] == '/';
+
+        if (ends && !select_at(selection, slice_of(scope.data, len), meter))
+            return false;
+    }
+    return true;
 }
 
 enum plan_selection plan_select(const struct plan *plan, struct slice scope,
                                 const struct hold_meter *meters, size_t meters_count,
-                                int64_t now_ms, struct hold_quota *quotas,
-                                size_t *ret_quotas_count, size_t *ret_meter)
+                                int64_t now_ms, struct hold_quota *quotas, size_t *ret_quotas_count,
+                                size_t *ret_meter)
 {
-    bool limited[HOLD_METERS_MAX] = {false};
-    size_t count = 0;
+    struct selection selection = {.shared = shared_of_const(plan),
+                                  .meters = meters,
+                                  .now_ms = now_ms,
+                                  .quotas = quotas};
+    bool lacking = false;
 
     CHECK(meters_count <= HOLD_METERS_MAX);
-    for (size_t i = 0; i < plan->limits_count; i++) {
-        const struct limit *limit = &plan->limits[i];
-        size_t meter = 0;
-
-        while (meter < meters_count && !slice_equal(meters[meter].meter, limit->meter))
-            meter++;
-        if (meter == meters_count || !covers(limit->scope, scope))
-            continue;
-        if (count == HOLD_QUOTAS_MAX)
-            return PLAN_TOO_MANY;
-        limited[meter] = true;
-        quotas[count++] = (struct hold_quota){
-            .meter = (uint32_t)meter,
-            .quota = {limit->limit_id, period_start_ms(limit->period, now_ms)},
-            .units = meters[meter].units,
-        };
-    }
     for (size_t meter = 0; meter < meters_count; meter++) {
-        if (!limited[meter]) {
+        size_t before = selection.count;
+
+        if (!select_meter(&selection, scope, (uint32_t)meter))
+            return PLAN_TOO_MANY;
+        if (selection.count == before && !lacking) {
+            lacking = true;
             *ret_meter = meter;
-            return PLAN_NO_LIMIT;
         }
     }
-    *ret_quotas_count = count;
+    if (lacking)
+        return PLAN_NO_LIMIT;
+    *ret_quotas_count = selection.count;
     return PLAN_SELECTED;
 }

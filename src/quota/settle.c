@@ -7,23 +7,26 @@
  * and the two arrows exclude each other because both are decided here, under the locks of all the
  * quotas of the hold, against the record and the fences read under the same locks.
  *
- * A Commit is decided for all meters first and applied afterwards, so that a refusal changes nothing.
+ * A Commit is decided for all meters first and applied afterwards, so that a refusal changes nothing (but
+ * that old leases past their deadline may be closed).
  */
 #include "quota/settle.h"
 
 #include "base/amount.h"
-#include "quota/settle_book.h"
+#include "quota/book.h"
+#include "quota/times.h"
 
 #include <stdlib.h>
 
 /* What a commit is about to do. */
 struct verdict {
-    bool late;
-    int64_t actual[HOLD_METERS_MAX];  /* resolved: what was said, or held */
-    int64_t booked[HOLD_METERS_MAX];  /* after CAP */
-    int64_t debt[HOLD_METERS_MAX];    /* the largest over the quotas of the meter */
+    bool late;                       /* past its deadline */
+    bool own;                        /* what it holds is still in its leases */
+    int64_t actual[HOLD_METERS_MAX]; /* resolved: what was said, or held */
+    int64_t booked[HOLD_METERS_MAX]; /* after CAP */
+    int64_t debt[HOLD_METERS_MAX];   /* the largest over the quotas of the meter */
     enum overrun overrun[HOLD_METERS_MAX];
-    struct settle_booking bookings[HOLD_QUOTAS_MAX];
+    struct booking bookings[HOLD_QUOTAS_MAX];
 };
 
 static int attempt_compare(struct attempt a, struct attempt b)
@@ -59,10 +62,52 @@ static struct attempt newest_fence(const struct settle_facts *facts)
     return newest;
 }
 
-static bool is_live(struct settle_book *book, int64_t tenant_id, const struct hold *hold)
+static bool is_live(struct book *book, int64_t tenant_id, const struct hold *hold)
 {
     return hold->deadline_ms > book->now_ms &&
-           hold->deadline_ms > settle_book_reaped_to_ms(book, tenant_id, hold);
+           hold->deadline_ms > book_reaped_to_ms(book, tenant_id, hold);
+}
+
+/*
+ * A late hold that no reap has seen, and of which every lease still has the units. Redis lets go of a
+ * hold only after a reap has raised reaped_to of all its quotas past the hold's deadline.
+ */
+static bool has_own(struct book *book, int64_t tenant_id, const struct hold *hold,
+                    const int64_t *actual)
+{
+    if (hold->deadline_ms <= book_reaped_to_ms(book, tenant_id, hold))
+        return false;
+    for (size_t i = 0; i < hold->quotas_count; i++)
+        if (!book_covers(book, tenant_id, &hold->quotas[i],
+                         amount_min(actual[hold->quotas[i].meter], hold->quotas[i].units)))
+            return false;
+    return true;
+}
+
+/*
+ * Redis lost its data after this attempt was made, or the tenant's (a lease follows another within an
+ * epoch only then): a newer attempt may have been lost with it.
+ */
+static bool is_of_lost_redis(struct book *book, int64_t tenant_id, const struct hold *hold)
+{
+    for (size_t i = 0; i < hold->quotas_count; i++) {
+        const struct quota_row *quota = book_find_quota(book, tenant_id, hold->quotas[i].quota);
+
+        if (quota &&
+            (quota->epoch > hold->attempt.epoch || quota->lease_id > hold->quotas[i].lease_id))
+            return true;
+    }
+    return false;
+}
+
+/* By the job's id alone: is there nobody who could say which attempt is the newest? */
+static bool is_unsure(struct book *book, const struct settle_item *item)
+{
+    const struct hold *expired = item->facts->expired;
+
+    if (item->token || item->live)
+        return false;
+    return !item->redis_asked || (expired && is_of_lost_redis(book, item->tenant_id, expired));
 }
 
 /* Without a reservation id the newest attempt is meant; NULL: none, or one that was released. */
@@ -77,20 +122,22 @@ static const struct hold *newest_hold(const struct settle_item *item)
     return NULL;
 }
 
-static const struct hold *subject_of_commit(struct settle_book *book,
-                                            const struct settle_item *item)
+static const struct hold *subject_of_commit(struct book *book, const struct settle_item *item)
 {
     if (!item->token)
         return newest_hold(item);
-    /* An older reservation id goes on to mean the job after an Extend, or after a new attempt. */
+    /*
+     * An older reservation id goes on to mean the job after an Extend, or after a new attempt; that of
+     * a released attempt means nothing but this attempt, for ever.
+     */
     if (item->live && !is_live(book, item->tenant_id, item->token) &&
+        !settle_is_fenced(item->facts, item->token->attempt) &&
         !settle_is_fenced(item->facts, item->live->attempt))
         return item->live;
     return item->token;
 }
 
-static const struct settle_entry *find_entry(const struct settle_record *record,
-                                             struct slice meter)
+static const struct settle_entry *find_entry(const struct settle_record *record, struct slice meter)
 {
     for (size_t i = 0; i < record->entries_count; i++)
         if (slice_equal(record->entries[i].meter, meter))
@@ -143,8 +190,7 @@ static bool resolve(struct settle_item *item, const struct hold *hold, struct ve
         size_t meter = 0;
 
         CHECK(amount_valid(actual->units));
-        while (meter < hold->meters_count &&
-               !slice_equal(hold->meters[meter].meter, actual->meter))
+        while (meter < hold->meters_count && !slice_equal(hold->meters[meter].meter, actual->meter))
             meter++;
         if (meter == hold->meters_count || named[meter]) {
             bad_meter(item, i, actual->meter);
@@ -164,17 +210,37 @@ static bool resolve(struct settle_item *item, const struct hold *hold, struct ve
 }
 
 /* Units of the excess that a quota's root can take. */
-static int64_t root_takes(const struct settle_booking *booking)
+static int64_t root_takes(const struct booking *booking)
 {
-    return amount_max(settle_room(booking->quota) - booking->forced, 0);
+    return amount_max(book_room(booking->quota) - booking->forced, 0);
 }
 
-static bool may_recall(const struct settle_booking *booking, int64_t excess)
+static bool is_short(const struct booking *booking, int64_t excess)
 {
-    const struct settle_quota *quota = booking->quota;
+    return booking->forced + excess > amount_max(book_room(booking->quota), 0);
+}
 
-    return booking->forced + excess > amount_max(settle_room(quota), 0) &&
-           quota->leased > booking->spend;
+static bool may_recall(const struct booking *booking, int64_t excess)
+{
+    return is_short(booking, excess) && booking->quota->leased > booking->spend;
+}
+
+/* What was set aside comes back at its deadline: nothing is short beside it. */
+static void close_due(struct book *book, const struct hold *hold, const struct verdict *verdict,
+                      uint32_t meter, int64_t excess)
+{
+    for (size_t i = 0; i < hold->quotas_count; i++) {
+        const struct booking *booking = &verdict->bookings[i];
+
+        if (booking->meter == meter && booking->quota && is_short(booking, excess))
+            book_close_due(book, booking->quota, booking->lease);
+    }
+}
+
+static void too_large(struct settle_item *item, struct slice meter)
+{
+    item->outcome = SETTLE_TOO_LARGE;
+    item->overrun_meter = meter;
 }
 
 static void overrun(struct settle_item *item, struct slice meter, int64_t short_by)
@@ -187,27 +253,29 @@ static void overrun(struct settle_item *item, struct slice meter, int64_t short_
 }
 
 /* Splits what is booked at one root into what fits and debt; false if no number could hold it. */
-static bool split(struct settle_booking *booking)
+static bool split(struct booking *booking)
 {
-    const struct settle_quota *quota = booking->quota;
+    const struct quota_row *quota = booking->quota;
     int64_t wanted = booking->forced + booking->excess;
     int64_t sum = quota->committed + quota->debt + quota->pg_held + quota->leased;
 
-    booking->debt = amount_max(wanted - amount_max(settle_room(quota), 0), 0);
+    booking->debt = amount_max(wanted - amount_max(book_room(quota), 0), 0);
     return booking->debt == 0 || wanted <= AMOUNT_MAX - sum;
 }
 
 /* One meter on all its quotas. False: the item is decided, and not committed. */
-static bool fit_meter(struct settle_item *item, const struct hold *hold, uint32_t meter,
-                      struct verdict *verdict)
+static bool fit_meter(struct book *book, struct settle_item *item, const struct hold *hold,
+                      uint32_t meter, struct verdict *verdict)
 {
     struct slice name = hold->meters[meter].meter;
-    int64_t held = verdict->late ? 0 : hold->meters[meter].units;
+    int64_t held = verdict->own ? hold->meters[meter].units : 0;
     int64_t excess = amount_max(verdict->actual[meter] - held, 0);
     int64_t least = excess;
+    bool is_bound = false; /* what has no limit falls short: it is the numbers that end */
 
+    close_due(book, hold, verdict, meter, excess);
     for (size_t i = 0; i < hold->quotas_count; i++) {
-        struct settle_booking *booking = &verdict->bookings[i];
+        struct booking *booking = &verdict->bookings[i];
 
         if (booking->meter != meter || !booking->quota)
             continue;
@@ -216,6 +284,11 @@ static bool fit_meter(struct settle_item *item, const struct hold *hold, uint32_
             return false;
         }
         least = amount_min(least, root_takes(booking));
+        is_bound |= booking->quota->stops.unlimited && root_takes(booking) < excess;
+    }
+    if (is_bound && verdict->overrun[meter] != OVERRUN_CAP) {
+        too_large(item, name);
+        return false;
     }
     if (least < excess && verdict->overrun[meter] == OVERRUN_STRICT)
         overrun(item, name, excess - least);
@@ -224,21 +297,20 @@ static bool fit_meter(struct settle_item *item, const struct hold *hold, uint32_
     verdict->booked[meter] = amount_min(verdict->actual[meter], held) + excess;
     verdict->debt[meter] = 0;
     for (size_t i = 0; i < hold->quotas_count; i++) {
-        struct settle_booking *booking = &verdict->bookings[i];
+        struct booking *booking = &verdict->bookings[i];
 
         if (booking->meter != meter || !booking->quota)
             continue;
         booking->excess = excess;
         if (!split(booking))
-            overrun(item, name, booking->debt);
+            too_large(item, name);
         verdict->debt[meter] = amount_max(verdict->debt[meter], booking->debt);
     }
     return item->outcome == SETTLE_UNDECIDED;
 }
 
-static void fill_entry(struct settle_book *book, const struct settle_item *item,
-                       const struct hold *hold, uint32_t meter, const struct verdict *verdict,
-                       struct settle_entry *entry)
+static void fill_entry(struct book *book, const struct settle_item *item, const struct hold *hold,
+                       uint32_t meter, const struct verdict *verdict, struct settle_entry *entry)
 {
     *entry = (struct settle_entry){
         .meter = hold->meters[meter].meter,
@@ -251,7 +323,7 @@ static void fill_entry(struct settle_book *book, const struct settle_item *item,
     };
     CHECK(entry->counted);
     for (size_t i = 0; i < hold->quotas_count; i++) {
-        const struct settle_booking *booking = &verdict->bookings[i];
+        const struct booking *booking = &verdict->bookings[i];
 
         if (booking->meter != meter || !booking->quota)
             continue;
@@ -264,7 +336,7 @@ static void fill_entry(struct settle_book *book, const struct settle_item *item,
     }
 }
 
-static struct settle_record *make_record(struct settle_book *book, const struct settle_item *item,
+static struct settle_record *make_record(struct book *book, const struct settle_item *item,
                                          const struct hold *hold, const struct verdict *verdict)
 {
     struct settle_record *record = arena_zalloc(book->arena, sizeof(*record));
@@ -282,38 +354,41 @@ static struct settle_record *make_record(struct settle_book *book, const struct 
     return record;
 }
 
-static void apply(struct settle_book *book, struct settle_item *item, const struct hold *hold,
+static void apply(struct book *book, struct settle_item *item, const struct hold *hold,
                   const struct verdict *verdict)
 {
     for (size_t i = 0; i < hold->quotas_count; i++)
-        settle_book_apply(&verdict->bookings[i]);
+        book_apply(&verdict->bookings[i]);
     item->record = make_record(book, item, hold, verdict);
     item->facts->record = item->record;
     item->made_record = true;
     item->late = verdict->late;
     item->outcome = SETTLE_COMMITTED;
     if (verdict->late)
-        settle_book_event(book, item->tenant_id, EVENT_LATE_COMMIT, item->job_id, hold->attempt);
+        book_event(book, item->tenant_id, EVENT_LATE_COMMIT, item->job_id, hold->attempt);
     for (size_t i = 0; i < hold->quotas_count; i++) {
-        struct settle_quota *quota = verdict->bookings[i].quota;
+        struct quota_row *quota = verdict->bookings[i].quota;
 
         if (!quota)
             continue;
-        settle_cross(book, quota, item->job_id, hold->attempt);
-        settle_book_check(book, quota);
+        book_cross(book, quota, item->job_id, hold->attempt);
+        book_check(book, quota);
     }
 }
 
-static void commit_hold(struct settle_book *book, struct settle_item *item,
-                        const struct hold *hold)
+static void commit_hold(struct book *book, struct settle_item *item, const struct hold *hold)
 {
     struct verdict verdict;
 
-    CHECK(hold->meters_count <= HOLD_METERS_MAX && hold->quotas_count <= HOLD_QUOTAS_MAX);
+    if (!hold_is_sound(hold)) { /* the bookings below would be taken one for the other */
+        item->outcome = SETTLE_INCONSISTENT;
+        return;
+    }
     if (!resolve(item, hold, &verdict))
         return;
     item->was_live = is_live(book, item->tenant_id, hold);
     verdict.late = !item->was_live;
+    verdict.own = item->was_live || has_own(book, item->tenant_id, hold, verdict.actual);
     if (book->now_ms - hold->deadline_ms > book->late_window_ms) {
         item->outcome = SETTLE_EXPIRED;
         return;
@@ -321,18 +396,25 @@ static void commit_hold(struct settle_book *book, struct settle_item *item,
     for (size_t i = 0; i < hold->quotas_count; i++) {
         const struct hold_quota *held = &hold->quotas[i];
 
-        CHECK(held->meter < hold->meters_count);
         verdict.bookings[i] =
-            settle_book_place(book, item->tenant_id, held,
-                              amount_min(verdict.actual[held->meter], held->units), verdict.late);
+            book_place(book, item->tenant_id, held,
+                       amount_min(verdict.actual[held->meter], held->units), verdict.own);
     }
     for (uint32_t meter = 0; meter < hold->meters_count; meter++)
-        if (!fit_meter(item, hold, meter, &verdict))
+        if (!fit_meter(book, item, hold, meter, &verdict))
             return;
     apply(book, item, hold, &verdict);
 }
 
-static void commit(struct settle_book *book, struct settle_item *item)
+/* Past its deadline now, but not when Redis was asked last. */
+static bool may_be_extended(const struct book *book, const struct settle_item *item,
+                            const struct hold *hold)
+{
+    return hold != item->facts->expired && hold->deadline_ms <= book->now_ms &&
+           hold->deadline_ms > item->looked_up_ms;
+}
+
+static void commit(struct book *book, struct settle_item *item)
 {
     const struct settle_facts *facts = item->facts;
 
@@ -343,26 +425,34 @@ static void commit(struct settle_book *book, struct settle_item *item)
         item->outcome = item->replayed ? SETTLE_COMMITTED : SETTLE_MISMATCH;
         return;
     }
+    if (is_unsure(book, item)) {
+        item->outcome = SETTLE_WHICH_HOLD;
+        return;
+    }
     item->subject = subject_of_commit(book, item);
     if (!item->subject)
         item->outcome = facts->fences_count > 0 ? SETTLE_WAS_RELEASED : SETTLE_UNKNOWN_JOB;
     else if (settle_is_fenced(facts, item->subject->attempt))
         item->outcome = SETTLE_WAS_RELEASED;
+    else if (may_be_extended(book, item, item->subject))
+        item->outcome = SETTLE_WANTS_LOOKUP;
     else
         commit_hold(book, item, item->subject);
 }
 
-static void make_fence(struct settle_book *book, struct settle_facts *facts,
-                       struct attempt attempt)
+static void make_fence(struct book *book, struct settle_facts *facts, struct attempt attempt)
 {
-    struct attempt *fences =
-        arena_array(book->arena, facts->fences_count + 1, sizeof(*facts->fences));
+    struct attempt *fences = facts->fences;
 
-    CHECK(fences);
-    if (facts->fences_count > 0)
-        memcpy(fences, facts->fences, facts->fences_count * sizeof(*fences));
+    if (facts->fences_count >= facts->fences_room) {
+        facts->fences_room = 2 * facts->fences_count + 1;
+        fences = arena_array(book->arena, facts->fences_room, sizeof(*fences));
+        CHECK(fences);
+        if (facts->fences_count > 0)
+            memcpy(fences, facts->fences, facts->fences_count * sizeof(*fences));
+        facts->fences = fences;
+    }
     fences[facts->fences_count++] = attempt;
-    facts->fences = fences;
 }
 
 /* The reservation id names the attempt; the same hold may live longer by an Extend. */
@@ -375,13 +465,17 @@ static const struct hold *subject_of_release(const struct settle_item *item)
     return item->token;
 }
 
-static void release(struct settle_book *book, struct settle_item *item)
+static void release(struct book *book, struct settle_item *item)
 {
     struct settle_facts *facts = item->facts;
 
     if (facts->record) {
         item->record = facts->record;
         item->outcome = SETTLE_WAS_COMMITTED;
+        return;
+    }
+    if (is_unsure(book, item)) {
+        item->outcome = SETTLE_WHICH_HOLD;
         return;
     }
     item->subject = subject_of_release(item);
@@ -400,7 +494,7 @@ static void release(struct settle_book *book, struct settle_item *item)
     make_fence(book, facts, item->subject->attempt);
 }
 
-void settle_decide(struct settle_book *book, struct settle_item *item)
+void settle_decide(struct book *book, struct settle_item *item)
 {
     CHECK(item->facts);
     item->outcome = SETTLE_UNDECIDED;
@@ -408,7 +502,9 @@ void settle_decide(struct settle_book *book, struct settle_item *item)
     item->made_record = item->made_fence = false;
     item->subject = NULL;
     item->record = NULL;
-    if (item->kind == SETTLE_COMMIT)
+    if (book_is_bad(book, item->tenant_id))
+        item->outcome = SETTLE_INCONSISTENT;
+    else if (item->kind == SETTLE_COMMIT)
         commit(book, item);
     else
         release(book, item);
@@ -424,13 +520,10 @@ static size_t add_ref(struct quota_ref *refs, size_t count, size_t refs_max, str
     return count + 1;
 }
 
-/* How long before its deadline a hold counts as one that may be late when its rows are locked. */
-enum { LOCK_WAIT_MAX_MS = 10000 };
-
 static size_t add_hold(struct quota_ref *refs, size_t count, size_t refs_max,
                        const struct hold *hold, const struct plan *plan, int64_t now_ms)
 {
-    bool may_be_late = hold->deadline_ms <= now_ms + LOCK_WAIT_MAX_MS;
+    bool may_be_late = hold->deadline_ms <= now_ms + LATE_AHEAD_MS;
 
     for (size_t i = 0; i < hold->quotas_count; i++) {
         struct quota_ref ref = hold->quotas[i].quota;
@@ -463,5 +556,16 @@ size_t settle_locks(const struct settle_item *item, const struct plan *plan_or_n
     if (!item->token && !item->live && expired)
         count = add_hold(refs, count, refs_max, expired, plan_or_null, now_ms);
     qsort(refs, count, sizeof(*refs), ref_compare);
+    return count;
+}
+
+size_t settle_locks_max(const struct settle_item *item)
+{
+    const struct hold *holds[] = {item->token, item->live,
+                                  item->facts ? item->facts->expired : NULL};
+    size_t count = 0;
+
+    for (size_t i = 0; i < sizeof(holds) / sizeof(holds[0]); i++)
+        count += holds[i] ? 2 * holds[i]->quotas_count : 0;
     return count;
 }

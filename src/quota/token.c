@@ -9,9 +9,10 @@
 enum {
     METER_BYTES_MAX = 1 + NAME_BYTES_MAX + VARINT_BYTES_MAX,
     QUOTA_BYTES_MAX = 5 * VARINT_BYTES_MAX,
+    WARNING_BYTES_MAX = 1 + NAME_BYTES_MAX + 6 * VARINT_BYTES_MAX,
     RECORD_BYTES_MAX = 3 * 2 + NAME_BYTES_MAX + JOB_ID_BYTES_MAX + SCOPE_BYTES_MAX +
-                       7 * VARINT_BYTES_MAX + HOLD_METERS_MAX * METER_BYTES_MAX +
-                       HOLD_QUOTAS_MAX * QUOTA_BYTES_MAX,
+                       7 * VARINT_BYTES_MAX + HOLD_METERS_MAX * METER_BYTES_MAX + 2 +
+                       HOLD_QUOTAS_MAX * (QUOTA_BYTES_MAX + WARNING_BYTES_MAX),
 };
 _Static_assert((int)RECORD_BYTES_MAX <= (int)TOKEN_BODY_MAX, "every hold fits");
 
@@ -19,6 +20,24 @@ static void write_number(struct bytes_writer *writer, int64_t value)
 {
     CHECK_MSG(value >= 0, "value=%lld", (long long)value);
     bytes_write_u64(writer, (uint64_t)value);
+}
+
+/* Only where there are any, so that what does not warn is as short as ever. */
+static void write_warnings(struct bytes_writer *writer, const struct hold *hold)
+{
+    for (size_t i = 0; hold->warnings && i < hold->quotas_count; i++) {
+        const struct hold_warning *warning = &hold->warnings[i];
+
+        if (warning->limit_name.len == 0)
+            continue;
+        bytes_write_u64(writer, i);
+        bytes_write_string(writer, warning->limit_name);
+        bytes_write_u64(writer, warning->scope_len);
+        write_number(writer, warning->projected);
+        write_number(writer, warning->soft);
+        write_number(writer, warning->amount);
+        write_number(writer, warning->cap);
+    }
 }
 
 static void write_hold(struct bytes_writer *writer, const struct hold *hold)
@@ -46,6 +65,7 @@ static void write_hold(struct bytes_writer *writer, const struct hold *hold)
         write_number(writer, quota->lease_id);
         write_number(writer, quota->units);
     }
+    write_warnings(writer, hold);
 }
 
 char *token_issue(struct token_seal *seal, struct arena *arena, const struct token *token)
@@ -58,8 +78,8 @@ char *token_issue(struct token_seal *seal, struct arena *arena, const struct tok
     bytes_write_string(&writer, token->job_id);
     write_hold(&writer, &token->hold);
     CHECK(!writer.bad);
-    return arena_strndup(
-        arena, text, token_seal_close(seal, token->tenant, bytes_written(&writer), text));
+    return arena_strndup(arena, text,
+                         token_seal_close(seal, token->tenant, bytes_written(&writer), text));
 }
 
 static int64_t read_number(struct bytes_reader *reader)
@@ -104,6 +124,33 @@ static bool read_quotas(struct bytes_reader *reader, struct arena *arena, struct
     return true;
 }
 
+/* All that follows the quotas; tokens of earlier versions end there. */
+static bool read_warnings(struct bytes_reader *reader, struct arena *arena, struct hold *hold)
+{
+    size_t next = 0;
+
+    while (!reader->bad && !bytes_read_all(reader)) {
+        size_t i = (size_t)bytes_read_u64(reader, HOLD_QUOTAS_MAX - 1);
+        struct hold_warning warning = {.limit_name = bytes_read_string(reader, NAME_BYTES_MAX)};
+
+        warning.scope_len = (size_t)bytes_read_u64(reader, hold->scope.len);
+        warning.projected = read_number(reader);
+        warning.soft = read_amount(reader);
+        warning.amount = read_amount(reader);
+        warning.cap = read_amount(reader);
+        reader->bad |= i < next || i >= hold->quotas_count || warning.limit_name.len == 0;
+        if (reader->bad)
+            break;
+        if (!hold->warnings)
+            hold->warnings = arena_array(arena, hold->quotas_count, sizeof(*hold->warnings));
+        if (!hold->warnings)
+            return false;
+        hold->warnings[i] = warning;
+        next = i + 1;
+    }
+    return true;
+}
+
 /* False: no memory. A malformed record shows in the reader. */
 static bool read_hold(struct bytes_reader *reader, struct arena *arena, struct hold *hold)
 {
@@ -113,7 +160,8 @@ static bool read_hold(struct bytes_reader *reader, struct arena *arena, struct h
     hold->created_ms = read_number(reader);
     hold->scope = bytes_read_string(reader, SCOPE_BYTES_MAX);
     hold->mode = (int)bytes_read_u64(reader, INT32_MAX);
-    return read_meters(reader, arena, hold) && read_quotas(reader, arena, hold);
+    return read_meters(reader, arena, hold) && read_quotas(reader, arena, hold) &&
+           read_warnings(reader, arena, hold);
 }
 
 enum token_verdict token_verify(struct token_seal *seal, struct arena *arena, struct slice tenant,
@@ -136,7 +184,8 @@ enum token_verdict token_verify(struct token_seal *seal, struct arena *arena, st
     if (!read_hold(&reader, arena, &token.hold))
         return TOKEN_NO_MEMORY;
     /* The signature is right, so nobody but an earlier version of ourselves wrote this. */
-    if (!bytes_read_all(&reader) || !slice_equal(token.tenant, tenant))
+    if (!bytes_read_all(&reader) || !slice_equal(token.tenant, tenant) ||
+        !hold_is_sound(&token.hold))
         return TOKEN_FORGED;
     *ret_token = token;
     return TOKEN_GENUINE;

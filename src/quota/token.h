@@ -38,7 +38,8 @@ MUST_CHECK char *token_issue(struct token_seal *seal, struct arena *arena,
 
 enum token_verdict {
     TOKEN_GENUINE,
-    TOKEN_FORGED,    /* not issued by us for this tenant: altered, cut, another's, or no token */
+    TOKEN_FORGED, /* not issued by us for this tenant: altered, cut, another's, no token, or of a hold
+                        that is not sound (hold.h) */
     TOKEN_NO_MEMORY, /* past the arena's limit */
 };
 

@@ -7,7 +7,7 @@
  * tenant never opens for another. It is signed, not encrypted.
  *
  * A struct token_seal holds the machinery and the keys of the tenants seen last, because deriving
- * one costs three times as much as signing. It belongs to one thread at a time; make one for each.
+ * one costs more than signing. It belongs to one thread at a time; make one for each.
  * The keys of the file are only read and must outlive it.
  */
 #ifndef HOLDFAST_QUOTA_TOKEN_SEAL_H
@@ -25,7 +25,7 @@
 #define TOKEN_PREFIX "hf1."
 
 enum {
-    TOKEN_BODY_MAX = 6144,
+    TOKEN_BODY_MAX = 28672,
     TOKEN_RAW_MAX = 2 + TOKEN_BODY_MAX + HMAC_TAG_BYTES,
     TOKEN_TEXT_MAX = sizeof(TOKEN_PREFIX) - 1 + BASE64URL_LEN(TOKEN_RAW_MAX), /* without the NUL */
 };

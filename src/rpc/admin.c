@@ -21,8 +21,7 @@ struct ledger_note admin_note(struct op *op, const Holdfast__V1__ChangeNote *not
         return made;
     made.actor = valid_text(op, FIELD_IN("note", "actor"), note->actor, ACTOR_BYTES_MAX);
     made.reason = valid_text(op, FIELD_IN("note", "reason"), note->reason, REASON_BYTES_MAX);
-    made.request_id =
-        valid_job_id(op, FIELD_IN("note", "request_id"), note->request_id, false);
+    made.request_id = valid_job_id(op, FIELD_IN("note", "request_id"), note->request_id, false);
     return made;
 }
 

@@ -2,8 +2,8 @@
  * Whose call it is: the one place that decides whether a caller may act for a tenant.
  *
  * In this version whoever reaches the server may act for every tenant: on loopback and unix sockets
- * that is who may log in to the machine, by mTLS who has a certificate of --tls-client-ca. Which of
- * them may act for which tenant is to be decided here, by stub_call_peer_identities.
+ * everybody who can log in to the machine, by mTLS everybody with a certificate of --tls-client-ca. A
+ * rule of who may act for which tenant would go here, by stub_call_peer_identities.
  */
 #ifndef HOLDFAST_RPC_AUTH_H
 #define HOLDFAST_RPC_AUTH_H

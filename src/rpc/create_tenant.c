@@ -28,6 +28,7 @@ void rpc_create_tenant(void *user, struct stub_call *call,
         return;
     op->tenant = tenant_decode(&op->op, request->tenant);
     op->note = admin_note(&op->op, request->note);
+    op->validate_only = request->validate_only;
     if (!valid(&op->op) || !auth_tenant(&op->op, call, op->tenant.tenant)) {
         inbound_fail(&op->op);
         return;

@@ -30,6 +30,7 @@ void rpc_delete_limit(void *user, struct stub_call *call,
     op->limit.tenant = valid_name(base, FIELD("tenant"), request->tenant, true);
     op->limit.limit_name = valid_name(base, FIELD("limit_id"), request->limit_id, true);
     op->note = admin_note(base, request->note);
+    op->validate_only = request->validate_only;
     op->etag = admin_etag(base, FIELD("etag"), request->etag);
     if (!valid(base) || !auth_tenant(base, call, op->limit.tenant)) {
         inbound_fail(base);

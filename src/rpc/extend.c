@@ -33,6 +33,7 @@ static void extend_done(struct op *base)
     reply.n_quotas = op->quotas_count;
     reply.quotas = quota_states(arena, op->quotas, op->quotas_count);
     reply.attempt = attempt_text(arena, op->hold->attempt);
+    reply.degraded = op->degraded;
     holdfast_v1_quota_service_extend_reply(inbound_call(base), &reply);
 }
 
@@ -40,11 +41,11 @@ static bool decode(struct op_extend *op, const Holdfast__V1__ExtendRequest *requ
 {
     struct op *base = &op->op;
 
-    op->ttl_ms = valid_ttl(base, FIELD("ttl"), request->ttl,
-                           base->services->options.ttl_default_ms);
+    op->ttl_ms =
+        valid_ttl(base, FIELD("ttl"), request->ttl, base->services->options.ttl_default_ms);
     valid_later(base, FIELD("raise_to"), request->n_raise_to > 0);
-    return inbound_job(base, request->tenant, request->job_id, request->reservation_id,
-                       &op->token, &op->job_id);
+    return inbound_job(base, request->tenant, request->job_id, request->reservation_id, &op->token,
+                       &op->job_id);
 }
 
 void rpc_extend(void *user, struct stub_call *call, const Holdfast__V1__ExtendRequest *request)

@@ -6,15 +6,25 @@
 #include "rpc/service.h"
 
 #include "google/rpc/error_details.pb-c.h"
+#include "quota/times.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
+
+/* When to repeat a call. A shard is ready by then, or its next owner may begin. */
+enum {
+    STORE_AGAIN_MS = 500,
+    SHARD_AGAIN_MS = AUTHORITY_MAKING_MS,
+    DRAINING_AGAIN_MS = 1000,
+    OVERLOADED_AGAIN_MS = 100,
+};
 
 struct failure_row {
     int code;
     const char *reason;
-    const char *text;  /* if the op did not say it better */
-    int64_t retry_ms;  /* 0: repeating the call as it is does not help */
+    const char *text; /* if the op did not say it better */
+    int64_t retry_ms; /* 0: repeating the call as it is does not help */
 };
 
 static const struct failure_row rows[FAILURE_COUNT] = {
@@ -38,6 +48,10 @@ static const struct failure_row rows[FAILURE_COUNT] = {
                            "the job was committed; nothing can be given back or extended", 0},
     [FAILURE_OVERRUN] = {STUB_FAILED_PRECONDITION, "OVERRUN",
                          "the use above the hold does not fit; the hold stays", 0},
+    [FAILURE_AMOUNT_BOUND] = {STUB_OUT_OF_RANGE, "AMOUNT_BOUND",
+                              "a sum would pass 9007199254740991 (2^53-1), the most that can be "
+                              "counted",
+                              0},
     [FAILURE_CONTENTION] = {STUB_ABORTED, "CONTENTION",
                             "lost against others several times; repeat after a short pause", 50},
     [FAILURE_ETAG_MISMATCH] = {STUB_ABORTED, "ETAG_MISMATCH",
@@ -50,21 +64,30 @@ static const struct failure_row rows[FAILURE_COUNT] = {
                                 "scope, meter and period of a limit cannot be changed; delete it "
                                 "and add another",
                                 0},
+    [FAILURE_LIMITS_FULL] = {STUB_RESOURCE_EXHAUSTED, "LIMITS_FULL",
+                             "a bound on the number of limits was reached; delete some", 0},
     [FAILURE_SEQ_TOO_OLD] = {STUB_OUT_OF_RANGE, "SEQ_TOO_OLD",
                              "the position is older than the events that are kept; start without "
                              "one, from a snapshot",
                              0},
+    [FAILURE_SEQ_TOO_NEW] = {STUB_OUT_OF_RANGE, "SEQ_TOO_NEW",
+                             "the position is above the newest event; start without one, from a "
+                             "snapshot",
+                             0},
     [FAILURE_REDIS_UNAVAILABLE] = {STUB_UNAVAILABLE, "REDIS_UNAVAILABLE",
-                                   "Redis does not answer; repeat with the same job_id", 500},
+                                   "Redis does not answer; repeat with the same job_id",
+                                   STORE_AGAIN_MS},
     [FAILURE_POSTGRES_UNAVAILABLE] = {STUB_UNAVAILABLE, "POSTGRES_UNAVAILABLE",
-                                      "Postgres does not answer; repeat with the same job_id", 500},
+                                      "Postgres does not answer; repeat with the same job_id",
+                                      STORE_AGAIN_MS},
     [FAILURE_SHARD_RECOVERING] = {STUB_UNAVAILABLE, "SHARD_RECOVERING",
                                   "the tenant's counters are being rebuilt; repeat in a second",
-                                  1000},
+                                  SHARD_AGAIN_MS},
     [FAILURE_DRAINING] = {STUB_UNAVAILABLE, "DRAINING",
-                          "this server is shutting down; repeat on another one", 1000},
+                          "this server is shutting down; repeat on another one", DRAINING_AGAIN_MS},
     [FAILURE_OVERLOADED] = {STUB_RESOURCE_EXHAUSTED, "OVERLOADED",
-                            "a bound of the server was reached; repeat after a pause", 100},
+                            "a bound of the server was reached; repeat after a pause",
+                            OVERLOADED_AGAIN_MS},
     [FAILURE_DEADLINE] = {STUB_DEADLINE_EXCEEDED, "DEADLINE",
                           "the deadline passed before the answer", 0},
     [FAILURE_INTERNAL] = {STUB_INTERNAL, "INTERNAL", "a fault of the server", 0},
@@ -84,9 +107,30 @@ const char *failure_reason(enum failure failure)
 
 enum { DETAILS_MAX = 4 };
 
+/*
+ * Clients take 8 KiB of metadata by default. The details travel in base64 (4 bytes for 3), and the text
+ * twice: in them, and by itself with up to 3 bytes for one.
+ */
+enum {
+    METADATA_BYTES_MAX = 8192,
+    METADATA_REST_BYTES = 512, /* names of headers, the server, type URLs */
+    TEXT_BYTES_MAX = 320,
+    PATH_BYTES_MAX = 128,
+    DESCRIPTION_BYTES_MAX = 200,
+    FACTS_BYTES_MAX = 3200, /* HOLD_METERS_MAX meters with what was committed of each fit */
+    OTHERS_BYTES_MAX = 600, /* PreconditionFailure and RetryInfo */
+    DETAILS_BYTES_MAX = 4500,
+};
+
+_Static_assert((DETAILS_BYTES_MAX + TEXT_BYTES_MAX) * 4 / 3 + 3 * TEXT_BYTES_MAX +
+                       METADATA_REST_BYTES <
+                   METADATA_BYTES_MAX,
+               "what goes out fits into the metadata of any client");
+
 /* What goes out; everything is in the call's memory. */
 struct status_draft {
     struct stub_call *call;
+    struct services *services;
     int code;
     const char *reason;
     const char *text;
@@ -107,10 +151,41 @@ static char *text_of(const char *text)
     return cast.out;
 }
 
+/* At most max bytes of it, in whole characters. */
+static const char *clip(struct stub_call *call, const char *text, size_t max)
+{
+    static const char dots[] = "...";
+    size_t len = strlen(text), keep = max - strlen(dots);
+    char *cut;
+
+    if (len <= max)
+        return text;
+    while (keep > 0 && ((unsigned char)text[keep] & 0xc0) == 0x80)
+        keep--;
+    cut = stub_call_alloc(call, keep + sizeof(dots));
+    memcpy(cut, text, keep);
+    memcpy(cut + keep, dots, sizeof(dots));
+    return cut;
+}
+
+/* How many of them fit. */
+static size_t fitting_facts(const struct failure_fact *facts, size_t count)
+{
+    enum { OVERHEAD = 9 }; /* tags and lengths of an entry */
+    size_t bytes = 0, fit = 0;
+
+    for (; fit < count; fit++) {
+        bytes += strlen(facts[fit].key) + strlen(facts[fit].value) + OVERHEAD;
+        if (bytes > FACTS_BYTES_MAX)
+            break;
+    }
+    return fit;
+}
+
 static void add_error_info(struct status_draft *draft, const struct failure_fact *facts,
                            size_t facts_count)
 {
-    size_t count = facts_count + 1;
+    size_t count = fitting_facts(facts, facts_count) + 1;
     Google__Rpc__ErrorInfo *info = stub_call_alloc(draft->call, sizeof(*info));
     Google__Rpc__ErrorInfo__MetadataEntry *entries =
         stub_call_alloc(draft->call, count * sizeof(*entries));
@@ -133,25 +208,44 @@ static void add_error_info(struct status_draft *draft, const struct failure_fact
     draft->details[draft->details_count++] = &info->base;
 }
 
-static void add_bad_request(struct status_draft *draft, const struct op_field *fields,
-                            size_t count)
+enum { VIOLATION_HEAD_BYTES = 3, MORE_BYTES_MAX = DESCRIPTION_BYTES_MAX + PATH_BYTES_MAX + 64 };
+
+/* What stands in place of the descriptions of so many. */
+static char *more_of(struct stub_call *call, size_t count)
+{
+    enum { BYTES = 64 };
+    char *text = stub_call_alloc(call, BYTES);
+
+    snprintf(text, BYTES, "and %zu more: correct these first", count - 1);
+    return text;
+}
+
+static void add_bad_request(struct status_draft *draft, const struct op_field *fields, size_t count)
 {
     Google__Rpc__BadRequest *bad;
     Google__Rpc__BadRequest__FieldViolation *violations;
+    size_t bytes = OTHERS_BYTES_MAX;
 
     if (count == 0)
         return;
+    for (size_t i = 0; i < draft->details_count; i++)
+        bytes += protobuf_c_message_get_packed_size(draft->details[i]);
     bad = stub_call_alloc(draft->call, sizeof(*bad));
     violations = stub_call_alloc(draft->call, count * sizeof(*violations));
     google__rpc__bad_request__init(bad);
     bad->field_violations = stub_call_alloc(draft->call, count * sizeof(*bad->field_violations));
-    bad->n_field_violations = count;
     for (size_t i = 0; i < count; i++) {
         google__rpc__bad_request__field_violation__init(&violations[i]);
-        violations[i].field = text_of(fields[i].field);
-        violations[i].description = text_of(fields[i].description);
+        violations[i].field = text_of(clip(draft->call, fields[i].field, PATH_BYTES_MAX));
+        violations[i].description =
+            text_of(clip(draft->call, fields[i].description, DESCRIPTION_BYTES_MAX));
         violations[i].reason = text_of(draft->reason);
-        bad->field_violations[i] = &violations[i];
+        bad->field_violations[bad->n_field_violations++] = &violations[i];
+        bytes += protobuf_c_message_get_packed_size(&violations[i].base) + VIOLATION_HEAD_BYTES;
+        if (bytes <= DETAILS_BYTES_MAX - MORE_BYTES_MAX || i + 1 == count)
+            continue;
+        violations[i].description = more_of(draft->call, count - i);
+        break;
     }
     draft->details[draft->details_count++] = &bad->base;
 }
@@ -165,7 +259,7 @@ static void add_precondition(struct status_draft *draft, const char *subject)
     google__rpc__precondition_failure__init(failure);
     google__rpc__precondition_failure__violation__init(violation);
     violation->type = text_of(draft->reason);
-    violation->subject = text_of(subject);
+    violation->subject = text_of(clip(draft->call, subject, PATH_BYTES_MAX));
     violation->description = text_of(draft->text);
     failure->violations = stub_call_alloc(draft->call, sizeof(*failure->violations));
     failure->violations[0] = violation;
@@ -189,7 +283,8 @@ static void add_retry_info(struct status_draft *draft)
 static void draft_send(struct status_draft *draft)
 {
     if (draft->code == STUB_INTERNAL)
-        log_error("rpc", "call.failed method=%s reason=%s text=%s", stub_call_method(draft->call),
+        log_every(&draft->services->internal_log, LOG_ERROR, "rpc",
+                  "call.failed method=%s reason=%s text=%s", stub_call_method(draft->call),
                   draft->reason, LOG_VALUE(draft->text));
     else
         log_debug("rpc", "call.failed method=%s code=%s reason=%s text=%s",
@@ -198,15 +293,16 @@ static void draft_send(struct status_draft *draft)
     stub_call_fail(draft->call, draft->code, draft->text, draft->details, draft->details_count);
 }
 
-void failure_answer(struct stub_call *call, const struct op_error *error,
+void failure_answer(struct services *services, struct stub_call *call, const struct op_error *error,
                     const struct failure_fact *facts, size_t facts_count)
 {
     const struct failure_row *row = &rows[error->failure];
     struct status_draft draft = {
         .call = call,
+        .services = services,
         .code = row->code,
         .reason = row->reason,
-        .text = error->text ? error->text : row->text,
+        .text = clip(call, error->text ? error->text : row->text, TEXT_BYTES_MAX),
         .effect_unknown = error->effect_unknown,
         .retry_ms = row->retry_ms,
     };
@@ -228,9 +324,10 @@ void failure_reject(void *user, struct stub_call *call, const struct stub_reject
     struct op_field field = {.field = reject->field, .description = reject->text};
     struct status_draft draft = {
         .call = call,
+        .services = rpc->services,
         .code = bound ? STUB_RESOURCE_EXHAUSTED : STUB_INVALID_ARGUMENT,
         .reason = bound ? "OVERLOADED" : "MALFORMED_MESSAGE",
-        .text = reject->text,
+        .text = clip(call, reject->text, TEXT_BYTES_MAX),
     };
 
     stub_call_add_initial_static(call, "holdfast-server", rpc->services->server_name);

@@ -4,6 +4,9 @@
  * Details: ErrorInfo always (reason, domain "holdfast", metadata "effect"); BadRequest with the
  * fields named; PreconditionFailure with FAILED_PRECONDITION; RetryInfo where the same call may
  * succeed later. Any thread.
+ *
+ * All of it stays below the 8 KiB of metadata that clients take by default: long texts are cut
+ * ("..."), and fields that do not fit are counted in the last violation.
  */
 #ifndef HOLDFAST_RPC_FAILURE_H
 #define HOLDFAST_RPC_FAILURE_H
@@ -26,8 +29,8 @@ struct failure_fact {
     const char *value;
 };
 
-/* Ends the call with this error. */
-void failure_answer(struct stub_call *call, const struct op_error *error,
+/* Ends the call with this error. An INTERNAL is in the log as well, once a second at most. */
+void failure_answer(struct services *services, struct stub_call *call, const struct op_error *error,
                     const struct failure_fact *facts, size_t facts_count);
 
 /* The hook for what the stub runtime refuses by itself; user: the struct rpc. */

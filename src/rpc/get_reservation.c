@@ -29,8 +29,8 @@ void rpc_get_reservation(void *user, struct stub_call *call,
 
     if (!inbound_begin(user, call, &op->op, get_reservation_done))
         return;
-    if (!inbound_job(&op->op, request->tenant, request->job_id, request->reservation_id,
-                     &op->token, &op->job_id)) {
+    if (!inbound_job(&op->op, request->tenant, request->job_id, request->reservation_id, &op->token,
+                     &op->job_id)) {
         inbound_fail(&op->op);
         return;
     }

@@ -3,11 +3,14 @@
 #include "base/check.h"
 #include "notice/hub.h"
 #include "op/status.h"
+#include "quota/hold.h"
 #include "rpc/quota_state.h"
 #include "rpc/inbound.h"
 #include "rpc/timestamps.h"
 
 #include "holdfast/v1/admin_service.stub.h"
+
+#include <stdio.h>
 
 static void fill_store(struct arena *arena, const char *name,
                        const struct status_store_state *state, Holdfast__V1__StoreStatus *message)
@@ -24,6 +27,15 @@ static void fill_store(struct arena *arena, const char *name,
     }
 }
 
+static char *fault_text(struct arena *arena, const struct alarms_state *alarms)
+{
+    char text[ALARMS_TEXT_BYTES + SQLSTATE_BYTES + 2] = "";
+
+    if (alarms->faults > 0)
+        snprintf(text, sizeof(text), "%s: %s", alarms->sqlstate, alarms->fault);
+    return text_copy(arena, slice_from_cstr(text));
+}
+
 static void get_status_done(struct op *base)
 {
     static const char *const names[STATUS_STORES] = {"redis", "postgres"};
@@ -38,6 +50,9 @@ static void get_status_done(struct op *base)
         fill_store(base->arena, names[i], &op->stores[i], &stores[i]);
         list[i] = &stores[i];
     }
+    stores[STATUS_STORE_POSTGRES].faults = (int64_t)op->alarms.faults;
+    stores[STATUS_STORE_POSTGRES].last_fault = fault_text(base->arena, &op->alarms);
+    reply.tenants_set_aside = (int32_t)op->alarms.aside_count;
     reply.version = text_copy(base->arena, SLICE(HOLDFAST_VERSION));
     reply.server = text_copy(base->arena, slice_from_cstr(services->server_name));
     reply.start_time = timestamp_of(base->arena, services->started_wall_ms);
@@ -47,6 +62,8 @@ static void get_status_done(struct op *base)
     reply.holds_due = op->holds_due;
     reply.watchers = (int32_t)hub_subscribers(services->hub);
     reply.clock_offset = duration_of(base->arena, op->clock_offset_ms);
+    reply.limits_per_tenant_max = (int64_t)services->options.limits_max;
+    reply.limits_per_reservation_max = HOLD_QUOTAS_MAX;
     reply.draining = atomic_load(&services->draining);
     holdfast_v1_admin_service_get_status_reply(inbound_call(base), &reply);
 }

@@ -1,6 +1,7 @@
 #include "rpc/inbound.h"
 
 #include "base/check.h"
+#include "quota/times.h"
 #include "rpc/auth.h"
 #include "rpc/failure.h"
 #include "rpc/validate.h"
@@ -21,7 +22,7 @@ void inbound_fill(struct rpc *rpc, struct stub_call *call, struct op *op,
     int64_t left_us = stub_call_deadline_left_us(call);
 
     if (left_us == INT64_MAX)
-        left_us = DEADLINE_DEFAULT_S * INT64_C(1000000);
+        left_us = CALL_MS * INT64_C(1000);
     op->services = rpc->services;
     op->arena = stub_call_arena(call);
     op->done = done;
@@ -48,7 +49,24 @@ bool inbound_begin(struct rpc *rpc, struct stub_call *call, struct op *op,
 
 void inbound_fail(struct op *op)
 {
-    failure_answer(inbound_call(op), &op->error, NULL, 0);
+    failure_answer(op->services, inbound_call(op), &op->error, NULL, 0);
+}
+
+/* As inbound_fail for COMMITTED: with what was recorded in the metadata, "committed.METER". */
+static void fail_committed(struct op *op, const struct settle_record *record)
+{
+    struct failure_fact facts[HOLD_METERS_MAX];
+    size_t count = 0;
+
+    for (size_t i = 0; record && i < record->entries_count && i < HOLD_METERS_MAX; i++) {
+        const struct settle_entry *entry = &record->entries[i];
+
+        facts[count].key = arena_printf(op->arena, "committed.%.*s", SLICE_ARGS(entry->meter));
+        facts[count].value = arena_printf(op->arena, "%" PRId64, entry->amount + entry->debt);
+        CHECK(facts[count].key && facts[count].value);
+        count++;
+    }
+    failure_answer(op->services, inbound_call(op), &op->error, facts, count);
 }
 
 bool inbound_failed(struct op *op)
@@ -56,7 +74,7 @@ bool inbound_failed(struct op *op)
     if (op->error.failure == FAILURE_NONE)
         return false;
     if (op->error.failure == FAILURE_COMMITTED)
-        inbound_fail_committed(op, op->error.record);
+        fail_committed(op, op->error.record);
     else
         inbound_fail(op);
     return true;
@@ -80,23 +98,6 @@ int64_t inbound_now_ms(const struct op *op)
     return estimate_now_ms(op->services->estimate, clock_mono_us(op->services->clock));
 }
 
-void inbound_fail_committed(struct op *op, const struct settle_record *record)
-{
-    struct failure_fact facts[HOLD_METERS_MAX];
-    size_t count = 0;
-
-    for (size_t i = 0; record && i < record->entries_count && i < HOLD_METERS_MAX; i++) {
-        const struct settle_entry *entry = &record->entries[i];
-
-        facts[count].key = arena_printf(op->arena, "committed.%.*s", SLICE_ARGS(entry->meter));
-        facts[count].value =
-            arena_printf(op->arena, "%" PRId64, entry->amount + entry->debt);
-        CHECK(facts[count].key && facts[count].value);
-        count++;
-    }
-    failure_answer(inbound_call(op), &op->error, facts, count);
-}
-
 /* The token if it is genuine and means this job; else reservation_id is named. */
 static const struct token *verified(struct op *op, struct slice tenant, struct slice job_id,
                                     struct slice text)
@@ -106,8 +107,7 @@ static const struct token *verified(struct op *op, struct slice tenant, struct s
     CHECK(token);
     if (text.len > TOKEN_TEXT_MAX || (tenant.len == 0 && !token_tenant(op->arena, text, &tenant)) ||
         token_verify(rpc_seal(inbound_rpc(op)), op->arena, tenant, text, token) != TOKEN_GENUINE) {
-        invalid(op, FIELD("reservation_id"),
-                "is damaged, or was not issued here for this tenant");
+        invalid(op, FIELD("reservation_id"), "is damaged, or was not issued here for this tenant");
         return NULL;
     }
     if (job_id.len > 0 && !slice_equal(job_id, token->job_id)) {
@@ -117,9 +117,8 @@ static const struct token *verified(struct op *op, struct slice tenant, struct s
     return token;
 }
 
-bool inbound_job(struct op *op, const char *tenant, const char *job_id,
-                 const char *reservation_id, const struct token **ret_token,
-                 struct slice *ret_job_id)
+bool inbound_job(struct op *op, const char *tenant, const char *job_id, const char *reservation_id,
+                 const struct token **ret_token, struct slice *ret_job_id)
 {
     struct slice text = slice_from_cstr(reservation_id);
     bool by_token = text.len > 0;

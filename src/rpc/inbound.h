@@ -1,6 +1,6 @@
 /*
  * What all requests have in common: their beginning and their end. On the thread of the handler,
- * respectively of the op's done.
+ * or on that of the op's done.
  */
 #ifndef HOLDFAST_RPC_INBOUND_H
 #define HOLDFAST_RPC_INBOUND_H
@@ -13,9 +13,6 @@
 #include "stub/call.h"
 
 #include <stdbool.h>
-
-/* Seconds that a call may take whose caller gives no deadline. */
-enum { DEADLINE_DEFAULT_S = 15 };
 
 /*
  * Fills the op: services, arena, clock, done, the call as user; sends "holdfast-server".
@@ -52,9 +49,6 @@ MUST_CHECK bool inbound_failed(struct op *op);
 
 /* server_time of the reply. */
 int64_t inbound_now_ms(const struct op *op);
-
-/* As inbound_fail for COMMITTED: with what was recorded in the metadata, "committed.METER". */
-void inbound_fail_committed(struct op *op, const struct settle_record *record);
 
 /*
  * The job that tenant and job_id, or reservation_id, or both name; asks auth_tenant. False: the op

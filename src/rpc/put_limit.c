@@ -10,6 +10,7 @@
 #include "rpc/timestamps.h"
 
 #include "holdfast/v1/admin_service.stub.h"
+#include "quota/times.h"
 
 enum { OVERAGE_PERCENT_MAX = 1000, SOFT_PERCENT_DEFAULT = 90 };
 
@@ -27,7 +28,7 @@ static void put_limit_done(struct op *base)
     reply.limit = limit_message(base->arena, &op->limit);
     reply.quota = &quota;
     reply.effective_time =
-        timestamp_of(base->arena, inbound_now_ms(base) + (op->pending ? 1000 : 0));
+        timestamp_of(base->arena, inbound_now_ms(base) + (op->pending ? LOOK_EVERY_MS : 0));
     reply.pending = op->pending;
     reply.created = op->created;
     holdfast_v1_admin_service_put_limit_reply(inbound_call(base), &reply);
@@ -37,26 +38,18 @@ static enum period decode_period(struct op *op, int value)
 {
     if (!valid_enum(op, LIMIT_FIELD("period"), &holdfast__v1__period__descriptor, value))
         return PERIOD_NEVER;
-    switch (value) {
-    case PERIOD_NEVER:
-    case PERIOD_MINUTE:
-    case PERIOD_HOUR:
-    case PERIOD_DAY:
-    case PERIOD_MONTH:
+    if (period_known(value))
         return (enum period)value;
-    case HOLDFAST__V1__PERIOD__PERIOD_UNSPECIFIED:
-        invalid(op, LIMIT_FIELD("period"), "is required");
-        return PERIOD_NEVER;
-    default:
-        invalid(op, LIMIT_FIELD("period"),
-                "is a period that this version does not have; NEVER, MINUTE, HOUR, DAY or MONTH");
-        return PERIOD_NEVER;
-    }
+    invalid(op, LIMIT_FIELD("period"),
+            value == HOLDFAST__V1__PERIOD__PERIOD_UNSPECIFIED
+                ? "is required"
+                : "is a period that this version does not have; NEVER, MINUTE, HOUR, DAY or MONTH");
+    return PERIOD_NEVER;
 }
 
 static void decode_bound(struct op *op, const Holdfast__V1__Limit *from, struct ledger_limit *limit)
 {
-    switch (from->bound_case) {
+    switch ((int)from->bound_case) {
     case HOLDFAST__V1__LIMIT__BOUND_UNITS:
         limit->amount = valid_units(op, LIMIT_FIELD("units"), from->units);
         break;
@@ -66,7 +59,7 @@ static void decode_bound(struct op *op, const Holdfast__V1__Limit *from, struct 
         if (!from->unlimited)
             invalid(op, LIMIT_FIELD("unlimited"), "is false; set units instead");
         break;
-    default:
+    case HOLDFAST__V1__LIMIT__BOUND__NOT_SET:
         invalid(op, LIMIT_FIELD("units"), "is required, or unlimited");
     }
 }
@@ -78,8 +71,7 @@ static void decode_overage_percent(struct op *op, int32_t percent, struct ledger
     limit->overage_kind = OVERAGE_PERCENT;
     limit->overage = percent;
     if (percent < 0 || percent > OVERAGE_PERCENT_MAX)
-        invalid(op, LIMIT_FIELD("overage_percent"), "is not between 0 and %d",
-                OVERAGE_PERCENT_MAX);
+        invalid(op, LIMIT_FIELD("overage_percent"), "is not between 0 and %d", OVERAGE_PERCENT_MAX);
     else if (amount_valid(limit->amount) && !limit->unlimited &&
              (limit->amount / 100 > AMOUNT_MAX / (percent > 0 ? percent : 1) ||
               !amount_add(limit->amount, amount_mul_percent_floor(limit->amount, percent), &cap)))
@@ -91,7 +83,7 @@ static void decode_overage(struct op *op, const Holdfast__V1__Limit *from,
 {
     int64_t cap;
 
-    switch (from->overage_case) {
+    switch ((int)from->overage_case) {
     case HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_UNITS:
         limit->overage_kind = OVERAGE_UNITS;
         limit->overage = valid_units(op, LIMIT_FIELD("overage_units"), from->overage_units);
@@ -107,7 +99,7 @@ static void decode_overage(struct op *op, const Holdfast__V1__Limit *from,
         if (!from->overage_unlimited)
             invalid(op, LIMIT_FIELD("overage_unlimited"), "is false; leave it out instead");
         break;
-    default:
+    case HOLDFAST__V1__LIMIT__OVERAGE__NOT_SET:
         return;
     }
     if (limit->unlimited)
@@ -142,8 +134,7 @@ static struct ledger_limit decode_limit(struct op *op, const Holdfast__V1__Limit
     return limit;
 }
 
-void rpc_put_limit(void *user, struct stub_call *call,
-                   const Holdfast__V1__PutLimitRequest *request)
+void rpc_put_limit(void *user, struct stub_call *call, const Holdfast__V1__PutLimitRequest *request)
 {
     struct op_limit *op = stub_call_alloc(call, sizeof(*op));
     struct op *base = &op->op;

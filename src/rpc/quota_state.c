@@ -24,7 +24,8 @@ char *text_copy(struct arena *arena, struct slice text)
 char *attempt_text(struct arena *arena, struct attempt attempt)
 {
     char pair[DIGITS_PAIR_MAX];
-    char *text = arena_strndup(arena, pair, digits_write_pair(attempt.epoch, '.', attempt.seq, pair));
+    char *text =
+        arena_strndup(arena, pair, digits_write_pair(attempt.epoch, '.', attempt.seq, pair));
 
     CHECK(text);
     return text;
@@ -79,7 +80,7 @@ void quota_state_fill(struct arena *arena, const struct op_quota *quota,
         state->hard_cap = stops->cap;
         state->soft_stop = stops->soft;
         state->room_case = HOLDFAST__V1__QUOTA_STATE__ROOM_REMAINING;
-        state->remaining = stops->cap - quota->committed - quota->debt - quota->held;
+        state->remaining = stops->cap - op_quota_taken(quota);
     }
     state->committed = quota->committed;
     state->debt = quota->debt;
@@ -88,6 +89,9 @@ void quota_state_fill(struct arena *arena, const struct op_quota *quota,
     state->enforcement = HOLDFAST__V1__ENFORCEMENT__ENFORCEMENT_ENFORCE;
     state->ledger_seq = quota->ledger_seq;
     state->held_is_upper_bound = quota->held_is_upper_bound;
+    state->set_aside = quota->set_aside;
+    if (quota->set_aside_until_ms > 0)
+        state->set_aside_until = timestamp_of(arena, quota->set_aside_until_ms);
 }
 
 Holdfast__V1__QuotaState **quota_states(struct arena *arena, const struct op_quota *quotas,

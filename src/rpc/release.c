@@ -23,8 +23,8 @@ static void release_done(struct op *base)
     reply.replayed = item->replayed;
     if (item->subject && item->was_live && !item->replayed) {
         reply.n_freed = item->subject->meters_count;
-        reply.freed = amount_messages(base->arena, item->subject->meters,
-                                      item->subject->meters_count);
+        reply.freed =
+            amount_messages(base->arena, item->subject->meters, item->subject->meters_count);
     }
     reply.attempt = attempt_text(base->arena, item->released);
     if (!op->brief) {
@@ -40,8 +40,8 @@ static bool decode(struct op_commit *op, const Holdfast__V1__ReleaseRequest *req
 
     op->item.settle.kind = SETTLE_RELEASE;
     op->brief = request->brief;
-    if (!inbound_job(&op->op, request->tenant, request->job_id, request->reservation_id,
-                     &op->token, &op->job_id))
+    if (!inbound_job(&op->op, request->tenant, request->job_id, request->reservation_id, &op->token,
+                     &op->job_id))
         return false;
     if (note.len > 0)
         log_info("rpc", "release.note tenant=%s job_id=%s note=%s", LOG_SLICE(op->op.tenant),

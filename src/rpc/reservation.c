@@ -18,8 +18,7 @@ static void fill_counted(const struct op *op, const struct op_reservation *found
         holdfast__v1__counted_against__init(&counted[i]);
         counted[i].limit_id = text_copy(op->arena, found->counted[i].limit_name);
         if (found->counted[i].period_start_ms > 0)
-            counted[i].period_start =
-                timestamp_of(op->arena, found->counted[i].period_start_ms);
+            counted[i].period_start = timestamp_of(op->arena, found->counted[i].period_start_ms);
         message->counted_against[i] = &counted[i];
     }
 }

@@ -82,8 +82,8 @@ static bool decode(struct reserve_call *call, const Holdfast__V1__ReserveRequest
     op->meters_count = amounts.count;
     op->meters = amounts.meters;
     op->amounts_index = amounts.index;
-    op->ttl_ms = valid_ttl(base, FIELD("ttl"), request->ttl,
-                           base->services->options.ttl_default_ms);
+    op->ttl_ms =
+        valid_ttl(base, FIELD("ttl"), request->ttl, base->services->options.ttl_default_ms);
     (void)valid_enum(base, FIELD("priority"), &holdfast__v1__priority__descriptor,
                      (int)request->priority);
     op->deferrable = request->priority == HOLDFAST__V1__PRIORITY__PRIORITY_DEFERRABLE;

@@ -28,6 +28,7 @@ void rpc_update_tenant(void *user, struct stub_call *call,
         return;
     op->tenant = tenant_decode(&op->op, request->tenant);
     op->note = admin_note(&op->op, request->note);
+    op->validate_only = request->validate_only;
     if (request->tenant)
         op->etag = admin_etag(&op->op, FIELD_IN("tenant", "etag"), request->tenant->etag);
     if (!valid(&op->op) || !auth_tenant(&op->op, call, op->tenant.tenant)) {

@@ -1,14 +1,13 @@
 #include "rpc/validate.h"
 
 #include "base/amount.h"
+#include "quota/times.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 enum {
-    TTL_MIN_MS = 100,
-    TTL_MAX_MS = 24 * 60 * 60 * 1000,
     SCOPE_SEGMENTS_MAX = 4,
 };
 
@@ -17,9 +16,9 @@ static const char *field_path(struct op *op, struct field field)
     const char *path = field.name;
 
     if (field.indexed)
-        path = field.member ? arena_printf(op->arena, "%s[%zu].%s", field.name, field.index,
-                                           field.member)
-                            : arena_printf(op->arena, "%s[%zu]", field.name, field.index);
+        path = field.member
+                   ? arena_printf(op->arena, "%s[%zu].%s", field.name, field.index, field.member)
+                   : arena_printf(op->arena, "%s[%zu]", field.name, field.index);
     else if (field.member)
         path = arena_printf(op->arena, "%s.%s", field.name, field.member);
     return path ? path : field.name;
@@ -45,8 +44,7 @@ static size_t name_span(struct slice name)
     while (at < name.len) {
         char c = name.data[at];
 
-        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-              c == '-'))
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'))
             break;
         at++;
     }
@@ -150,12 +148,13 @@ int64_t valid_ttl(struct op *op, struct field field, const Google__Protobuf__Dur
         invalid(op, field, "is not a duration: nanos are out of range or of another sign");
         return default_ms;
     }
-    if (ttl->seconds < 0 || ttl->seconds > TTL_MAX_MS / 1000) {
+    if (ttl->seconds < 0 || ttl->seconds > TTL_ASKED_MAX_MS / 1000) {
         invalid(op, field, "is not between 100 ms and 24 h");
         return default_ms;
     }
     ms = ttl->seconds * 1000 + ttl->nanos / 1000000;
-    if (ms < TTL_MIN_MS || ms > TTL_MAX_MS || (ms == TTL_MAX_MS && ttl->nanos > 0)) {
+    if (ms < TTL_ASKED_MIN_MS || ms > TTL_ASKED_MAX_MS ||
+        (ms == TTL_ASKED_MAX_MS && ttl->nanos > 0)) {
         invalid(op, field, "is not between 100 ms and 24 h");
         return default_ms;
     }
@@ -208,8 +207,7 @@ static void insert_amount(struct op *op, const char *list, struct valid_amounts 
         amounts->index[at] = amounts->index[at - 1];
         at--;
     }
-    if (meter.meter.len > 0 && at > 0 &&
-        slice_equal(amounts->meters[at - 1].meter, meter.meter))
+    if (meter.meter.len > 0 && at > 0 && slice_equal(amounts->meters[at - 1].meter, meter.meter))
         invalid(op, FIELD_AT(list, index, "meter"), "is the meter of %s[%zu] again", list,
                 amounts->index[at - 1]);
     amounts->meters[at] = meter;

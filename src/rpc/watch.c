@@ -1,6 +1,7 @@
 /*
- * Watch: the tenant is found on a desk, then the stream belongs to the hub, whose thread calls the
- * functions of the sink below; each frame is encoded in scratch memory and packed at once.
+ * Watch: on a desk the tenant is found and, without a position, the snapshot is read and sent; then
+ * the stream belongs to the hub, whose thread calls the functions of the sink below. Each frame is
+ * encoded in scratch memory and packed at once.
  *
  * Two things refer to a stream: the hub, until it has called `end`, and the call's on_closed. The
  * lock decides their race: after `end` nobody may name the subscriber any more.
@@ -14,6 +15,7 @@
 #include "rpc/failure.h"
 #include "rpc/quota_state.h"
 #include "rpc/inbound.h"
+#include "rpc/page.h"
 #include "rpc/timestamps.h"
 #include "rpc/validate.h"
 
@@ -23,10 +25,14 @@
 #include <pthread.h>
 #include <stdio.h>
 
-enum { FRAME_BYTES = 16 * 1024, FILTERS_MAX = 256 };
+enum {
+    FRAME_BYTES = 16 * 1024,
+    FILTERS_MAX = 256,
+    SNAPSHOT_QUOTAS = 256, /* in one frame, if as many fit */
+};
 
 struct stream {
-    struct op op;
+    struct op_snapshot snapshot;
     struct stub_call *call;
     struct hub *hub;
     int64_t after_seq; /* -1: snapshot first */
@@ -51,52 +57,54 @@ static enum hub_took took(enum stub_send sent)
     UNREACHABLE();
 }
 
-static void quota_of_usage(const struct ledger_usage *usage, struct op_quota *quota)
+/* As many quotas as fit into one frame. *ret_sent: how many. */
+static enum hub_took send_snapshot(struct stream *stream, const struct op_quota *quotas,
+                                   size_t count, int64_t prev_seq, size_t *ret_sent)
 {
-    const struct settle_quota *row = &usage->quota;
-
-    *quota = (struct op_quota){
-        .limit_name = row->limit_name,
-        .scope = row->scope,
-        .meter = row->meter,
-        .period = row->period,
-        .period_start_ms = row->ref.period_start_ms,
-        .period_end_ms = row->period_end_ms,
-        .stops = row->stops,
-        .committed = row->committed,
-        .debt = row->debt,
-        .held = row->pg_held + row->leased,
-        .ledger_seq = row->ledger_seq,
-        .held_is_upper_bound = row->leased > 0,
-    };
-}
-
-static enum hub_took send_snapshot(void *user, int64_t seq, int64_t prev_seq, int64_t now_ms,
-                                   const struct ledger_usage *usages, size_t count, bool more)
-{
-    struct stream *stream = user;
+    size_t some = count < SNAPSHOT_QUOTAS ? count : SNAPSHOT_QUOTAS;
     Holdfast__V1__WatchResponse frame = HOLDFAST__V1__WATCH_RESPONSE__INIT;
     Holdfast__V1__Snapshot snapshot = HOLDFAST__V1__SNAPSHOT__INIT;
     struct arena arena;
-    struct op_quota *quotas;
     enum stub_send sent;
 
-    (void)now_ms;
     arena_init(&arena, FRAME_BYTES, SIZE_MAX / 2);
-    quotas = arena_array(&arena, count, sizeof(*quotas));
-    CHECK(quotas);
-    for (size_t i = 0; i < count; i++)
-        quota_of_usage(&usages[i], &quotas[i]);
-    snapshot.n_quotas = count;
-    snapshot.quotas = quota_states(&arena, quotas, count);
-    snapshot.more = more;
-    frame.seq = seq;
+    snapshot.quotas = quota_states(&arena, quotas, some);
+    snapshot.n_quotas = PAGE_FIT(snapshot.quotas, some);
+    snapshot.more = snapshot.n_quotas < count;
+    frame.seq = stream->snapshot.event_seq;
     frame.prev_seq = prev_seq;
     frame.frame_case = HOLDFAST__V1__WATCH_RESPONSE__FRAME_SNAPSHOT;
     frame.snapshot = &snapshot;
     sent = holdfast_v1_quota_service_watch_send(stream->call, &frame);
+    *ret_sent = snapshot.n_quotas;
     arena_done(&arena);
     return took(sent);
+}
+
+static bool wants_quota(struct op_snapshot *op, struct slice scope, struct slice meter)
+{
+    return hub_filter_wants_quota(&container_of(op, struct stream, snapshot)->filter, scope, meter);
+}
+
+/* On the desk. A stream that does not take all of its snapshot is over: see watch_done. */
+static void show_snapshot(struct op_snapshot *op, const struct op_quota *quotas, size_t count)
+{
+    struct stream *stream = container_of(op, struct stream, snapshot);
+    int64_t prev_seq = 0;
+    size_t at = 0, sent;
+
+    stub_call_send_initial(stream->call);
+    do {
+        if (send_snapshot(stream, quotas + at, count - at, prev_seq, &sent) != HUB_TOOK) {
+            op_fail(&op->op, FAILURE_OVERLOADED, false,
+                    "the snapshot is larger than what may wait for this reader: filter by scope "
+                    "or meter, or read faster");
+            return;
+        }
+        prev_seq = op->event_seq;
+        at += sent;
+    } while (at < count);
+    stream->after_seq = op->event_seq;
 }
 
 static const char *stop_name(enum event_kind kind)
@@ -127,7 +135,7 @@ static int64_t stop_units(const struct ledger_event *event)
 static char *event_text(struct arena *arena, const struct ledger_event *event)
 {
     int64_t use = event->committed + event->debt;
-    char *text;
+    char *text = NULL;
 
     switch (event->kind) {
     case EVENT_PERIOD_STARTED:
@@ -147,7 +155,9 @@ static char *event_text(struct arena *arena, const struct ledger_event *event)
         text = arena_printf(arena, "job %.*s: committed after its hold had expired",
                             SLICE_ARGS(event->job_id));
         break;
-    default:
+    case EVENT_SOFT_STOP:
+    case EVENT_HARD_STOP:
+    case EVENT_HARD_CAP:
         text = arena_printf(arena, "%.*s: %" PRId64 " used, %s the %s of %" PRId64,
                             SLICE_ARGS(event->limit_name), use,
                             event->direction == 2 ? "back under" : "at or over",
@@ -193,7 +203,7 @@ static enum hub_took send_event(void *user, int64_t prev_seq, const struct ledge
     event.kind = (Holdfast__V1__EventKind)from->kind;
     event.direction = (Holdfast__V1__Direction)from->direction;
     event.basis = (Holdfast__V1__Basis)from->basis;
-    event.tenant = text_copy(&arena, stream->op.tenant);
+    event.tenant = text_copy(&arena, stream->snapshot.op.tenant);
     if (from->has_quota) {
         fill_event_quota(&arena, from, &quota);
         event.quota = &quota;
@@ -266,10 +276,10 @@ static void fail(struct stream *stream, enum failure failure, const char *key, i
     struct failure_fact fact = {key, text};
 
     snprintf(text, sizeof(text), "%" PRId64, value);
-    failure_answer(stream->call, &error, &fact, key ? 1 : 0);
+    failure_answer(stream->snapshot.op.services, stream->call, &error, &fact, key ? 1 : 0);
 }
 
-static void end(void *user, enum hub_end why, int64_t seq, int64_t prev_seq, int64_t oldest_seq)
+static void end(void *user, enum hub_end why, int64_t seq, int64_t prev_seq, int64_t bound_seq)
 {
     struct stream *stream = user;
 
@@ -282,13 +292,13 @@ static void end(void *user, enum hub_end why, int64_t seq, int64_t prev_seq, int
         send_end(stream, HOLDFAST__V1__END_CAUSE__END_CAUSE_SLOW_READER, seq, prev_seq);
         break;
     case HUB_END_DRAINING:
-        if (seq < 0) /* nothing to resume from: the same request again, elsewhere */
-            fail(stream, FAILURE_DRAINING, NULL, 0);
-        else
-            send_end(stream, HOLDFAST__V1__END_CAUSE__END_CAUSE_DRAINING, seq, prev_seq);
+        send_end(stream, HOLDFAST__V1__END_CAUSE__END_CAUSE_DRAINING, seq, prev_seq);
         break;
     case HUB_END_TOO_OLD:
-        fail(stream, FAILURE_SEQ_TOO_OLD, "oldest_seq", oldest_seq);
+        fail(stream, FAILURE_SEQ_TOO_OLD, "oldest_seq", bound_seq);
+        break;
+    case HUB_END_TOO_NEW:
+        fail(stream, FAILURE_SEQ_TOO_NEW, "newest_seq", bound_seq);
         break;
     case HUB_END_FAILED:
         fail(stream, FAILURE_POSTGRES_UNAVAILABLE, "resume_after_seq", seq);
@@ -298,7 +308,6 @@ static void end(void *user, enum hub_end why, int64_t seq, int64_t prev_seq, int
 }
 
 static const struct hub_sink sink = {
-    .snapshot = send_snapshot,
     .event = send_event,
     .progress = send_progress,
     .queued = queued,
@@ -328,8 +337,8 @@ static void subscribe(struct stream *stream)
     stub_call_ref(stream->call); /* until closed */
     stub_call_send_initial(stream->call);
     pthread_mutex_lock(&stream->lock);
-    subscriber = hub_subscribe(stream->hub, stream->op.plan, stream->after_seq, &stream->filter,
-                               &sink, stream);
+    subscriber = hub_subscribe(stream->hub, stream->snapshot.op.plan, stream->after_seq,
+                               &stream->filter, &sink, stream);
     if (!stream->ended)
         stream->subscriber = subscriber;
     pthread_mutex_unlock(&stream->lock);
@@ -338,7 +347,7 @@ static void subscribe(struct stream *stream)
 
 static void watch_done(struct op *base)
 {
-    struct stream *stream = container_of(base, struct stream, op);
+    struct stream *stream = container_of(base, struct stream, snapshot.op);
 
     if (!inbound_failed(base))
         subscribe(stream);
@@ -362,7 +371,7 @@ static size_t bounded(struct op *op, const char *list, size_t count)
 
 static void decode_filter(struct stream *stream, const Holdfast__V1__WatchRequest *request)
 {
-    struct op *op = &stream->op;
+    struct op *op = &stream->snapshot.op;
     struct hub_filter *filter = &stream->filter;
     struct slice *scopes, *meters;
     int *kinds;
@@ -389,7 +398,7 @@ static void decode_filter(struct stream *stream, const Holdfast__V1__WatchReques
 
 static bool decode(struct stream *stream, const Holdfast__V1__WatchRequest *request)
 {
-    struct op *op = &stream->op;
+    struct op *op = &stream->snapshot.op;
     struct slice tenant = valid_name(op, FIELD("tenant"), request->tenant, true);
 
     decode_filter(stream, request);
@@ -406,15 +415,21 @@ void rpc_watch(void *user, struct stub_call *call, const Holdfast__V1__WatchRequ
 {
     struct stream *stream = stub_call_alloc(call, sizeof(*stream));
 
-    if (!inbound_begin(user, call, &stream->op, watch_done))
+    if (!inbound_begin(user, call, &stream->snapshot.op, watch_done))
         return;
     stream->call = call;
-    stream->hub = stream->op.services->hub;
+    stream->hub = stream->snapshot.op.services->hub;
     CHECK(pthread_mutex_init(&stream->lock, NULL) == 0);
     if (!decode(stream, request)) {
-        inbound_fail(&stream->op);
+        inbound_fail(&stream->snapshot.op);
         return;
     }
-    inbound_hold(&stream->op);
-    op_plan_start(&stream->op);
+    inbound_hold(&stream->snapshot.op);
+    if (stream->after_seq >= 0) {
+        op_plan_start(&stream->snapshot.op);
+        return;
+    }
+    stream->snapshot.wants = wants_quota;
+    stream->snapshot.show = show_snapshot;
+    op_snapshot_start(&stream->snapshot);
 }

@@ -1,7 +1,7 @@
 /*
- * A lock for a few assignments, held over no call of any kind: taking it when it is free costs a
- * tenth of a pthread mutex, and it is nearly always free. Who finds it taken gives up its turn to
- * run, in case the holder waits for one. Any thread; zeroed memory is an open lock.
+ * A lock for a few assignments, held over no call of any kind. It is nearly always free, and taking it
+ * then costs far less than a pthread mutex. A thread that finds it taken yields, in case the holder
+ * waits to run. Any thread; zeroed memory is an open lock.
  */
 #ifndef HOLDFAST_STUB_BRIEF_H
 #define HOLDFAST_STUB_BRIEF_H

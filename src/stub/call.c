@@ -1,5 +1,6 @@
 #include "stub/call.h"
 
+#include "stub/core.h"
 #include "stub/runtime.h"
 
 #include <grpc/byte_buffer.h>
@@ -51,7 +52,19 @@ struct stub_call *call_take(struct served_method *served)
     grpc_metadata_array_init(&call->metadata);
     if (!served->method)
         grpc_call_details_init(&call->details);
+    call_life_step(call, CALL_POSTED);
     return call;
+}
+
+static void reset_stages(struct stub_call *call)
+{
+    if (call->out != OUT_NONE)
+        call_out_step(call, OUT_NONE);
+    if (call->close != CLOSE_UNASKED)
+        call_close_step(call, CLOSE_UNASKED);
+    if (call->read != READ_NONE)
+        call_read_step(call, READ_NONE);
+    call_life_step(call, CALL_FREE);
 }
 
 /* Gives back what Core and the application hold on to, and sets everything to its first value. */
@@ -89,19 +102,18 @@ static void call_reset(struct stub_call *call)
     call->identities_count = 0;
     call->identities_known = false;
     call->worker = call->user = NULL;
-    call->begun = false;
-    call->close_posted = call->closed = call->closed_pending = false;
     call->callbacks = call->core_cancelled = 0;
     atomic_store_explicit(&call->cancelled, false, memory_order_relaxed);
     call->on_closed = call->on_drained = NULL;
     call->on_message = NULL;
     answer_init(call);
+    reset_stages(call);
 }
 
 void call_recycle(struct stub_call *call)
 {
     struct stub_server *server = call->server;
-    bool begun = call->begun;
+    bool begun = call->life == CALL_ANSWERED;
 
     if (call->intercepted > 0)
         intercept_after(call);
@@ -117,40 +129,50 @@ void call_recycle(struct stub_call *call)
 
 void stub_call_ref(struct stub_call *call)
 {
+    CHECK(call);
     atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed);
 }
 
 void stub_call_unref(struct stub_call *call)
 {
+    CHECK(call);
+    if (core_is_forked()) /* the call is the parent's */
+        return;
     if (atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel) == 1)
         call_recycle(call);
 }
 
 struct arena *stub_call_arena(struct stub_call *call)
 {
+    CHECK(call);
     return &call->arena;
 }
 
 void *stub_call_alloc(struct stub_call *call, size_t size)
 {
-    void *memory = arena_zalloc(&call->arena, size);
+    void *memory;
 
+    CHECK(call);
+    memory = arena_zalloc(&call->arena, size);
     CHECK(memory);
     return memory;
 }
 
 void stub_call_set_user(struct stub_call *call, void *user)
 {
+    CHECK(call);
     call->user = user;
 }
 
 void *stub_call_user(const struct stub_call *call)
 {
+    CHECK(call);
     return call->user;
 }
 
 void *stub_call_worker(const struct stub_call *call)
 {
+    CHECK(call);
     return call->worker;
 }
 
@@ -161,11 +183,17 @@ bool call_callback_begin(struct stub_call *call)
     bool go;
 
     pthread_mutex_lock(&call->lock);
-    go = !call->closed;
+    go = call->close != CLOSE_WAITS && call->close != CLOSE_TOLD;
     if (go)
         call->callbacks++;
     pthread_mutex_unlock(&call->lock);
     return go;
+}
+
+/* With call->lock held: the last batch tells nothing that could be waited for. */
+static bool is_closed(const struct stub_call *call)
+{
+    return call->close != CLOSE_UNASKED && call->close != CLOSE_ASKED;
 }
 
 /* Takes on_closed if it is due now. With call->lock held; the caller runs it without. */
@@ -173,14 +201,16 @@ static void (*take_on_closed(struct stub_call *call, void **ret_user))(void *)
 {
     void (*fn)(void *) = call->on_closed;
 
-    if (!fn || !call->closed)
+    if (!fn || !is_closed(call))
         return NULL;
     if (call->callbacks > 0) {
-        call->closed_pending = true;
+        if (call->close != CLOSE_WAITS)
+            call_close_step(call, CLOSE_WAITS);
         return NULL;
     }
     call->on_closed = NULL;
     *ret_user = call->on_closed_user;
+    call_close_step(call, CLOSE_TOLD);
     return fn;
 }
 
@@ -190,7 +220,7 @@ void call_callback_end(struct stub_call *call)
     void *user = NULL;
 
     pthread_mutex_lock(&call->lock);
-    if (--call->callbacks == 0 && call->closed_pending)
+    if (--call->callbacks == 0 && call->close == CLOSE_WAITS)
         fn = take_on_closed(call, &user);
     pthread_mutex_unlock(&call->lock);
     if (fn)
@@ -202,7 +232,11 @@ void stub_call_on_closed(struct stub_call *call, void (*fn)(void *user), void *u
     void *taken_user = NULL;
     void (*taken)(void *);
 
+    CHECK(call && fn);
+    if (core_is_forked())
+        return;
     pthread_mutex_lock(&call->lock);
+    CHECK(!call->on_closed && call->close != CLOSE_TOLD); /* one for each call */
     call->on_closed = fn;
     call->on_closed_user = user;
     answer_post_close(call);
@@ -214,10 +248,20 @@ void stub_call_on_closed(struct stub_call *call, void (*fn)(void *user), void *u
 
 void stub_call_on_drained(struct stub_call *call, void (*fn)(void *user), void *user)
 {
+    CHECK(call && fn);
+    if (core_is_forked())
+        return;
     pthread_mutex_lock(&call->lock);
     call->on_drained = fn;
     call->on_drained_user = user;
     pthread_mutex_unlock(&call->lock);
+}
+
+void call_die(struct stub_call *call)
+{
+    queue_drop(&call->queue);
+    if (call->out != OUT_DEAD)
+        call_out_step(call, OUT_DEAD);
 }
 
 static void close_run(struct stub_tag *tag, bool ok, void *worker)
@@ -230,9 +274,8 @@ static void close_run(struct stub_tag *tag, bool ok, void *worker)
     if (call->core_cancelled)
         atomic_store_explicit(&call->cancelled, true, memory_order_release);
     pthread_mutex_lock(&call->lock);
-    call->closed = true;
-    call->dead = true;
-    queue_drop(&call->queue);
+    call_die(call);
+    call_close_step(call, CLOSE_SEEN);
     fn = take_on_closed(call, &user);
     pthread_mutex_unlock(&call->lock);
     if (fn)
@@ -245,9 +288,9 @@ void answer_post_close(struct stub_call *call)
     grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
     grpc_call_error error;
 
-    if (call->close_posted)
+    if (call->close != CLOSE_UNASKED)
         return;
-    call->close_posted = true;
+    call_close_step(call, CLOSE_ASKED);
     call->close_tag.run = close_run;
     op.data.recv_close_on_server.cancelled = &call->core_cancelled;
     stub_call_ref(call);
@@ -257,8 +300,8 @@ void answer_post_close(struct stub_call *call)
         return;
     log_every(&call->server->batch_failed, LOG_ERROR, "stub", "close.refused error=%d", (int)error);
     atomic_fetch_sub_explicit(&call->refs, 1, memory_order_relaxed); /* the caller has another */
-    call->closed = true;
-    call->dead = true;
+    call_die(call);
+    call_close_step(call, CLOSE_SEEN);
 }
 
 /* --- the way to a worker ---------------------------------------------------------------------- */
@@ -277,10 +320,13 @@ static void post_run(struct stub_tag *tag, bool ok, void *worker)
 
 void stub_call_post(struct stub_call *call, void (*fn)(void *user, void *worker), void *user)
 {
-    grpc_call *core = call->core; /* the call may be over as soon as it is handed over */
     grpc_call_error error;
+    grpc_call *core;
 
-    CHECK(!call->post_fn);
+    CHECK(call && fn && !call->post_fn);
+    if (core_is_forked())
+        return;
+    core = call->core; /* the call may be over as soon as it is handed over */
     call->post_fn = fn;
     call->post_user = user;
     call->post_tag.run = post_run;
@@ -294,6 +340,7 @@ void stub_call_post(struct stub_call *call, void (*fn)(void *user, void *worker)
 
 const char *stub_call_method(const struct stub_call *call)
 {
+    CHECK(call);
     if (call->served->method)
         return call->served->method->path;
     return call->method_text ? call->method_text : "";
@@ -303,6 +350,7 @@ int64_t stub_call_deadline_left_us(const struct stub_call *call)
 {
     gpr_timespec left;
 
+    CHECK(call);
     if (call->deadline.tv_sec == INT64_MAX)
         return INT64_MAX;
     left = gpr_time_sub(call->deadline, gpr_now(call->deadline.clock_type));
@@ -313,13 +361,15 @@ int64_t stub_call_deadline_left_us(const struct stub_call *call)
 
 bool stub_call_cancelled(const struct stub_call *call)
 {
+    CHECK(call);
     return atomic_load_explicit(&call->cancelled, memory_order_acquire) ||
            stub_call_deadline_left_us(call) <= 0;
 }
 
 const char *stub_call_peer(struct stub_call *call)
 {
-    if (!call->peer)
+    CHECK(call);
+    if (!call->peer && !core_is_forked())
         call->peer = grpc_call_get_peer(call->core);
     return call->peer ? call->peer : "";
 }
@@ -341,8 +391,10 @@ static bool is_clean(const grpc_metadata *pair)
 const void *stub_call_metadata_next(struct stub_call *call, const char *key, size_t *at,
                                     size_t *ret_bytes)
 {
-    size_t key_len = strlen(key);
+    size_t key_len;
 
+    CHECK(call && key && at && ret_bytes);
+    key_len = strlen(key);
     while (*at < call->metadata.count) {
         const grpc_metadata *pair = &call->metadata.metadata[(*at)++];
         size_t bytes = GRPC_SLICE_LENGTH(pair->value);
@@ -363,6 +415,7 @@ const void *stub_call_metadata_bin(struct stub_call *call, const char *key, size
 {
     size_t at = 0;
 
+    CHECK(call);
     return stub_call_metadata_next(call, key, &at, ret_bytes);
 }
 
@@ -370,5 +423,6 @@ const char *stub_call_metadata(struct stub_call *call, const char *key)
 {
     size_t bytes;
 
+    CHECK(call);
     return stub_call_metadata_bin(call, key, &bytes);
 }

@@ -4,6 +4,8 @@
  */
 #include "stub/channel.h"
 
+#include "stub/core.h"
+
 #include <stdlib.h>
 
 struct stub_cancel {
@@ -34,6 +36,9 @@ void stub_cancel_destroy(struct stub_cancel *cancel)
 
 void stub_cancel_fire(struct stub_cancel *cancel)
 {
+    CHECK(cancel);
+    if (core_is_forked()) /* its calls are the parent's */
+        return;
     pthread_mutex_lock(&cancel->lock);
     cancel->fired = true;
     for (struct client_link *link = cancel->live.cancel_next; link != &cancel->live;

@@ -3,6 +3,7 @@
 #include "base/thread.h"
 #include "stub/core.h"
 #include "stub/credentials.h"
+#include "stub/tls_reason.h"
 
 #include <grpc/support/time.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@ static const int64_t YEAR_US = INT64_C(365) * 24 * 3600 * 1000 * 1000;
 
 enum {
     TIMEOUT_DEFAULT_US = 10 * 1000 * 1000,
+    METADATA_BYTES_MAX = 15 << 10, /* a server takes 16 KiB, with what Core adds */
     CONNECTING_US_MAX = 1000 * 1000,
     TLS_CONNECT_MS = 10000, /* for one attempt: a handshake far away, or on a busy machine */
 };
@@ -36,8 +38,8 @@ static grpc_arg int_arg(const char *key, int64_t value)
 
 static grpc_arg text_arg(const char *key, const char *value)
 {
-    return (grpc_arg){
-        .type = GRPC_ARG_STRING, .key = borrowed(key), .value.string = borrowed(value)};
+    return (
+        grpc_arg){.type = GRPC_ARG_STRING, .key = borrowed(key), .value.string = borrowed(value)};
 }
 
 static grpc_channel *connection_create(const char *target,
@@ -72,28 +74,37 @@ static grpc_channel *connection_create(const char *target,
         list[args.num_args++] = int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, options->keepalive_ms);
     if (options->credentials && options->server_name)
         list[args.num_args++] = text_arg(GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, options->server_name);
-    connection = grpc_channel_create(
-        target, options->credentials ? options->credentials->core : plain, &args);
+    connection =
+        grpc_channel_create(target, options->credentials ? options->credentials->core : plain,
+                            &args);
     grpc_channel_credentials_release(plain);
     return connection;
 }
 
+/* False: nothing will ever come again. */
+static bool channel_next(struct stub_channel *channel)
+{
+    struct client_tag *tag = tls_reason_due(channel->reason);
+    grpc_event event;
+
+    if (tag) {
+        tag->run(tag, true);
+        return true;
+    }
+    event = grpc_completion_queue_next(channel->cq, tls_reason_due_at(channel->reason), NULL);
+    tag = event.tag;
+    if (event.type == GRPC_OP_COMPLETE) {
+        handoff_take(tag);
+        tag->run(tag, event.success != 0);
+    }
+    return event.type != GRPC_QUEUE_SHUTDOWN;
+}
+
 static void *channel_thread(void *user)
 {
-    struct stub_channel *channel = user;
-    gpr_timespec never = gpr_inf_future(GPR_CLOCK_MONOTONIC);
-
-    for (;;) {
-        grpc_event event = grpc_completion_queue_next(channel->cq, never, NULL);
-        struct client_tag *tag = event.tag;
-
-        if (event.type == GRPC_QUEUE_SHUTDOWN)
-            return NULL;
-        if (event.type == GRPC_OP_COMPLETE) {
-            handoff_take(tag);
-            tag->run(tag, event.success != 0);
-        }
-    }
+    while (channel_next(user))
+        ;
+    return NULL;
 }
 
 struct stub_channel *stub_channel_create(const char *target,
@@ -102,7 +113,10 @@ struct stub_channel *stub_channel_create(const char *target,
     static const struct stub_channel_options defaults;
     struct stub_channel *channel = calloc(1, sizeof(*channel));
 
-    CHECK(channel);
+    CHECK(channel && target);
+    if (core_is_forked()) /* whose calls all say so */
+        return channel;
+    core_use();
     grpc_init();
     core_contend();
     if (!options)
@@ -111,9 +125,10 @@ struct stub_channel *stub_channel_create(const char *target,
     CHECK(pthread_mutex_init(&channel->lock, NULL) == 0);
     atomic_store(&channel->refs, 1);
     channel->cq = grpc_completion_queue_create_for_next(NULL);
+    channel->metadata_bytes_max =
+        options->metadata_bytes_max > 0 ? (size_t)options->metadata_bytes_max : METADATA_BYTES_MAX;
     channel->interceptors_count = options->interceptors_count;
-    channel->interceptors =
-        calloc(options->interceptors_count + 1, sizeof(*channel->interceptors));
+    channel->interceptors = calloc(options->interceptors_count + 1, sizeof(*channel->interceptors));
     CHECK(channel->interceptors);
     for (size_t i = 0; i < options->interceptors_count; i++)
         channel->interceptors[i] = options->interceptors[i];
@@ -123,6 +138,10 @@ struct stub_channel *stub_channel_create(const char *target,
     CHECK(channel->connections);
     for (int i = 0; i < channel->connections_count; i++)
         channel->connections[i] = connection_create(target, options);
+    if (options->credentials)
+        channel->reason =
+            tls_reason_create(options->credentials->probe, target, options->server_name,
+                              channel->connections, channel->connections_count);
     thread_start(&channel->thread, "channel", channel_thread, channel);
     return channel;
 }
@@ -146,7 +165,8 @@ static void connection_settle(grpc_channel *connection, gpr_timespec deadline)
 
     while (grpc_channel_check_connectivity_state(connection, 0) == GRPC_CHANNEL_CONNECTING &&
            gpr_time_cmp(gpr_now(GPR_CLOCK_MONOTONIC), deadline) < 0) {
-        grpc_channel_watch_connectivity_state(connection, GRPC_CHANNEL_CONNECTING, deadline, cq, cq);
+        grpc_channel_watch_connectivity_state(connection, GRPC_CHANNEL_CONNECTING, deadline, cq,
+                                              cq);
         (void)grpc_completion_queue_pluck(cq, cq, never, NULL);
     }
     grpc_completion_queue_shutdown(cq);
@@ -159,13 +179,20 @@ void stub_channel_destroy(struct stub_channel *channel)
 
     if (!channel)
         return;
+    if (core_is_forked()) { /* its thread is the parent's; one that was made here has nothing */
+        if (!channel->connections)
+            free(channel);
+        return;
+    }
     pthread_mutex_lock(&channel->lock);
     channel->closing = true;
     for (struct client_link *link = channel->live.next; link != &channel->live; link = link->next)
         grpc_call_cancel(link->core, NULL);
     pthread_mutex_unlock(&channel->lock);
+    tls_reason_stop(channel->reason);
     channel_unref(channel);
     pthread_join(channel->thread, NULL);
+    tls_reason_destroy(channel->reason);
     deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                             gpr_time_from_micros(CONNECTING_US_MAX, GPR_TIMESPAN));
     for (int i = 0; i < channel->connections_count; i++) {
@@ -196,17 +223,20 @@ static gpr_timespec deadline_of(const struct stub_call_options *options)
 bool channel_begin(struct stub_channel *channel, const struct stub_method *method,
                    const struct stub_call_options *options, struct client_link *link)
 {
-    unsigned index = channel->connections_count == 1
-                         ? 0
-                         : atomic_fetch_add(&channel->next_connection, 1) %
-                               (unsigned)channel->connections_count;
+    unsigned index =
+        channel->connections_count == 1
+            ? 0
+            : atomic_fetch_add(&channel->next_connection, 1) % (unsigned)channel->connections_count;
 
     pthread_mutex_lock(&channel->lock);
     link->core = NULL;
+    link->connection = channel->connections[index];
+    link->deadline = deadline_of(options);
     if (!channel->closing)
-        link->core = grpc_channel_create_call(
-            channel->connections[index], NULL, GRPC_PROPAGATE_DEFAULTS, channel->cq,
-            grpc_slice_from_static_string(method->path), NULL, deadline_of(options), NULL);
+        link->core =
+            grpc_channel_create_call(link->connection, NULL, GRPC_PROPAGATE_DEFAULTS, channel->cq,
+                                     grpc_slice_from_static_string(method->path), NULL,
+                                     link->deadline, NULL);
     if (link->core) {
         atomic_fetch_add(&channel->refs, 1);
         link->next = &channel->live;
@@ -217,6 +247,8 @@ bool channel_begin(struct stub_channel *channel, const struct stub_method *metho
     pthread_mutex_unlock(&channel->lock);
     if (link->core && options && options->cancel)
         cancel_join(options->cancel, link);
+    if (link->core)
+        tls_reason_begin(channel->reason, link->connection);
     return link->core != NULL;
 }
 

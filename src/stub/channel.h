@@ -27,6 +27,8 @@ struct client_link {
     struct client_link *next;
     struct client_link *previous;
     grpc_call *core;
+    grpc_channel *connection; /* it is on */
+    gpr_timespec deadline;
 
     /* in the list of its handle, if the caller gave one */
     struct stub_cancel *cancel;
@@ -35,6 +37,15 @@ struct client_link {
 
     bool intercepted; /* interceptors have seen it begin */
     int64_t began_us; /* then */
+};
+
+/* A call whose callback waits for the reason of its end (tls_reason.h); in a ring of those. */
+struct tls_wait {
+    struct client_tag tag;
+    grpc_call *core;
+    int64_t until_us; /* of CLOCK_MONOTONIC */
+    struct tls_wait *next;
+    struct tls_wait *previous;
 };
 
 struct stub_channel {
@@ -50,6 +61,8 @@ struct stub_channel {
     struct unary *free_unaries;
     struct stub_client_interceptor *interceptors;
     size_t interceptors_count;
+    size_t metadata_bytes_max;
+    struct tls_reason *reason; /* NULL: no TLS */
 };
 
 /*
@@ -74,10 +87,14 @@ void cancel_leave(struct client_link *link);
 
 /* --- outgoing.c --------------------------------------------------------------------------------- */
 
-/* Runs the interceptors and makes *op the one that sends the metadata, which lie in the arena. */
-void outgoing_fill(struct stub_channel *channel, const struct stub_method *method,
-                   struct client_link *link, const struct stub_call_options *options,
-                   struct arena *arena, grpc_op *op);
+/*
+ * Runs the interceptors and makes *op the one that sends the metadata, which lie in the arena. NULL: they are
+ * legal. Else a sentence, in the arena, that names the first key that is not; the call must not be begun.
+ */
+MUST_CHECK const char *outgoing_fill(struct stub_channel *channel, const struct stub_method *method,
+                                     struct client_link *link,
+                                     const struct stub_call_options *options, struct arena *arena,
+                                     grpc_op *op);
 
 /* Gives up what outgoing_fill holds, after the batch was started or refused. */
 void outgoing_drop(const grpc_op *op);
@@ -100,6 +117,10 @@ struct status_source {
 
 void status_source_init(struct status_source *source);
 void status_source_done(struct status_source *source);
+
+/* A request that could not be packed: it never was a call. */
+struct message_refusal;
+void status_source_refuse(struct status_source *source, const struct message_refusal *refusal);
 
 /* What Core says in words, in the arena. */
 const char *status_source_text(struct arena *arena, const struct status_source *source);

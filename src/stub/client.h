@@ -11,6 +11,12 @@
  * All functions may be used from any thread; callbacks run on the channel's and must not block. The
  * form that waits is not for them: on the thread that does the I/O it aborts. A call never lasts
  * longer than its timeout.
+ *
+ * fork: Core's threads do not exist in a child of a process that has used it. There every call of every
+ * channel ends at once with UNAVAILABLE and a text that says so, and streams end; no server can be made
+ * or started, and answers to the parent's calls are refused with a line in the log. What else is done
+ * with the parent's streams, calls and servers has no effect; the parent goes on. A child that execs, or
+ * a process that forks before its first channel, server or credentials, is free.
  */
 #ifndef HOLDFAST_STUB_CLIENT_H
 #define HOLDFAST_STUB_CLIENT_H
@@ -59,9 +65,10 @@ struct stub_client_interceptor {
 };
 
 /* Copies; inside `before` only. The _bin form is for keys that end in -bin. */
-void stub_outgoing_add(struct stub_outgoing *outgoing, const char *key, const char *value);
+void stub_outgoing_add(struct stub_outgoing *outgoing, const char *key,
+                       const char *value) STUB_NONNULL;
 void stub_outgoing_add_bin(struct stub_outgoing *outgoing, const char *key, const void *data,
-                           size_t bytes);
+                           size_t bytes) STUB_NONNULL;
 
 /* --- channels ----------------------------------------------------------------------------------- */
 
@@ -69,8 +76,20 @@ void stub_outgoing_add_bin(struct stub_outgoing *outgoing, const char *key, cons
 struct stub_channel_options {
     int connections;           /* calls are dealt out to them in turn; 0: 1 */
     int64_t message_bytes_max; /* of a reply; 0: 4 MiB */
-    int64_t reconnect_ms_max;  /* longest pause between attempts to connect; 0: 2,000 */
-    int64_t keepalive_ms;      /* ping a silent connection while calls run; 0: never */
+
+    /*
+     * Of the metadata that a call sends, 32 more for each pair; 0: 15 KiB. A call with more ends with
+     * INTERNAL. What is more than the server takes costs other calls of the connection too: a server of
+     * this runtime takes 16 KiB unless its metadata_bytes_max says otherwise, many others 8.
+     */
+    int64_t metadata_bytes_max;
+    int64_t reconnect_ms_max; /* longest pause between attempts to connect; 0: 2,000 */
+    /*
+     * Ping a silent connection while calls run; 0: never. A server bounds how often: one of this
+     * runtime at its ping_ms_min, 10 s unless it says otherwise, many at 5 minutes. Who pings more
+     * often loses the connection.
+     */
+    int64_t keepalive_ms;
 
     /*
      * Requests go compressed by gzip, which the server must take, and replies may come so. Without it the
@@ -93,10 +112,10 @@ struct stub_channel_options {
 
 /*
  * target: "127.0.0.1:8080", "unix:/path", "dns:///host:port". Connects with the first call. The first
- * channel of a process takes 5 ms (measured; src/stub/core.c says what for), others 0.1 ms.
+ * channel of a process takes some milliseconds longer than others (src/stub/core.c says what for).
  */
 struct stub_channel *stub_channel_create(const char *target,
-                                         const struct stub_channel_options *options);
+                                         const struct stub_channel_options *options) STUB_NONNULL;
 
 /*
  * Cancels what still runs, waits until every callback has returned and every stream that was opened
@@ -113,10 +132,10 @@ struct stub_metadata {
 
 /* Zeroed options, or NULL, give the defaults. Nothing is kept of them but the handle. */
 struct stub_call_options {
-    int64_t timeout_us;               /* 0: 10 s. There is always a deadline, INT64_MAX: a year */
-    bool wait_for_ready;              /* wait for a connection instead of failing at once */
-    const char *const *metadata;      /* key, value, key, value, ... */
-    size_t metadata_count;            /* pairs */
+    int64_t timeout_us;                 /* 0: 10 s. There is always a deadline, INT64_MAX: a year */
+    bool wait_for_ready;                /* wait for a connection instead of failing at once */
+    const char *const *metadata;        /* key, value, key, value, ... */
+    size_t metadata_count;              /* pairs */
     const struct stub_metadata *binary; /* more metadata, of keys that end in -bin: any bytes */
     size_t binary_count;
     struct stub_cancel *cancel; /* a handle that ends the call, or NULL */
@@ -137,7 +156,7 @@ struct stub_call_options {
  * end at once. The server is told. Firing twice does nothing more.
  */
 struct stub_cancel *stub_cancel_create(void);
-void stub_cancel_fire(struct stub_cancel *cancel);
+void stub_cancel_fire(struct stub_cancel *cancel) STUB_NONNULL;
 void stub_cancel_destroy(struct stub_cancel *cancel);
 
 /* --- how a call ended --------------------------------------------------------------------------- */
@@ -147,8 +166,8 @@ void stub_cancel_destroy(struct stub_cancel *cancel);
  * Zero it (or use STUB_STATUS_INIT) before the first use.
  */
 struct stub_status {
-    int code;            /* enum stub_code */
-    const char *message; /* never NULL after a call */
+    int code;                                  /* enum stub_code */
+    const char *message;                       /* never NULL after a call */
     const struct Google__Rpc__Status *details; /* parsed grpc-status-details-bin, or NULL */
     const struct stub_metadata *initial;
     size_t initial_count;
@@ -162,10 +181,10 @@ struct stub_status {
         0                                                                                          \
     }
 
-void stub_status_clear(struct stub_status *status);
+void stub_status_clear(struct stub_status *status) STUB_NONNULL;
 
 /* First value of this key in the reply's initial, then trailing metadata, or NULL. */
-const char *stub_status_metadata(const struct stub_status *status, const char *key);
+const char *stub_status_metadata(const struct stub_status *status, const char *key) STUB_NONNULL;
 
 /*
  * The first detail of this type, unpacked (free with protobuf_c_message_free_unpacked), or NULL:
@@ -173,7 +192,7 @@ const char *stub_status_metadata(const struct stub_status *status, const char *k
  * comes in; NULL as well when it is refused.
  */
 ProtobufCMessage *stub_status_detail(const struct stub_status *status,
-                                     const ProtobufCMessageDescriptor *type);
+                                     const ProtobufCMessageDescriptor *type) STUB_NONNULL;
 
 /* --- unary calls -------------------------------------------------------------------------------- */
 
@@ -181,18 +200,21 @@ ProtobufCMessage *stub_status_detail(const struct stub_status *status,
  * The generated client functions come down to these.
  *
  * Synchronous: returns the code. When it is STUB_OK, *ret_reply is the reply, to be freed with
- * protobuf_c_message_free_unpacked(reply, NULL); else it is NULL. ret_status may be NULL.
+ * protobuf_c_message_free_unpacked(reply, NULL); else it is NULL. ret_reply and ret_status may be NULL. A
+ * request that is NULL, not initialised, or in which a message is of another type is no call: INTERNAL, with
+ * the field's name. Whether its texts are UTF-8 is for the server to say.
  */
 int stub_unary(struct stub_channel *channel, const struct stub_method *method,
                const struct stub_call_options *options, const ProtobufCMessage *request,
-               ProtobufCMessage **ret_reply, struct stub_status *ret_status);
+               ProtobufCMessage **ret_reply, struct stub_status *ret_status) STUB_NONNULL;
 
 /* A function of whatever type; cast back before it is called. */
 typedef void stub_function(void);
 
 /*
- * Asynchronous: deliver(done, user, ...) runs once, on the channel's thread; done is whatever the
- * generated code passes on, in its x_async with the method's types. Status and reply are valid until
+ * Asynchronous: deliver(done, user, ...) runs once, on the channel's thread, when the call is over; over
+ * TLS, for a server that was not reached, up to two seconds later, with the reason. done is whatever
+ * the generated code passes on, in its x_async with the method's types. Status and reply are valid until
  * it returns; reply is NULL unless the code is STUB_OK. It must not block, and may begin further
  * calls. When the call cannot be started it runs on this thread, before the function returns.
  */
@@ -200,7 +222,7 @@ typedef void stub_deliver(stub_function *done, void *user, const struct stub_sta
                           const ProtobufCMessage *reply);
 void stub_unary_async(struct stub_channel *channel, const struct stub_method *method,
                       const struct stub_call_options *options, const ProtobufCMessage *request,
-                      stub_deliver *deliver, stub_function *done, void *user);
+                      stub_deliver *deliver, stub_function *done, void *user) STUB_NONNULL;
 
 /* --- streams: what both forms share -------------------------------------------------------------- */
 
@@ -213,25 +235,29 @@ void stub_unary_async(struct stub_channel *channel, const struct stub_method *me
 
 /*
  * Queues a message without waiting; from any thread, callbacks included. STUB_SEND_FULL: with
- * STUB_FULL_WAIT, try again after on_drained. STUB_SEND_DEAD: the call is over or half-closed.
+ * STUB_FULL_WAIT, try again after on_drained. STUB_SEND_DEAD: the call is over or half-closed, or the message
+ * cannot be sent (NULL, not initialised, of another type), which ends the call with INTERNAL and the
+ * reason.
  */
-enum stub_send stub_stream_try_send(struct stub_stream *stream, const ProtobufCMessage *message);
+enum stub_send stub_stream_try_send(struct stub_stream *stream,
+                                    const ProtobufCMessage *message) STUB_NONNULL;
 
 /* Half-closes: no more messages from this side, after those that are queued. Does not wait. */
-void stub_stream_send_end(struct stub_stream *stream);
+void stub_stream_send_end(struct stub_stream *stream) STUB_NONNULL;
 
 /* Messages that the queue's policy has dropped. */
-uint64_t stub_stream_dropped(struct stub_stream *stream);
+uint64_t stub_stream_dropped(struct stub_stream *stream) STUB_NONNULL;
 
 /* From any thread: the call ends soon, with STUB_CANCELLED unless it was over already. */
-void stub_stream_cancel(struct stub_stream *stream);
+void stub_stream_cancel(struct stub_stream *stream) STUB_NONNULL;
 
 /*
  * First value of this key in the reply's initial metadata, for which it waits up to timeout_us (< 0:
  * until the call's deadline; 0, not at all, in callbacks). NULL: there is none, or not yet. Valid as
  * long as the stream.
  */
-const char *stub_stream_initial(struct stub_stream *stream, const char *key, int64_t timeout_us);
+const char *stub_stream_initial(struct stub_stream *stream, const char *key,
+                                int64_t timeout_us) STUB_NONNULL;
 
 /* --- streams: the form that waits ----------------------------------------------------------------- */
 
@@ -247,7 +273,7 @@ enum stub_recv {
  */
 struct stub_stream *stub_stream_open(struct stub_channel *channel, const struct stub_method *method,
                                      const struct stub_call_options *options,
-                                     const ProtobufCMessage *request);
+                                     const ProtobufCMessage *request) STUB_NONNULL;
 
 /*
  * The next message, waiting up to timeout_us for it (< 0: until the call's deadline). On
@@ -255,19 +281,19 @@ struct stub_stream *stub_stream_open(struct stub_channel *channel, const struct 
  * One thread at a time.
  */
 enum stub_recv stub_stream_recv(struct stub_stream *stream, int64_t timeout_us,
-                                ProtobufCMessage **ret_message);
+                                ProtobufCMessage **ret_message) STUB_NONNULL;
 
 /*
  * Queues a message, waiting for room while the queue is full (STUB_FULL_WAIT). False: the call is
  * over or half-closed. Several threads may send, and another may receive.
  */
-bool stub_stream_send(struct stub_stream *stream, const ProtobufCMessage *message);
+bool stub_stream_send(struct stub_stream *stream, const ProtobufCMessage *message) STUB_NONNULL;
 
 /*
  * Cancels the call if the end of its messages has not been received, waits for its end, frees it.
  * Returns the code; ret_status may be NULL.
  */
-int stub_stream_close(struct stub_stream *stream, struct stub_status *ret_status);
+int stub_stream_close(struct stub_stream *stream, struct stub_status *ret_status) STUB_NONNULL;
 
 /* --- streams: the form that calls back ------------------------------------------------------------ */
 
@@ -276,7 +302,10 @@ struct stub_stream_events {
     /* The transport has taken all that was queued. */
     void (*on_drained)(void *user, struct stub_stream *stream);
 
-    /* Once, after every other callback: the call is over. The status is valid until it returns. */
+    /*
+     * Once, after every other callback: the call is over. The status is valid until it returns. Over
+     * TLS, for a server that was not reached, up to two seconds later, with the reason.
+     */
     void (*on_end)(void *user, struct stub_stream *stream, const struct stub_status *status);
 };
 
@@ -294,20 +323,22 @@ struct stub_stream *stub_stream_start(struct stub_channel *channel,
                                       const struct stub_call_options *options,
                                       const ProtobufCMessage *request,
                                       stub_deliver_message *deliver, stub_function *on_message,
-                                      const struct stub_stream_events *events, void *user);
+                                      const struct stub_stream_events *events,
+                                      void *user) STUB_NONNULL;
 
 /*
  * Inside on_message: this message is the last until stub_stream_resume, which is for any thread. The
- * server is held up meanwhile; on_end may come all the same.
+ * server is held up meanwhile; on_end may come all the same. Of a stream that was opened, which is read as
+ * fast as its owner asks, it is a CHECK.
  */
-void stub_stream_pause(struct stub_stream *stream);
-void stub_stream_resume(struct stub_stream *stream);
+void stub_stream_pause(struct stub_stream *stream) STUB_NONNULL;
+void stub_stream_resume(struct stub_stream *stream) STUB_NONNULL;
 
 /*
  * Gives up the caller's hold on a started stream, at any time, from any thread, callbacks included;
  * the call goes on and the callbacks still come. Do not use it afterwards, except inside them.
  */
-void stub_stream_release(struct stub_stream *stream);
+void stub_stream_release(struct stub_stream *stream) STUB_NONNULL;
 
 #ifdef __cplusplus
 }

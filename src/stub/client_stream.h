@@ -12,15 +12,17 @@
  * `pending` counts those inside Core; the end of the call brings it to 0 by itself. What then? A
  * stream that was opened is freed by stub_stream_close, which waits for that; until then it holds its
  * reference to the channel, since reading on may start a batch even when all that was under way is
- * done. A stream that was started is ended by the completion that finds `pending` at 0: on_end, then
- * the channel is given up, then the reference that stood for all this; stub_stream_release gives up
- * the other.
+ * done. A stream that was started is ended by the completion that finds `pending` at 0: on_end, at once
+ * or when TLS has told why the server was not reached, then the channel is given up, then the
+ * reference that stood for all this; stub_stream_release gives up the other.
  */
 #ifndef HOLDFAST_STUB_CLIENT_STREAM_H
 #define HOLDFAST_STUB_CLIENT_STREAM_H
 
 #include "base/check.h"
 #include "stub/channel.h"
+#include "stub/client_stage.h"
+#include "stub/core.h"
 #include "stub/queue.h"
 
 struct stub_stream {
@@ -30,24 +32,17 @@ struct stub_stream {
     struct client_tag status_tag, open_tag, receive_tag, send_tag;
     struct status_source source;
     struct arena arena;
-    grpc_byte_buffer *payload; /* as Core writes it; to be looked at when `received` */
+    grpc_byte_buffer *payload; /* Core writes it while a read is inside */
     atomic_int refs;
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct queue queue;
     int pending;
-    bool begun;    /* Core has a call */
-    bool opened;   /* the initial metadata are there */
-    bool received; /* payload holds a message or the end */
-    bool ended;    /* no more messages */
-    bool over;     /* the status is there */
-    bool paused;   /* by the application: nothing is to be read */
-    bool owes_read; /* and would be, else */
-    bool sending;
-    bool dead;        /* nothing can be sent any more */
-    bool half_closed; /* nothing more may be queued */
-    bool close_sent;  /* or in the batch under way */
+    enum stream_life life; /* client_stage.h draws them and has the only functions that write them */
+    enum stream_send send;
+    enum stream_take take;
+    bool opened;            /* the initial metadata are there */
     const char *unreadable; /* a message that could not be decoded, in the arena */
 
     /* the form that calls back; deliver is NULL in the other */
@@ -55,6 +50,7 @@ struct stub_stream {
     stub_function *on_message;
     struct stub_stream_events events;
     void *user;
+    struct tls_wait wait;
     struct arena message_arena;
 };
 
@@ -66,14 +62,30 @@ struct stub_stream *client_create(struct stub_channel *channel, const struct stu
 bool client_begin(struct stub_stream *stream, const struct stub_call_options *options,
                   const ProtobufCMessage *request);
 
+/* With the lock held: Core has the call. */
+static inline bool client_has_call(const struct stub_stream *stream)
+{
+    return stream->life == STREAM_RUNNING || stream->life == STREAM_OVER ||
+           stream->life == STREAM_ASKS;
+}
+
+/* In a child of fork: it was begun before, and its lock may be held for ever. */
+static inline bool client_is_parents(const struct stub_stream *stream)
+{
+    return core_is_forked() && stream->life != STREAM_FAILED;
+}
+
 /* With the lock held: asks for the next message. */
 void client_post_receive(struct stub_stream *stream);
 
-/* With the lock held: what is queued goes on its way. */
-void client_pump(struct stub_stream *stream);
+/* With the lock held: queues a message for which client_room has said STUB_SEND_OK, and takes it over. */
+void client_push(struct stub_stream *stream, grpc_slice slice);
 
 /* With the lock held: a message could not be read, and so the call ends. The text is copied. */
 void client_give_up(struct stub_stream *stream, const char *text);
+
+/* Packs a message to the server. False: it cannot be sent, and the call ends with the reason. */
+bool client_encode(struct stub_stream *stream, const ProtobufCMessage *message, grpc_slice *ret);
 
 /* With the lock held: what happens to a message of so many bytes? */
 enum stub_send client_room(struct stub_stream *stream, size_t bytes);
@@ -87,7 +99,7 @@ void client_unref(struct stub_stream *stream);
 /* Hands on stream->payload. */
 void client_deliver_message(struct stub_stream *stream);
 
-/* After it the stream may be gone. */
+/* Nothing is pending any more. After it the stream may be gone. */
 void client_deliver_end(struct stub_stream *stream);
 
 #endif

@@ -1,7 +1,10 @@
 /* Streams of a client in the form that waits. */
+#include "base/thread.h"
 #include "stub/client_stream.h"
 
+#include "stub/core.h"
 #include "stub/message.h"
+#include "stub/tls_reason.h"
 
 #include <errno.h>
 #include <grpc/byte_buffer.h>
@@ -12,20 +15,6 @@
 static void check_thread(const struct stub_stream *stream)
 {
     CHECK(!pthread_equal(pthread_self(), stream->channel->thread));
-}
-
-static struct timespec until_of(int64_t timeout_us)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_us / 1000000;
-    until.tv_nsec += timeout_us % 1000000 * 1000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    return until;
 }
 
 /* With the lock held, which is given up meanwhile. False: the time is over; until NULL: never. */
@@ -42,6 +31,7 @@ struct stub_stream *stub_stream_open(struct stub_channel *channel, const struct 
 {
     struct stub_stream *stream = client_create(channel, method);
 
+    CHECK(channel && method);
     (void)client_begin(stream, options, request); /* close tells */
     return stream;
 }
@@ -50,11 +40,11 @@ struct stub_stream *stub_stream_open(struct stub_channel *channel, const struct 
 
 static bool wait_received(struct stub_stream *stream, int64_t timeout_us)
 {
-    struct timespec until = until_of(timeout_us < 0 ? 0 : timeout_us);
+    struct timespec until = thread_deadline(timeout_us < 0 ? 0 : timeout_us);
 
-    while (!stream->received) {
+    while (stream->take == TAKE_ASKED) {
         if (!wait_for_change(stream, timeout_us < 0 ? NULL : &until))
-            return stream->received;
+            return stream->take != TAKE_ASKED;
     }
     return true;
 }
@@ -65,15 +55,18 @@ enum stub_recv stub_stream_recv(struct stub_stream *stream, int64_t timeout_us,
     struct message_error error;
     grpc_byte_buffer *payload;
 
+    CHECK(stream && ret_message);
     check_thread(stream);
     CHECK(!stream->deliver);
     *ret_message = NULL;
+    if (core_is_forked())
+        return STUB_RECV_END;
     pthread_mutex_lock(&stream->lock);
     if (!wait_received(stream, timeout_us)) {
         pthread_mutex_unlock(&stream->lock);
         return STUB_RECV_TIMEOUT;
     }
-    if (stream->ended) {
+    if (stream->take == TAKE_END) {
         pthread_mutex_unlock(&stream->lock);
         return STUB_RECV_END;
     }
@@ -112,15 +105,18 @@ static const char *find_initial(struct stub_stream *stream, const char *key)
 
 const char *stub_stream_initial(struct stub_stream *stream, const char *key, int64_t timeout_us)
 {
-    struct timespec until = until_of(timeout_us < 0 ? 0 : timeout_us);
+    struct timespec until = thread_deadline(timeout_us < 0 ? 0 : timeout_us);
     const char *value = NULL;
 
+    CHECK(stream && key);
+    if (client_is_parents(stream))
+        return NULL;
     pthread_mutex_lock(&stream->lock);
-    while (stream->begun && !stream->opened && !stream->over && timeout_us != 0) {
+    while (stream->life == STREAM_RUNNING && !stream->opened && timeout_us != 0) {
         if (!wait_for_change(stream, timeout_us < 0 ? NULL : &until))
             break;
     }
-    if (stream->begun && stream->opened) /* Core lends them while it has the call */
+    if (client_has_call(stream) && stream->opened) /* Core lends them while it has the call */
         value = find_initial(stream, key);
     pthread_mutex_unlock(&stream->lock);
     return value;
@@ -133,18 +129,17 @@ bool stub_stream_send(struct stub_stream *stream, const ProtobufCMessage *messag
     enum stub_send state;
     grpc_slice slice;
 
+    CHECK(stream);
     check_thread(stream);
-    if (!message_encode(message, &slice))
+    if (!client_encode(stream, message, &slice))
         return false;
     pthread_mutex_lock(&stream->lock);
     while ((state = client_room(stream, GRPC_SLICE_LENGTH(slice))) == STUB_SEND_FULL)
         (void)wait_for_change(stream, NULL);
-    if (state == STUB_SEND_OK) {
-        queue_push(&stream->queue, slice);
-        client_pump(stream);
-    } else {
+    if (state == STUB_SEND_OK)
+        client_push(stream, slice);
+    else
         grpc_slice_unref(slice);
-    }
     pthread_mutex_unlock(&stream->lock);
     return state == STUB_SEND_OK;
 }
@@ -154,21 +149,41 @@ bool stub_stream_send(struct stub_stream *stream, const ProtobufCMessage *messag
 static void wait_for_end(struct stub_stream *stream)
 {
     pthread_mutex_lock(&stream->lock);
-    if (stream->begun && !stream->ended)
+    if (client_has_call(stream) && stream->take != TAKE_END)
         grpc_call_cancel(stream->link.core, NULL);
     while (stream->pending > 0)
         (void)wait_for_change(stream, NULL);
     pthread_mutex_unlock(&stream->lock);
 }
 
+/* A stream of the parent's: it stays as it is. */
+static int close_forked(struct stub_status *ret_status)
+{
+    struct status_source source;
+
+    status_source_init(&source);
+    source.code = GRPC_STATUS_UNAVAILABLE;
+    source.text = grpc_slice_from_static_string(CORE_FORKED_TEXT);
+    if (ret_status)
+        status_fill_owned(ret_status, &source);
+    status_source_done(&source);
+    return STUB_UNAVAILABLE;
+}
+
 int stub_stream_close(struct stub_stream *stream, struct stub_status *ret_status)
 {
-    const char *text = stream->unreadable;
+    const char *text;
     int code;
 
+    CHECK(stream);
+    text = stream->unreadable;
     check_thread(stream);
     CHECK(!stream->deliver);
+    if (client_is_parents(stream))
+        return close_forked(ret_status);
     wait_for_end(stream);
+    if (client_has_call(stream))
+        tls_reason_append(stream->channel->reason, &stream->link, &stream->source, true);
     code = text ? STUB_INTERNAL : (int)stream->source.code;
     if (stream->link.intercepted)
         outgoing_after(stream->channel, stream->method, &stream->link, code,

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,12 +21,23 @@
 /*
  * grpc_shutdown() does not wait for Core's threads (gRPC issue 38539: crashes and leaks at exit), and
  * the exit handler of OpenSSL 3 frees what one that is still in a handshake, or about to end, is using.
- * So there is to be none; the system takes the memory back. Whoever uses OpenSSL first decides that, and
- * that can be a key file, a checksum or libpq: hence before main().
+ * So there must be none; the system takes the memory back. The first use of OpenSSL decides this, and
+ * that can be a key file, a checksum or libpq: so it is done before main().
  */
 __attribute__((constructor)) static void keep_openssl(void)
 {
     CHECK(OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL) == 1);
+}
+
+/*
+ * Core takes these from the environment alone, which is to be written before there are threads. Its own
+ * resolver, c-ares, loses some bytes with each resolution; the C library's does not. Its support for fork
+ * stops the parent until its threads stand still, which they may never do. Who has set them is right.
+ */
+__attribute__((constructor)) static void set_environment(void)
+{
+    CHECK(setenv("GRPC_DNS_RESOLVER", "native", 0) == 0);
+    CHECK(setenv("GRPC_ENABLE_FORK_SUPPORT", "0", 0) == 0);
 }
 
 /*
@@ -105,6 +117,30 @@ void core_contend(void)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     CHECK(pthread_once(&once, contend_first) == 0);
+}
+
+/* --- fork ----------------------------------------------------------------------------------------- */
+
+atomic_bool core_forked;
+static atomic_bool used;
+
+static void child_of_fork(void)
+{
+    if (atomic_load(&used))
+        atomic_store(&core_forked, true);
+}
+
+static void watch_forks(void)
+{
+    CHECK(pthread_atfork(NULL, NULL, child_of_fork) == 0);
+}
+
+void core_use(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    CHECK(pthread_once(&once, watch_forks) == 0);
+    atomic_store(&used, true);
 }
 
 /* The header came after the function for a log of one's own had gone. */

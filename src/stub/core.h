@@ -7,6 +7,7 @@
 #define HOLDFAST_STUB_CORE_H
 
 #include <grpc/compression.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -15,15 +16,30 @@ void core_log(void);
 
 /*
  * Before a process makes its first connection: has two threads wait for a mutex of Core's, which is
- * dangerous for the first time later; core.c says why. Any thread; once, and takes 3.5 ms then, in
- * which abseil measures the processor's clock.
+ * dangerous for the first time later; core.c says why. Any thread. Only the first call does it; it takes some
+ * milliseconds, in which abseil measures the processor's clock.
  */
 void core_contend(void);
+
+/*
+ * To be called before the first grpc_init. From then on a child of this process by fork() is one in which
+ * Core must not be called: its threads are gone, and their locks may be held for ever.
+ */
+void core_use(void);
+extern atomic_bool core_forked;
+static inline bool core_is_forked(void)
+{
+    return atomic_load_explicit(&core_forked, memory_order_relaxed);
+}
+
+#define CORE_FORKED_TEXT                                                                           \
+    "this process was forked from one that had used gRPC; only its parent may call"
 
 /* The algorithms of messages that a channel or server takes: a set of bits, identity always. */
 static inline int64_t core_algorithms(bool compression)
 {
-    return compression ? 1 << GRPC_COMPRESS_NONE | 1 << GRPC_COMPRESS_GZIP : 1 << GRPC_COMPRESS_NONE;
+    return compression ? 1 << GRPC_COMPRESS_NONE | 1 << GRPC_COMPRESS_GZIP
+                       : 1 << GRPC_COMPRESS_NONE;
 }
 
 #endif

@@ -13,7 +13,7 @@ enum { SCALE = 64 }; /* of the recent numbers, for what is left of them by halvi
 /* Of each thread: Core writes on the thread that answers. */
 struct cork {
     bool open;
-    bool worth; /* the last groups were: this one is held */
+    bool worth;                            /* the last groups were: this one is held */
     int recent_writes, recent_connections; /* of the last groups, a group counts half the next */
     int writes;
     int connections; /* those beyond the array count once for each write */

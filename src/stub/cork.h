@@ -9,16 +9,15 @@
  * "setting this option forces an explicit flush of pending output" (tcp(7)). On a unix socket neither
  * does anything.
  *
- *   late          by what the group takes at most; should uncork not come, the kernel sends after 200 ms
+ *   late          by what the group takes at most; if uncork does not come, the kernel sends after 200 ms
  *   full          a segment that is full leaves at once: what is held is less than one
  *   other threads a sendmsg of theirs on the same connection sends what is held, in order
  *   closed        close() sends what is held; a descriptor that was used again meanwhile gets an option
  *                 that Core sets anyway
  *
- * A connection with one answer in a group gains nothing and pays for one more system call: 64 of them
- * with one call in flight each, held, took 1.10 of the CPU (measured, Reserve). So a group is held only
- * if the thread's last ones had three answers for two connections or more; groups without an answer do
- * not count.
+ * A connection with one answer in a group gains nothing and pays for one more system call. So a group is
+ * held only if the thread's last ones had three answers for two connections or more; groups without an
+ * answer do not count.
  */
 #ifndef HOLDFAST_STUB_CORK_H
 #define HOLDFAST_STUB_CORK_H

@@ -4,9 +4,11 @@
 
 #include "stub/security.h"
 #include "stub/tls.h"
+#include "stub/tls_probe.h"
 
 struct stub_credentials {
     grpc_channel_credentials *core;
+    struct tls_probe *probe; /* the same files; channels have references of their own */
 };
 
 #endif

@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -148,12 +149,11 @@ static void cut(int fd)
 static int64_t resident_bytes(const struct guard *guard)
 {
     char text[128] = "";
-    long long size, resident;
+    char *resident;
 
-    if (pread(guard->statm, text, sizeof(text) - 1, 0) <= 0 ||
-        sscanf(text, "%lld %lld", &size, &resident) != 2)
+    if (pread(guard->statm, text, sizeof(text) - 1, 0) <= 0 || !(resident = strchr(text, ' ')))
         return 0;
-    return resident * sysconf(_SC_PAGESIZE);
+    return strtoll(resident, NULL, 10) * sysconf(_SC_PAGESIZE);
 }
 
 static void cut_busiest(struct guard *guard, int64_t resident, bool over)
@@ -195,12 +195,7 @@ static void *guard_run(void *user)
 
     pthread_mutex_lock(&guard->lock);
     while (!guard->ending) {
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += TICK_MS * 1000000L;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_sec++;
-            until.tv_nsec -= 1000000000;
-        }
+        until = thread_deadline(TICK_MS * INT64_C(1000));
         pthread_cond_timedwait(&guard->wake, &guard->lock, &until);
         if (!guard->ending)
             look(guard);

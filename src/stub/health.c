@@ -3,6 +3,7 @@
  * one lock guards the list, the states and the order of what each watcher is told. It is taken before
  * a call's own lock, and never inside it.
  */
+#include "stub/core.h"
 #include "stub/runtime.h"
 
 #include <grpc/health/v1/health.stub.h>
@@ -175,7 +176,8 @@ bool stub_health_register(struct stub_server *server)
         .watch = handle_watch,
     };
 
-    if (server->health)
+    CHECK(server);
+    if (server->health || core_is_forked())
         return false;
     server->health = calloc(1, sizeof(*server->health));
     CHECK(server->health);
@@ -186,9 +188,11 @@ bool stub_health_register(struct stub_server *server)
 
 void stub_health_set(struct stub_server *server, const char *service, bool serving)
 {
-    struct health *health = server->health;
+    struct health *health;
 
-    if (!health)
+    CHECK(server && service);
+    health = server->health;
+    if (!health || core_is_forked())
         return;
     pthread_mutex_lock(&health->lock);
     if (!health->shut_down) {
@@ -200,9 +204,11 @@ void stub_health_set(struct stub_server *server, const char *service, bool servi
 
 void stub_health_shutdown(struct stub_server *server)
 {
-    struct health *health = server->health;
+    struct health *health;
 
-    if (!health)
+    CHECK(server);
+    health = server->health;
+    if (!health || core_is_forked())
         return;
     pthread_mutex_lock(&health->lock);
     health->shut_down = true;

@@ -2,6 +2,7 @@
  * Who the client is, by the certificate that it has proven to own. Only names that the certificate's
  * issuer has vouched for as subject alternative names count; the common name has no defined meaning.
  */
+#include "stub/core.h"
 #include "stub/runtime.h"
 
 #include "stub/security.h"
@@ -22,8 +23,9 @@ static const struct {
 /* A plaintext port of the same server has not asked for a certificate. */
 static bool is_tls(const grpc_auth_context *context)
 {
-    grpc_auth_property_iterator properties = grpc_auth_context_find_properties_by_name(
-        context, GRPC_TRANSPORT_SECURITY_TYPE_PROPERTY_NAME);
+    grpc_auth_property_iterator properties =
+        grpc_auth_context_find_properties_by_name(context,
+                                                  GRPC_TRANSPORT_SECURITY_TYPE_PROPERTY_NAME);
     const grpc_auth_property *property = grpc_auth_property_iterator_next(&properties);
 
     return property && strcmp(property->value, GRPC_SSL_TRANSPORT_SECURITY_TYPE) == 0;
@@ -62,8 +64,10 @@ const struct stub_identity *stub_call_peer_identities(struct stub_call *call, si
     grpc_auth_context *context;
     struct stub_identity *names;
 
+    CHECK(call && ret_count);
     *ret_count = call->identities_count;
-    if (call->identities_known || !call->server->tls || !tls_store_verifies(call->server->tls))
+    if (call->identities_known || core_is_forked() || !call->server->tls ||
+        !tls_store_verifies(call->server->tls))
         return call->identities;
     call->identities_known = true;
     context = grpc_call_auth_context(call->core);

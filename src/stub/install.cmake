@@ -1,26 +1,27 @@
 # libcstub: the stub layer for programs outside this tree, in one archive, with headers, generator and
 # cstub.pc. README.md, "Outside Holdfast", says how it is used.
 #
-# The runtime and what it uses of base/ become one object in which all names but stub_... are local, so
-# that an application may have an arena_alloc or a log_write of its own. accept4 and sendmsg stay global:
-# they stand in front of libc's for gRPC Core (accept.h, cork.h). The generated parts stay objects of
-# their own; a program that brings its own google/protobuf/timestamp.pb-c.c then has just that one.
-set(runtime ${CMAKE_CURRENT_BINARY_DIR}/cstub_runtime.o)
+# The archive's members are the objects as they are, so that a program gets what it calls: accept4 and
+# sendmsg, which stand in front of libc's for gRPC Core (accept.h, cork.h), come with the server and with
+# stub_cork, and a client has neither. `archive` renames what they share among themselves, so that an
+# application may have an arena_alloc or a log_write of its own. The generated parts keep their names; a
+# program that brings its own google/protobuf/timestamp.pb-c.c then has just that one.
+set(archive ${CMAKE_CURRENT_BINARY_DIR}/libcstub.a)
+set(archived $<TARGET_OBJECTS:stub> $<TARGET_OBJECTS:base>)
+set(archived_as_is $<TARGET_OBJECTS:gen_base> $<TARGET_OBJECTS:gen_common>
+  $<TARGET_OBJECTS:gen_descriptor>)
 add_custom_command(
-  OUTPUT ${runtime}
-  COMMAND ${CMAKE_LINKER} -r -o ${runtime} $<TARGET_OBJECTS:stub> $<TARGET_FILE:base>
-  COMMAND ${CMAKE_OBJCOPY} --wildcard --keep-global-symbol=stub_* --keep-global-symbol=accept4
-    --keep-global-symbol=sendmsg ${runtime}
-  DEPENDS stub base $<TARGET_OBJECTS:stub>
+  OUTPUT ${archive}
+  COMMAND ${CMAKE_COMMAND} -E env NM=${CMAKE_NM} OBJCOPY=${CMAKE_OBJCOPY} AR=${CMAKE_AR}
+    ${CMAKE_CURRENT_SOURCE_DIR}/archive ${archive} ${archived} -- ${archived_as_is}
+  DEPENDS archive stub base gen_base gen_common gen_descriptor ${archived} ${archived_as_is}
   COMMAND_EXPAND_LISTS
   VERBATIM)
-add_library(cstub STATIC ${runtime} $<TARGET_OBJECTS:gen_base> $<TARGET_OBJECTS:gen_common>)
-set_source_files_properties(${runtime} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
-set_target_properties(cstub PROPERTIES LINKER_LANGUAGE C)
+add_custom_target(cstub ALL DEPENDS ${archive})
 
 set(headers ${CMAKE_INSTALL_INCLUDEDIR}/cstub)
 set(protos ${CMAKE_INSTALL_DATADIR}/cstub/proto)
-install(TARGETS cstub ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT cstub)
+install(FILES ${archive} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT cstub)
 install(FILES attribute.h call.h client.h intercept.h method.h server.h tls.h
   DESTINATION ${headers}/stub COMPONENT cstub)
 install(

@@ -11,9 +11,10 @@ enum { LATE_US = 20000 };
 
 void stub_server_intercept(struct stub_server *server, const struct stub_interceptor *interceptor)
 {
-    size_t count = server->interceptors_count + 1;
+    size_t count;
 
-    CHECK(!atomic_load(&server->started));
+    CHECK(server && interceptor && !atomic_load(&server->started));
+    count = server->interceptors_count + 1;
     server->interceptors = realloc(server->interceptors, count * sizeof(*server->interceptors));
     CHECK(server->interceptors);
     server->interceptors[server->interceptors_count++] = *interceptor;
@@ -42,9 +43,9 @@ void intercept_answered(struct stub_call *call)
 
 static const char *ended_message(struct stub_call *call)
 {
-    const char *text = arena_strndup(&call->arena,
-                                     (const char *)GRPC_SLICE_START_PTR(call->status_text),
-                                     GRPC_SLICE_LENGTH(call->status_text));
+    const char *text =
+        arena_strndup(&call->arena, (const char *)GRPC_SLICE_START_PTR(call->status_text),
+                      GRPC_SLICE_LENGTH(call->status_text));
 
     CHECK(text);
     return text;

@@ -32,7 +32,7 @@ extern "C" {
 
 /* How a call ended. Times are those of one monotonic clock. */
 struct stub_ended {
-    struct stub_call *call; /* for its peer, metadata, user; it is answered */
+    struct stub_call *call;           /* for its peer, metadata, user; it is answered */
     const struct stub_method *method; /* NULL: one that nobody serves, see stub_call_method */
 
     /*

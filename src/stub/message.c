@@ -160,14 +160,3 @@ ProtobufCMessage *message_decode_malloc(const ProtobufCMessageDescriptor *type,
     arena_done(&scratch);
     return message;
 }
-
-bool message_encode(const ProtobufCMessage *message, grpc_slice *ret_slice)
-{
-    size_t bytes = protobuf_c_message_get_packed_size(message);
-
-    if (bytes > INT_MAX)
-        return false;
-    *ret_slice = grpc_slice_malloc(bytes);
-    protobuf_c_message_pack(message, GRPC_SLICE_START_PTR(*ret_slice));
-    return true;
-}

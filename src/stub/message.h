@@ -35,7 +35,24 @@ ProtobufCMessage *message_decode_malloc(const ProtobufCMessageDescriptor *type,
                                         const grpc_byte_buffer *payload, int64_t elements_max,
                                         struct message_error *ret_error);
 
-/* False: the message is larger than gRPC can carry. The slice is the caller's to unref. */
-MUST_CHECK bool message_encode(const ProtobufCMessage *message, grpc_slice *ret_slice);
+/* Why a message cannot be sent: a sentence, and the status that a call ends with for it. */
+struct message_refusal {
+    int code; /* RESOURCE_EXHAUSTED: larger than gRPC can carry; else INTERNAL, a bug of the sender */
+    char text[WIRE_FIELD_MAX + 128];
+};
+
+/*
+ * Packs a message of this type. False: *ret_refusal says why; it is NULL, not initialised, of another type,
+ * too large, or somewhere in it a text is not UTF-8 or a submessage of another type. On success it is not
+ * written, and the slice is the caller's to unref.
+ */
+MUST_CHECK bool message_encode(const ProtobufCMessageDescriptor *type,
+                               const ProtobufCMessage *message, grpc_slice *ret_slice,
+                               struct message_refusal *ret_refusal);
+
+/* The same for a request, whose texts are the server's to look at: its answer says more. */
+MUST_CHECK bool message_encode_request(const ProtobufCMessageDescriptor *type,
+                                       const ProtobufCMessage *message, grpc_slice *ret_slice,
+                                       struct message_refusal *ret_refusal);
 
 #endif

@@ -5,6 +5,7 @@
 #include "stub/channel.h"
 
 #include "base/clock.h"
+#include "stub/metadata.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,8 @@ struct stub_outgoing {
     grpc_metadata *items;
     size_t count;
     size_t capacity;
+    size_t bytes, bytes_max; /* as HTTP/2 counts them */
+    const char *fault;       /* of the first pair that is not legal, in the arena */
 };
 
 static void make_room(struct stub_outgoing *outgoing, size_t more)
@@ -34,18 +37,44 @@ static void make_room(struct stub_outgoing *outgoing, size_t more)
     outgoing->capacity = capacity;
 }
 
+static void set_fault(struct stub_outgoing *outgoing, const char *key, const char *what)
+{
+    if (outgoing->fault)
+        return;
+    outgoing->fault = arena_printf(outgoing->arena, "metadata \"%.200s\": %s", key, what);
+    CHECK(outgoing->fault);
+}
+
 void stub_outgoing_add_bin(struct stub_outgoing *outgoing, const char *key, const void *data,
                            size_t bytes)
 {
+    grpc_metadata pair;
+    const char *fault;
+
+    CHECK(outgoing);
+    if (!key || (!data && bytes > 0)) {
+        set_fault(outgoing, key ? key : "", "key or value is NULL");
+        return;
+    }
+    pair = (grpc_metadata){.key = grpc_slice_from_copied_string(key),
+                           .value = grpc_slice_from_copied_buffer(data ? data : "", bytes)};
+    fault = metadata_fault(pair.key, pair.value);
+    outgoing->bytes += metadata_bytes(pair.key, pair.value);
+    if (!fault && outgoing->bytes > outgoing->bytes_max)
+        fault = "with it they are more than the channel's metadata_bytes_max";
+    if (fault)
+        set_fault(outgoing, key, fault);
     make_room(outgoing, 1);
-    outgoing->items[outgoing->count].key = grpc_slice_from_copied_string(key);
-    outgoing->items[outgoing->count].value = grpc_slice_from_copied_buffer(data, bytes);
-    outgoing->count++;
+    outgoing->items[outgoing->count++] = pair;
 }
 
 void stub_outgoing_add(struct stub_outgoing *outgoing, const char *key, const char *value)
 {
-    stub_outgoing_add_bin(outgoing, key, value, strlen(value));
+    CHECK(outgoing);
+    if (key && value)
+        stub_outgoing_add_bin(outgoing, key, value, strlen(value));
+    else
+        set_fault(outgoing, key ? key : "", "key or value is NULL");
 }
 
 static void run_before(struct stub_channel *channel, const struct stub_method *method,
@@ -61,11 +90,11 @@ static void run_before(struct stub_channel *channel, const struct stub_method *m
     }
 }
 
-void outgoing_fill(struct stub_channel *channel, const struct stub_method *method,
-                   struct client_link *link, const struct stub_call_options *options,
-                   struct arena *arena, grpc_op *op)
+const char *outgoing_fill(struct stub_channel *channel, const struct stub_method *method,
+                          struct client_link *link, const struct stub_call_options *options,
+                          struct arena *arena, grpc_op *op)
 {
-    struct stub_outgoing outgoing = {.arena = arena};
+    struct stub_outgoing outgoing = {.arena = arena, .bytes_max = channel->metadata_bytes_max};
 
     op->op = GRPC_OP_SEND_INITIAL_METADATA;
     if (options && options->wait_for_ready)
@@ -82,6 +111,7 @@ void outgoing_fill(struct stub_channel *channel, const struct stub_method *metho
         run_before(channel, method, link, &outgoing);
     op->data.send_initial_metadata.count = outgoing.count;
     op->data.send_initial_metadata.metadata = outgoing.items;
+    return outgoing.fault;
 }
 
 void outgoing_drop(const grpc_op *op)

@@ -234,7 +234,7 @@ static void summarize(struct pem *pem, const X509 *own)
     char time_text[32] = "?";
 
     if (ASN1_TIME_to_tm(X509_get0_notAfter(own), &end) == 1)
-        strftime(time_text, sizeof(time_text), "%Y-%m-%dT%H:%M:%SZ", &end);
+        (void)strftime(time_text, sizeof(time_text), "%Y-%m-%dT%H:%M:%SZ", &end);
     pem->expired = X509_cmp_current_time(X509_get0_notAfter(own)) < 0;
     snprintf(pem->summary, sizeof(pem->summary), "serial=%s not_after=%s%s", serial ? serial : "?",
              time_text, pem->expired ? " expired=true" : "");
@@ -260,8 +260,8 @@ static bool check_pair(const struct stub_tls_files *files, struct pem *pem,
         good = refuse(error, "TLS key file %s: is not the key of the certificate in %s", files->key,
                       files->certificate);
     if (good && SSL_CTX_use_PrivateKey(chain.context, key) != 1)
-        good = refuse(error, "TLS key file %s: OpenSSL refuses it: %s", files->key,
-                      openssl_reason());
+        good =
+            refuse(error, "TLS key file %s: OpenSSL refuses it: %s", files->key, openssl_reason());
     if (good)
         summarize(pem, chain.own);
     X509_free(chain.own);

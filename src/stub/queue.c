@@ -32,8 +32,8 @@ static bool fits(const struct queue *queue, size_t bytes)
 {
     if (queue->count == 0)
         return true;
-    return queue->count < queue->bounds.messages_max &&
-           bytes <= queue->bounds.bytes_max && queue->bytes <= queue->bounds.bytes_max - bytes;
+    return queue->count < queue->bounds.messages_max && bytes <= queue->bounds.bytes_max &&
+           queue->bytes <= queue->bounds.bytes_max - bytes;
 }
 
 static void drop_oldest(struct queue *queue)

@@ -2,6 +2,7 @@
  * Messages of a streaming client: one read inside Core at a time, the next one when the application
  * has looked at this one. What is not read is held up at the client by flow control.
  */
+#include "stub/core.h"
 #include "stub/runtime.h"
 
 #include <grpc/byte_buffer.h>
@@ -27,6 +28,9 @@ static void receive_post(struct stub_call *call)
         return;
     log_every(&call->server->batch_failed, LOG_ERROR, "stub", "receive.refused error=%d",
               (int)error);
+    pthread_mutex_lock(&call->lock);
+    call_read_step(call, READ_END);
+    pthread_mutex_unlock(&call->lock);
     stub_call_unref(call);
 }
 
@@ -35,7 +39,7 @@ static bool is_answered(struct stub_call *call)
     bool answered;
 
     pthread_mutex_lock(&call->lock);
-    answered = call->answered;
+    answered = call->life == CALL_ANSWERED;
     pthread_mutex_unlock(&call->lock);
     return answered;
 }
@@ -65,14 +69,18 @@ static bool receive_message(struct stub_call *call)
     return true;
 }
 
-/* Reads on, or leaves it to stub_call_resume. */
-static void receive_next(struct stub_call *call)
+/* Reads on, leaves that to stub_call_resume, or reads no more. */
+static void receive_next(struct stub_call *call, bool more)
 {
-    bool read;
+    bool read = false;
 
     pthread_mutex_lock(&call->lock);
-    read = !call->sealed && !call->paused;
-    call->owes_read = !call->sealed && call->paused;
+    if (!more || call->life == CALL_ANSWERED)
+        call_read_step(call, READ_END);
+    else if (call->read == READ_PAUSED)
+        call_read_step(call, READ_OWED);
+    else
+        read = true;
     pthread_mutex_unlock(&call->lock);
     if (read)
         receive_post(call);
@@ -88,16 +96,19 @@ static void receive_run(struct stub_tag *tag, bool ok, void *worker)
     if (!is_answered(call) && call_callback_begin(call)) {
         more = receive_message(call);
         call_callback_end(call);
-        if (more)
-            receive_next(call);
     }
+    receive_next(call, more);
     stub_call_unref(call);
 }
 
 void stub_call_pause(struct stub_call *call)
 {
+    CHECK(call);
+    if (core_is_forked())
+        return;
     pthread_mutex_lock(&call->lock);
-    call->paused = true;
+    if (call->read == READ_NONE || call->read == READ_ON)
+        call_read_step(call, READ_PAUSED);
     pthread_mutex_unlock(&call->lock);
 }
 
@@ -105,9 +116,15 @@ void stub_call_resume(struct stub_call *call)
 {
     bool read;
 
+    CHECK(call);
+    if (core_is_forked())
+        return;
     pthread_mutex_lock(&call->lock);
-    read = call->owes_read && !call->sealed;
-    call->paused = call->owes_read = false;
+    read = call->read == READ_OWED && call->life != CALL_ANSWERED;
+    if (read || (call->read == READ_PAUSED && call->on_message))
+        call_read_step(call, READ_ON);
+    else if (call->read == READ_PAUSED)
+        call_read_step(call, READ_NONE);
     pthread_mutex_unlock(&call->lock);
     if (read)
         receive_post(call);
@@ -118,10 +135,17 @@ void stub_call_on_message(struct stub_call *call,
                                      const ProtobufCMessage *message),
                           void *user)
 {
-    CHECK(call->served->method->kind == STUB_KIND_BIDI ||
-          call->served->method->kind == STUB_KIND_CLIENT_STREAM);
+    CHECK(call && fn && call->served->method &&
+          (call->served->method->kind == STUB_KIND_BIDI ||
+           call->served->method->kind == STUB_KIND_CLIENT_STREAM));
+    if (core_is_forked())
+        return;
+    pthread_mutex_lock(&call->lock);
     CHECK(!call->on_message);
     call->on_message = fn;
     call->on_message_user = user;
+    if (call->read == READ_NONE)
+        call_read_step(call, READ_ON);
+    pthread_mutex_unlock(&call->lock);
     receive_post(call);
 }

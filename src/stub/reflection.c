@@ -39,7 +39,7 @@ static void send_error(struct stub_call *call, response_message *response, int c
     response->message_response_case =
         GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_ERROR_RESPONSE;
     response->error_response = &error;
-    (void)stub_call_send(call, &response->base);
+    answer_send_unchecked(call, &response->base);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -74,7 +74,7 @@ static void send_services(const struct reflection_stream *stream, response_messa
     response->message_response_case =
         GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_LIST_SERVICES_RESPONSE;
     response->list_services_response = &list;
-    (void)stub_call_send(stream->call, &response->base);
+    answer_send_unchecked(stream->call, &response->base);
     free(items);
     free(list.service);
 }
@@ -116,7 +116,7 @@ static void send_file(const struct reflection_stream *stream, response_message *
     response->message_response_case =
         GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_FILE_DESCRIPTOR_RESPONSE;
     response->file_descriptor_response = &files;
-    (void)stub_call_send(stream->call, &response->base);
+    answer_send_unchecked(stream->call, &response->base);
     free(files.file_descriptor_proto);
     free(list);
 }
@@ -144,9 +144,8 @@ static const struct stub_file *file_by_symbol(const struct stub_server *server, 
     for (size_t i = 0; i < server->files_count; i++) {
         const struct stub_file *file = server->files[i];
 
-        if (file->symbols_count &&
-            bsearch(symbol, file->symbols, file->symbols_count, sizeof(*file->symbols),
-                    compare_symbol))
+        if (file->symbols_count && bsearch(symbol, file->symbols, file->symbols_count,
+                                           sizeof(*file->symbols), compare_symbol))
             return file;
     }
     return NULL;
@@ -178,7 +177,7 @@ static void answer_request(const struct reflection_stream *stream, request_messa
     case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_ALL_EXTENSION_NUMBERS_OF_TYPE:
         send_error(stream->call, &response, STUB_NOT_FOUND, extensions);
         return;
-    default:
+    case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST__NOT_SET:
         send_error(stream->call, &response, STUB_INVALID_ARGUMENT, empty);
         return;
     }
@@ -230,6 +229,7 @@ bool stub_reflection_register(struct stub_server *server)
         .server_reflection_info = handle_info,
     };
 
+    CHECK(server);
     stub_server_add_file(server, &google_rpc_error_details_proto_file);
     stub_server_add_file(server, &google_rpc_status_proto_file);
     return grpc_reflection_v1_server_reflection_register(server, &v1, server) &&

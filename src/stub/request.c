@@ -25,9 +25,10 @@ static grpc_call_error ask_core(struct served_method *served, struct stub_call *
     if (!served->method)
         return grpc_server_request_call(server->core, &call->core, &call->details, &call->metadata,
                                         server->cq, server->cq, &call->request_tag);
-    return grpc_server_request_registered_call(
-        server->core, served->core, &call->core, &call->deadline, &call->metadata,
-        reads_payload(served) ? &call->payload : NULL, server->cq, server->cq, &call->request_tag);
+    return grpc_server_request_registered_call(server->core, served->core, &call->core,
+                                               &call->deadline, &call->metadata,
+                                               reads_payload(served) ? &call->payload : NULL,
+                                               server->cq, server->cq, &call->request_tag);
 }
 
 void request_post(struct served_method *served)
@@ -70,9 +71,11 @@ static void dispatch_unknown(struct stub_call *call)
 
 const ProtobufCMessage *stub_call_request(struct stub_call *call)
 {
-    const struct served_method *served = call->served;
+    const struct served_method *served;
     struct message_error error;
 
+    CHECK(call);
+    served = call->served;
     if (call->message || call->refused || !served->method || !reads_payload(served))
         return call->message;
     if (call->payload) {
@@ -95,6 +98,7 @@ static void prepare(struct stub_call *call)
         call->deadline = call->details.deadline;
         call->method_text = grpc_slice_to_c_string(call->details.method);
     } else if (served->method->kind != STUB_KIND_UNARY) {
+        call->peer = grpc_call_get_peer(call->core); /* Core forgets it when the client goes */
         pthread_mutex_lock(&call->lock);
         answer_post_close(call);
         pthread_mutex_unlock(&call->lock);
@@ -133,8 +137,8 @@ static void request_run(struct stub_tag *tag, bool ok, void *worker)
     atomic_fetch_add_explicit(&call->server->calls, 1, memory_order_relaxed);
     atomic_store_explicit(&call->refs, 2, memory_order_relaxed); /* the answer, and this function */
     call->callbacks = 1;
-    call->begun = true;
     call->worker = worker;
+    call_life_step(call, CALL_OPEN);
     dispatch(call);
     call_callback_end(call);
     stub_call_unref(call);

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "stub/brief.h"
 #include "stub/call.h"
+#include "stub/call_stage.h"
 #include "stub/handoff.h"
 #include "stub/message.h"
 #include "stub/method.h"
@@ -31,8 +32,10 @@
 #include <stdbool.h>
 
 enum {
-    CALL_ARENA_BYTES = 8192,    /* kept by a recycled call */
-    CALL_METADATA_MAX = 16,     /* pairs that an application may add on either side */
+    CALL_ARENA_BYTES = 8192, /* kept by a recycled call */
+    CALL_METADATA_MAX = 16,  /* pairs that an application may add on either side */
+    CALL_METADATA_BYTES_MAX =
+        56 << 10,               /* of them, with details: clients of this runtime take 64 KiB */
     UNKNOWN_METHODS_POSTED = 4, /* requests for methods that nobody serves */
 };
 
@@ -49,14 +52,15 @@ struct served_method {
     size_t index; /* in the service */
     const void *handlers;
     void *user;
-    void *core;         /* grpc_server_register_method's handle */
-    atomic_int posted;  /* requests asked for and not yet arrived */
+    void *core;        /* grpc_server_register_method's handle */
+    atomic_int posted; /* requests asked for and not yet arrived */
     struct served_method *next;
 };
 
 struct call_metadata {
     grpc_metadata *items; /* CALL_METADATA_MAX + 1, in the arena; NULL until the first is added */
     size_t count;
+    size_t bytes; /* as HTTP/2 counts them */
 };
 
 struct stub_call {
@@ -66,6 +70,12 @@ struct stub_call {
     grpc_call *core;
     atomic_int refs;
 
+    /* its stages; call_stage.h draws them and has the only functions that write them */
+    enum call_life life;
+    enum call_out out;
+    enum call_close close;
+    enum call_read read;
+
     /* the request */
     struct stub_tag request_tag;
     gpr_timespec deadline;
@@ -74,7 +84,7 @@ struct stub_call {
     grpc_byte_buffer *payload;
     const ProtobufCMessage *message;     /* the payload, once stub_call_request has unpacked it */
     const struct message_error *refused; /* or why it could not */
-    char *method_text; /* unknown methods only */
+    char *method_text;                   /* unknown methods only */
     char *peer;
     const struct stub_identity *identities;
     size_t identities_count;
@@ -90,28 +100,14 @@ struct stub_call {
     struct queue queue;
     int status;
     grpc_slice status_text;
-    bool begun;        /* Core has handed the call over */
-    bool answered;     /* by the application */
-    bool sealed;       /* the status is decided: nothing more may be queued */
-    bool told;         /* Core sends the status itself, as a cancellation */
-    bool initial_sent; /* or in the batch under way */
-    bool status_sent;  /* or in the batch under way */
-    bool sending;      /* a batch with the send tag is inside Core */
-    bool last_sent;    /* it holds the status and RECV_CLOSE: nothing comes after it */
-    bool dead;         /* nothing can be sent any more */
-    bool initial_wanted;
-    bool paused;       /* by the application: nothing is to be read */
-    bool owes_read;    /* and would be, else */
-    bool rejected;     /* the runtime has answered: the application's answer is not a bug */
+    bool told;     /* Core sends the status itself, as a cancellation */
+    bool rejected; /* the runtime has answered: the application's answer is not a bug */
     struct stub_tag send_tag;
 
     /* its end */
     struct stub_tag close_tag;
     int core_cancelled;
-    bool close_posted;
-    bool closed;         /* Core has said that it is over */
-    bool closed_pending; /* on_closed waits until the callback that runs has returned */
-    int callbacks;       /* that run now; the handler is one */
+    int callbacks; /* that run now; the handler is one */
     atomic_bool cancelled;
 
     /* what the application wants to run on a worker; fn: NULL if there is nothing */
@@ -152,7 +148,7 @@ struct stub_server {
     void **owned; /* copies of handlers and whatever else goes with the server */
     size_t owned_count;
     struct health *health;
-    struct guard *guard; /* NULL without a bound on memory */
+    struct guard *guard;   /* NULL without a bound on memory */
     struct tls_store *tls; /* NULL: plaintext */
     struct stub_interceptor *interceptors;
     size_t interceptors_count;
@@ -168,6 +164,7 @@ struct stub_server {
     struct brief free_lock;
     struct stub_call *free_calls;
     struct log_limit batch_failed;
+    struct log_limit misused; /* by the application */
 };
 
 /* --- server.c ------------------------------------------------------------------------------- */
@@ -194,9 +191,15 @@ void call_destroy(struct stub_call *call);
 bool call_callback_begin(struct stub_call *call);
 void call_callback_end(struct stub_call *call);
 
+/* With call->lock held: nothing can be sent any more, and what is queued goes. */
+void call_die(struct stub_call *call);
+
 /* --- answer.c: what goes out ------------------------------------------------------------------ */
 
 void answer_init(struct stub_call *call);
+
+/* stub_call_send without a look at the message: reflection's two versions share one layout. */
+void answer_send_unchecked(struct stub_call *call, const ProtobufCMessage *message);
 
 /* Asks Core to tell when the call is over; call->lock is held or nobody else knows the call yet. */
 void answer_post_close(struct stub_call *call);

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { DESTROY_WAIT_US = 10 * 1000 * 1000 };
@@ -45,6 +46,8 @@ static void set_defaults(struct stub_server_options *options)
         options->keepalive_ms = 60000;
     if (options->connection_idle_ms <= 0)
         options->connection_idle_ms = 30 * 60000;
+    if (options->ping_ms_min <= 0)
+        options->ping_ms_min = 10000;
     if (options->handshake_ms <= 0)
         options->handshake_ms = 20000;
 }
@@ -81,7 +84,7 @@ static void create_core(struct stub_server *server)
                 options->keepalive_ms < 20000 ? options->keepalive_ms : 20000),
         int_arg(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1), /* a vanished peer frees its place */
         int_arg(GRPC_ARG_MAX_CONNECTION_IDLE_MS, options->connection_idle_ms),
-        int_arg(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000),
+        int_arg(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, options->ping_ms_min),
         int_arg(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
         int_arg(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, options->handshake_ms),
         int_arg(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, 10000),
@@ -98,6 +101,26 @@ static void create_core(struct stub_server *server)
 
 /* --- ports -------------------------------------------------------------------------------------- */
 
+/* 0: it can be bound now. */
+static int bind_unix_errno(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int error = 0;
+    int fd;
+
+    if (strlen(path) >= sizeof(address.sun_path))
+        return ENAMETOOLONG;
+    memcpy(address.sun_path, path, strlen(path));
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+        error = errno;
+    else
+        unlink(path);
+    if (fd >= 0)
+        close(fd);
+    return error;
+}
+
 /* Core does not say why it could not bind, so it is tried once more by hand for the reason. */
 static int bind_errno(const char *address)
 {
@@ -108,7 +131,9 @@ static int bind_errno(const char *address)
     int error = 0;
     int fd;
 
-    if (!colon || strncmp(address, "unix:", 5) == 0)
+    if (strncmp(address, "unix:", 5) == 0)
+        return bind_unix_errno(address + 5);
+    if (!colon)
         return 0;
     snprintf(host, sizeof(host), "%.*s", (int)(colon - address), address);
     if (*host == '[') {
@@ -170,6 +195,7 @@ static bool open_ports(struct stub_server *server, const struct stub_server_opti
 
 int stub_server_port(const struct stub_server *server, size_t listen_index)
 {
+    CHECK(server);
     CHECK(listen_index < server->ports_count);
     return server->ports[listen_index];
 }
@@ -185,9 +211,16 @@ static void shutdown_run(struct stub_tag *tag, bool ok, void *worker)
 struct stub_server *stub_server_create(const struct stub_server_options *options, char *ret_error,
                                        size_t error_bytes)
 {
-    struct stub_server *server = calloc(1, sizeof(*server));
+    struct stub_server *server;
 
+    CHECK(options && (ret_error || error_bytes == 0));
+    if (core_is_forked()) {
+        snprintf(ret_error, error_bytes, "%s", CORE_FORKED_TEXT);
+        return NULL;
+    }
+    server = calloc(1, sizeof(*server));
     CHECK(server);
+    core_use();
     grpc_init();
     core_log();
     server->options = *options;
@@ -201,7 +234,10 @@ struct stub_server *stub_server_create(const struct stub_server_options *options
     CHECK(server->ports);
     create_core(server);
     if (!accept_guard(server->options.descriptors_spare)) {
-        snprintf(ret_error, error_bytes, "too few descriptors (RLIMIT_NOFILE) for any connection");
+        snprintf(
+            ret_error, error_bytes,
+            "RLIMIT_NOFILE leaves no descriptor for a connection: raise it (ulimit -n), to some "
+            "thousands for as many clients");
         stub_server_destroy(server);
         return NULL;
     }
@@ -216,6 +252,9 @@ struct stub_server *stub_server_create(const struct stub_server_options *options
 
 bool stub_server_tls_reload(struct stub_server *server)
 {
+    CHECK(server);
+    if (core_is_forked())
+        return false;
     return !server->tls || tls_store_refresh(server->tls);
 }
 
@@ -230,7 +269,7 @@ void *server_own(struct stub_server *server, void *memory)
 
 void stub_server_add_file(struct stub_server *server, const struct stub_file *file)
 {
-    CHECK(!atomic_load(&server->started));
+    CHECK(server && file && !atomic_load(&server->started));
     for (size_t i = 0; i < server->files_count; i++) {
         if (strcmp(server->files[i]->name, file->name) == 0)
             return;
@@ -257,13 +296,23 @@ static void add_method(struct stub_server *server, const struct stub_service *se
         .user = user,
         .next = server->methods,
     };
-    payload = served->method->kind == STUB_KIND_UNARY ||
-              served->method->kind == STUB_KIND_SERVER_STREAM;
-    served->core = grpc_server_register_method(
-        server->core, served->method->path, NULL,
-        payload ? GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER : GRPC_SRM_PAYLOAD_NONE, 0);
+    payload =
+        served->method->kind == STUB_KIND_UNARY || served->method->kind == STUB_KIND_SERVER_STREAM;
+    served->core = grpc_server_register_method(server->core, served->method->path, NULL,
+                                               payload ? GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER
+                                                       : GRPC_SRM_PAYLOAD_NONE,
+                                               0);
     CHECK(served->core);
     server->methods = served;
+}
+
+/* In a child of fork; the log has it. */
+static bool is_parents(struct stub_server *server)
+{
+    if (core_is_forked())
+        log_every(&server->misused, LOG_ERROR, "stub", "server.misused reason=%s",
+                  LOG_VALUE(CORE_FORKED_TEXT));
+    return core_is_forked();
 }
 
 bool stub_server_register(struct stub_server *server, const struct stub_service *service,
@@ -271,7 +320,9 @@ bool stub_server_register(struct stub_server *server, const struct stub_service 
 {
     void *copy;
 
-    CHECK(!atomic_load(&server->started));
+    CHECK(server && service && handlers && !atomic_load(&server->started));
+    if (is_parents(server))
+        return false;
     for (size_t i = 0; i < server->services_count; i++) {
         if (strcmp(server->services[i]->name, service->name) == 0)
             return false;
@@ -292,7 +343,9 @@ bool stub_server_register(struct stub_server *server, const struct stub_service 
 
 bool stub_server_start(struct stub_server *server)
 {
-    if (atomic_load(&server->draining) || atomic_exchange(&server->started, true))
+    CHECK(server);
+    if (is_parents(server) || atomic_load(&server->draining) ||
+        atomic_exchange(&server->started, true))
         return false;
     grpc_server_start(server->core);
     for (struct served_method *served = server->methods; served; served = served->next)
@@ -319,7 +372,8 @@ enum stub_next stub_server_next(struct stub_server *server, int64_t timeout_us, 
     grpc_event event;
     struct stub_tag *tag;
 
-    if (atomic_load_explicit(&server->queue_done, memory_order_acquire))
+    CHECK(server);
+    if (core_is_forked() || atomic_load_explicit(&server->queue_done, memory_order_acquire))
         return STUB_NEXT_SHUTDOWN;
     event = grpc_completion_queue_next(server->cq, deadline_in(timeout_us), NULL);
     switch (event.type) {
@@ -339,6 +393,7 @@ enum stub_next stub_server_next(struct stub_server *server, int64_t timeout_us, 
 
 long stub_server_calls(const struct stub_server *server)
 {
+    CHECK(server);
     return atomic_load_explicit(&server->calls, memory_order_acquire);
 }
 
@@ -354,7 +409,8 @@ void server_unref(struct stub_server *server)
 
 void stub_server_drain(struct stub_server *server)
 {
-    if (atomic_exchange(&server->draining, true))
+    CHECK(server);
+    if (core_is_forked() || atomic_exchange(&server->draining, true))
         return;
     atomic_fetch_add_explicit(&server->refs, 1, memory_order_relaxed);
     handoff_give(&server->shutdown_tag);
@@ -363,13 +419,17 @@ void stub_server_drain(struct stub_server *server)
 
 void stub_server_cancel_all(struct stub_server *server)
 {
+    CHECK(server);
+    if (core_is_forked())
+        return;
     stub_server_drain(server); /* Core cancels only while it shuts down */
     grpc_server_cancel_all_calls(server->core);
 }
 
 void stub_server_stop(struct stub_server *server)
 {
-    if (atomic_exchange(&server->stopped, true))
+    CHECK(server);
+    if (core_is_forked() || atomic_exchange(&server->stopped, true))
         return;
     stub_server_cancel_all(server);
     server_unref(server);
@@ -390,7 +450,7 @@ static bool run_down(struct stub_server *server)
 
 void stub_server_destroy(struct stub_server *server)
 {
-    if (!server)
+    if (!server || core_is_forked())
         return;
     if (!run_down(server)) {
         log_error("stub", "server.leaked calls=%ld", stub_server_calls(server));

@@ -4,13 +4,14 @@
 
 #include <google/protobuf/any.pb-c.h>
 #include <google/rpc/status.pb-c.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char *slice_text(struct arena *arena, grpc_slice slice)
 {
-    char *text = arena_strndup(arena, (const char *)GRPC_SLICE_START_PTR(slice),
-                               GRPC_SLICE_LENGTH(slice));
+    char *text =
+        arena_strndup(arena, (const char *)GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice));
 
     CHECK(text);
     return text;
@@ -69,6 +70,15 @@ void status_source_done(struct status_source *source)
     grpc_metadata_array_destroy(&source->trailing);
 }
 
+void status_source_refuse(struct status_source *source, const struct message_refusal *refusal)
+{
+    char text[sizeof(refusal->text) + 16];
+
+    snprintf(text, sizeof(text), "the request: %s", refusal->text);
+    source->code = (grpc_status_code)refusal->code;
+    source->text = grpc_slice_from_copied_string(text);
+}
+
 const char *status_source_text(struct arena *arena, const struct status_source *source)
 {
     return slice_text(arena, source->text);
@@ -120,6 +130,7 @@ void status_override(struct stub_status *status, struct arena *arena, int code, 
 
 void stub_status_clear(struct stub_status *status)
 {
+    CHECK(status);
     if (status->memory) {
         arena_done(status->memory);
         free(status->memory);
@@ -138,8 +149,10 @@ static const char *find_value(const struct stub_metadata *list, size_t count, co
 
 const char *stub_status_metadata(const struct stub_status *status, const char *key)
 {
-    const char *value = find_value(status->initial, status->initial_count, key);
+    const char *value;
 
+    CHECK(status && key);
+    value = find_value(status->initial, status->initial_count, key);
     return value ? value : find_value(status->trailing, status->trailing_count, key);
 }
 
@@ -150,8 +163,7 @@ static ProtobufCMessage *unpack_any(const Google__Protobuf__Any *any,
     grpc_slice slice = grpc_slice_from_static_buffer(any->value.data, any->value.len);
     grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
     struct message_error error;
-    ProtobufCMessage *message =
-        message_decode_malloc(type, buffer, CLIENT_ELEMENTS_MAX, &error);
+    ProtobufCMessage *message = message_decode_malloc(type, buffer, CLIENT_ELEMENTS_MAX, &error);
 
     grpc_byte_buffer_destroy(buffer);
     return message;
@@ -160,6 +172,7 @@ static ProtobufCMessage *unpack_any(const Google__Protobuf__Any *any,
 ProtobufCMessage *stub_status_detail(const struct stub_status *status,
                                      const ProtobufCMessageDescriptor *type)
 {
+    CHECK(status && type);
     for (size_t i = 0; status->details && i < status->details->n_details; i++) {
         const Google__Protobuf__Any *any = status->details->details[i];
         const char *slash = strrchr(any->type_url, '/');

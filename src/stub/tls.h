@@ -11,7 +11,10 @@
  * reported once. Replace them in any order, at best by rename(2).
  *
  * Client: stub_credentials_create reads the files once; for new files make new credentials and a new
- * channel.
+ * channel. A call that cannot reach its server ends with UNAVAILABLE or DEADLINE_EXCEEDED, and its message
+ * says why the handshake fails: "...; TLS: the server asks for a client certificate, and there is
+ * none". It comes from a handshake that the channel makes by itself, at most once in two seconds; a
+ * call that calls back does not wait for it, and may end without.
  */
 #ifndef HOLDFAST_STUB_TLS_H
 #define HOLDFAST_STUB_TLS_H
@@ -51,7 +54,8 @@ struct stub_credentials;
  * with it, and it may go before them. NULL: ret_error says why, naming the file.
  */
 STUB_MUST_CHECK struct stub_credentials *stub_credentials_create(const struct stub_tls_files *files,
-                                                                 char *ret_error, size_t error_bytes);
+                                                                 char *ret_error,
+                                                                 size_t error_bytes) STUB_NONNULL;
 void stub_credentials_destroy(struct stub_credentials *credentials);
 
 #ifdef __cplusplus

@@ -25,8 +25,8 @@ struct tls_store {
     struct pem pem;
     uint64_t generation; /* of pem; counts from 1 */
     struct pem_stamps stamps;
-    bool settled; /* equal stamps mean that nothing has to be read */
-    bool current; /* what was read last is in use */
+    bool settled;                /* equal stamps mean that nothing has to be read */
+    bool current;                /* what was read last is in use */
     char refused[PEM_ERROR_MAX]; /* why not; "": it is */
     struct tls_port *ports;
 };
@@ -132,8 +132,8 @@ bool tls_store_verifies(const struct tls_store *store)
 
 /* --- what Core asks for ------------------------------------------------------------------------- */
 
-static grpc_ssl_certificate_config_reload_status
-fetch(void *user, grpc_ssl_server_certificate_config **ret_config)
+static grpc_ssl_certificate_config_reload_status fetch(
+    void *user, grpc_ssl_server_certificate_config **ret_config)
 {
     struct tls_port *port = user;
     struct tls_store *store = port->store;

@@ -46,10 +46,12 @@ static bool read_varint(struct cursor *in, uint64_t *ret)
 static bool read_field(struct cursor *in, uint32_t *ret_number, enum wire_type *ret_type,
                        struct cursor *ret_value)
 {
-    uint64_t key, bytes;
+    uint64_t key, bytes = 0;
     const uint8_t *start;
 
     if (!read_varint(in, &key) || key >> 3 == 0 || key >> 3 > 0x1fffffff)
+        return false;
+    if ((key & 7) > WIRE_32 || (key & 7) == 3 || (key & 7) == 4) /* groups, and what there is not */
         return false;
     *ret_number = (uint32_t)(key >> 3);
     *ret_type = (enum wire_type)(key & 7);
@@ -70,8 +72,6 @@ static bool read_field(struct cursor *in, uint32_t *ret_number, enum wire_type *
         if (!read_varint(in, &bytes))
             return false;
         break;
-    default:
-        return false;
     }
     if (bytes > (uint64_t)(in->end - in->at))
         return false;
@@ -116,29 +116,38 @@ static size_t utf8_sequence(const uint8_t *at, size_t left)
     return len;
 }
 
+bool wire_text_valid(const char *text, size_t bytes)
+{
+    const uint8_t *at = (const uint8_t *)text;
+
+    while (bytes > 0) {
+        uint64_t eight;
+        size_t len;
+
+        if (bytes >= sizeof(eight)) {
+            memcpy(&eight, at, sizeof(eight));
+            if (!(eight & UINT64_C(0x8080808080808080))) {
+                at += sizeof(eight);
+                bytes -= sizeof(eight);
+                continue;
+            }
+        }
+        len = utf8_sequence(at, bytes);
+        if (len == 0)
+            return false;
+        at += len;
+        bytes -= len;
+    }
+    return true;
+}
+
 static enum wire_verdict check_string(struct cursor in)
 {
     size_t left = (size_t)(in.end - in.at);
 
     if (left && memchr(in.at, 0, left))
         return WIRE_NUL;
-    while (left > 0) {
-        uint64_t word;
-        size_t len = 8;
-
-        if (left >= 8) {
-            memcpy(&word, in.at, 8);
-            if (word & UINT64_C(0x8080808080808080))
-                len = utf8_sequence(in.at, left);
-        } else {
-            len = utf8_sequence(in.at, left);
-        }
-        if (len == 0)
-            return WIRE_UTF8;
-        in.at += len;
-        left -= len;
-    }
-    return WIRE_OK;
+    return wire_text_valid((const char *)in.at, left) ? WIRE_OK : WIRE_UTF8;
 }
 
 /* --- fields ----------------------------------------------------------------------------------- */
@@ -158,9 +167,17 @@ static enum wire_type wire_type_of(ProtobufCType type)
     case PROTOBUF_C_TYPE_BYTES:
     case PROTOBUF_C_TYPE_MESSAGE:
         return WIRE_BYTES;
-    default:
-        return WIRE_VARINT;
+    case PROTOBUF_C_TYPE_INT32:
+    case PROTOBUF_C_TYPE_SINT32:
+    case PROTOBUF_C_TYPE_UINT32:
+    case PROTOBUF_C_TYPE_INT64:
+    case PROTOBUF_C_TYPE_SINT64:
+    case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_BOOL:
+    case PROTOBUF_C_TYPE_ENUM:
+        break;
     }
+    return WIRE_VARINT;
 }
 
 static enum wire_verdict check_packed(enum wire_type type, struct cursor in)

@@ -13,6 +13,7 @@
 #include "base/check.h"
 
 #include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +36,9 @@ struct wire_error {
 MUST_CHECK enum wire_verdict wire_check(const ProtobufCMessageDescriptor *type, const uint8_t *data,
                                         size_t bytes, int64_t elements_max,
                                         struct wire_error *ret_error);
+
+/* Whether these bytes are UTF-8; NULs are. */
+bool wire_text_valid(const char *text, size_t bytes);
 
 /* A sentence about the verdict: "is not valid UTF-8". Static text. */
 const char *wire_verdict_text(enum wire_verdict verdict);

@@ -12,6 +12,7 @@ struct mailbox {
     struct mailbox_item *head;
     struct mailbox_item **tail;
     size_t count;
+    size_t out; /* taken, and not done */
     size_t items_max;
     bool sleeping; /* the consumer polls and nobody has written the eventfd for it yet */
     bool closed;
@@ -62,7 +63,7 @@ bool mailbox_push(struct mailbox *mailbox, struct mailbox_item *item)
 
     item->next = NULL;
     pthread_mutex_lock(&mailbox->lock);
-    accepted = !mailbox->closed && mailbox->count < mailbox->items_max;
+    accepted = !mailbox->closed && mailbox->count + mailbox->out < mailbox->items_max;
     if (accepted) {
         *mailbox->tail = item;
         mailbox->tail = &item->next;
@@ -84,9 +85,18 @@ struct mailbox_item *mailbox_take_all(struct mailbox *mailbox)
     items = mailbox->head;
     mailbox->head = NULL;
     mailbox->tail = &mailbox->head;
+    mailbox->out += mailbox->count;
     mailbox->count = 0;
     pthread_mutex_unlock(&mailbox->lock);
     return items;
+}
+
+void mailbox_done(struct mailbox *mailbox, size_t count)
+{
+    pthread_mutex_lock(&mailbox->lock);
+    CHECK(mailbox->out >= count);
+    mailbox->out -= count;
+    pthread_mutex_unlock(&mailbox->lock);
 }
 
 int mailbox_fd(const struct mailbox *mailbox)

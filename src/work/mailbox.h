@@ -10,7 +10,7 @@
  * system call. The consumer's loop:
  *
  *     for (;;) {
- *         take all, work;
+ *         take all, work, mailbox_done;
  *         if (mailbox_will_sleep(m)) {            // false: something came in, go round again
  *             poll({mailbox_fd(m), sockets}, timeout);
  *             mailbox_awake(m);                   // always, whatever ended the poll
@@ -37,7 +37,10 @@ struct mailbox_item {
     struct mailbox_item *next;
 };
 
-/* Room for items_max items, at least 1. NULL: no file descriptor left (errno is set). */
+/*
+ * Room for items_max items, at least 1. Items count until the consumer calls mailbox_done for them, so
+ * a consumer with lists of its own is bounded too. NULL: no file descriptor left (errno is set).
+ */
 MUST_CHECK struct mailbox *mailbox_create(size_t items_max);
 
 /* No thread may use the mailbox any more and it must be empty. Accepts NULL. */
@@ -48,6 +51,9 @@ MUST_CHECK bool mailbox_push(struct mailbox *mailbox, struct mailbox_item *item)
 
 /* Consumer only: all items, oldest first, linked by next; NULL when there are none. */
 MUST_CHECK struct mailbox_item *mailbox_take_all(struct mailbox *mailbox);
+
+/* This many of the items taken are answered, or given to somebody else. Any thread. */
+void mailbox_done(struct mailbox *mailbox, size_t count);
 
 /* Becomes readable when the consumer should wake; only to be polled. */
 int mailbox_fd(const struct mailbox *mailbox);
@@ -62,7 +68,7 @@ void mailbox_awake(struct mailbox *mailbox);
 void mailbox_close(struct mailbox *mailbox);
 bool mailbox_is_closed(struct mailbox *mailbox);
 
-/* Items inside now; for the status page and for admission, not for decisions. */
+/* Items inside now, without those taken; for the status page and for admission, not for decisions. */
 size_t mailbox_count(struct mailbox *mailbox);
 
 #endif

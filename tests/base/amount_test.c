@@ -22,17 +22,6 @@ Test(amount, add_refuses_to_leave_the_range)
     cr_assert_eq(sum, AMOUNT_MAX);
 }
 
-Test(amount, sub_refuses_to_go_below_zero)
-{
-    int64_t difference = 42;
-
-    cr_assert(!amount_sub(1, 2, &difference));
-    cr_assert(!amount_sub(1, -1, &difference));
-    cr_assert_eq(difference, 42);
-    cr_assert(amount_sub(2, 2, &difference));
-    cr_assert_eq(difference, 0);
-}
-
 Test(amount, saturated_sum_stops_at_the_largest)
 {
     cr_assert_eq(amount_add_saturated(AMOUNT_MAX, AMOUNT_MAX), AMOUNT_MAX);

@@ -107,20 +107,34 @@ Test(config, wrong_environment_names_the_variable_and_the_range)
     cr_assert_eq(settings.workers, 1);
 }
 
-Test(config, set_refuses_what_does_not_fit)
+static bool reads(const char *name, const char *value)
 {
+    bool good;
+
+    setenv(name, value, 1);
+    good = config_environment(&config, error);
+    unsetenv(name);
+    return good;
+}
+
+Test(config, what_does_not_fit_is_refused_and_changes_nothing)
+{
+    static const char *const wrong[] = {"many", "", "+1", " 1", "1 ", "01", "0x1", "1e1", "1_0",
+                                        "99999999999999999999"};
+
     config_defaults(&config);
-    cr_assert(config_set(&config, "workers", "64", error));
+    cr_assert(reads("HOLDFAST_WORKERS", "64"));
     cr_assert_eq(settings.workers, 64);
-    cr_assert(!config_set(&config, "workers", "many", error));
-    cr_assert(!config_set(&config, "workers", "", error));
-    cr_assert(!config_set(&config, "verbose", "maybe", error));
-    cr_assert_str_eq(error, "verbose is 'maybe'; it must be 0, 1, false or true");
-    cr_assert(!config_set(&config, "wokers", "1", error));
-    cr_assert_str_eq(error, "there is no option 'wokers'");
-    cr_assert(config_set(&config, "password", "x", error));
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++)
+        cr_assert(!reads("HOLDFAST_WORKERS", wrong[i]), "\"%s\"", wrong[i]);
+    cr_assert_eq(settings.workers, 64);
+    cr_assert(!reads("HOLDFAST_VERBOSE", "maybe"));
+    cr_assert_str_eq(error, "HOLDFAST_VERBOSE is 'maybe'; it must be 0, 1, false or true");
+    cr_assert(reads("HOLDFAST_PASSWORD", "x"));
     cr_assert_str_eq(settings.password, "x");
-    cr_assert_eq(settings.workers, 64);
+    cr_assert(!reads("HOLDFAST_PASSWORD", ""));
+    cr_assert_str_eq(error, "HOLDFAST_PASSWORD is empty; give it a value, or leave it out");
+    cr_assert_str_eq(settings.password, "x");
 }
 
 Test(config, wrong_command_line_ends_the_process, .exit_code = EX_USAGE)
@@ -138,4 +152,14 @@ Test(config, help_shows_range_default_and_variable, .exit_code = 0)
 {
     load("holdfastd --help");
     cr_assert_fail("--help did not end the process");
+}
+
+Test(config, an_option_that_is_given_twice_ends_the_process, .exit_code = EX_USAGE)
+{
+    load("holdfastd --workers 1 --workers 2");
+}
+
+Test(config, by_letter_and_by_name_is_twice, .exit_code = EX_USAGE)
+{
+    load("holdfastd -l 127.0.0.1:1 --listen=127.0.0.1:2");
 }

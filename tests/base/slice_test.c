@@ -25,7 +25,7 @@ Test(slice, order_puts_a_prefix_first)
 Test(slice, cut_gives_every_field_once)
 {
     struct slice rest = SLICE("a,,b,");
-    struct slice field;
+    struct slice field = {0};
     const char *expected[] = {"a", "", "b", ""};
 
     for (size_t i = 0; i < ARRAY_COUNT(expected); i++) {

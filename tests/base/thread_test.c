@@ -1,6 +1,7 @@
 #include "base/thread.h"
 
 #include <criterion/criterion.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -76,4 +77,16 @@ Test(thread, a_name_of_15_bytes_is_none)
 
     thread_start(&thread, "0123456789abcde", nothing, NULL);
     cr_assert_eq(pthread_join(thread, NULL), 0);
+}
+
+Test(thread, a_deadline_lies_as_far_ahead_as_asked_for)
+{
+    struct timespec before, at;
+    int64_t ahead_us;
+
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    at = thread_deadline(2999999);
+    ahead_us = (at.tv_sec - before.tv_sec) * 1000000 + (at.tv_nsec - before.tv_nsec) / 1000;
+    cr_assert(ahead_us >= 2999999 && ahead_us < 13000000, "%" PRId64, ahead_us);
+    cr_assert(at.tv_nsec >= 0 && at.tv_nsec < 1000000000);
 }

@@ -39,7 +39,8 @@ Test(amounts, refuses_another_form_and_leaves_the_text_alone)
 {
     char bad[][32] = {"tokens",     "tokens=",        "tokens=five",   "tokens=5:",
                       "tokens=5:x", "tokens=1.5:cap", "tokens=99999999999999999999",
-                      "tokens=+5",  "tokens= 5",      "tokens=5=6"};
+                      "tokens=+5",  "tokens= 5",      "tokens=5=6",
+                      "tokens=1_0", "tokens=10k",     "tokens=010",    "tokens=0x10"};
 
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
         struct amount_argument argument;

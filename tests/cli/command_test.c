@@ -136,6 +136,11 @@ Test(command, an_unreachable_server_has_an_unknown_effect)
     assert_says(run->err, "is the server running there?");
 }
 
+Test(command, a_server_that_is_no_address_is_a_usage_error, .exit_code = CLI_USAGE)
+{
+    RUN(command_usage, "127.0.0.1:99999", "-t", "demo");
+}
+
 Test(command, commit_records_what_was_used_or_all)
 {
     const struct run *run;
@@ -230,11 +235,11 @@ Test(command, show_tells_where_a_job_stands)
     cr_assert_eq(RUN(command_show, server, "-t", "demo", "-j", "b")->code, CLI_SERVER);
 }
 
-Test(command, status_tells_about_the_stores)
+Test(command, status_tells_about_the_stores_and_fails_if_one_is_away)
 {
     const struct run *run = RUN(command_status, server, "-T", "3s");
 
-    cr_assert_eq(run->code, CLI_OK, "%s", run->err);
+    cr_assert_eq(run->code, CLI_SERVER, "%s", run->err);
     assert_says(run->out, "redis");
     assert_says(run->out, "DOWN");
     assert_says(run->out, "connection refused");

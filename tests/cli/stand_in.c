@@ -98,6 +98,7 @@ struct stand_in *stand_in_start(void)
     char error[256];
 
     CHECK(stand_in);
+    stand_in->changes_left = -1;
     pthread_mutex_init(&stand_in->lock, NULL);
     stand_in->server = stub_server_create(&options, error, sizeof(error));
     CHECK(stand_in->server);
@@ -137,6 +138,33 @@ void stand_in_fail(struct stand_in *stand_in, int count, int code, const char *r
     stand_in->fail_code = code;
     stand_in->fail_reason = reason;
     pthread_mutex_unlock(&stand_in->lock);
+}
+
+void stand_in_fail_changes_after(struct stand_in *stand_in, int changes, int code,
+                                 const char *reason)
+{
+    pthread_mutex_lock(&stand_in->lock);
+    stand_in->changes_left = changes;
+    stand_in->changes_code = code;
+    stand_in->changes_reason = reason;
+    pthread_mutex_unlock(&stand_in->lock);
+}
+
+void stand_in_refuse_limit(struct stand_in *stand_in, const char *limit_id)
+{
+    pthread_mutex_lock(&stand_in->lock);
+    stand_in->refused_limit = limit_id;
+    pthread_mutex_unlock(&stand_in->lock);
+}
+
+int stand_in_changes(struct stand_in *stand_in)
+{
+    int changes;
+
+    pthread_mutex_lock(&stand_in->lock);
+    changes = stand_in->changes;
+    pthread_mutex_unlock(&stand_in->lock);
+    return changes;
 }
 
 void stand_in_lose_commits(struct stand_in *stand_in, int nth)

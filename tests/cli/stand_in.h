@@ -20,6 +20,16 @@ const char *stand_in_address(const struct stand_in *stand_in);
 /* The next `count` calls of QuotaService fail with this code and reason. */
 void stand_in_fail(struct stand_in *stand_in, int count, int code, const char *reason);
 
+/* After so many changes of AdminService (trials do not count) every change fails with this; -1: none does. */
+void stand_in_fail_changes_after(struct stand_in *stand_in, int changes, int code,
+                                 const char *reason);
+
+/* A limit of this name is refused with INVALID_FIELD, in a trial as well; NULL: none is. */
+void stand_in_refuse_limit(struct stand_in *stand_in, const char *limit_id);
+
+/* Changes of AdminService that were made since the start. */
+int stand_in_changes(struct stand_in *stand_in);
+
 /* Every `nth` commit is acknowledged but not recorded, or recorded a second time; 0: none. */
 void stand_in_lose_commits(struct stand_in *stand_in, int nth);
 void stand_in_double_commits(struct stand_in *stand_in, int nth);

@@ -16,6 +16,36 @@ static void store_tenant(struct tenant *tenant, const Holdfast__V1__Tenant *from
     tenant->version++;
 }
 
+/* True if the change may be made now; else the call was failed. */
+static bool may_change(struct stand_in *stand_in, struct stub_call *call)
+{
+    const char *reason;
+    bool may;
+    int code;
+
+    pthread_mutex_lock(&stand_in->lock);
+    code = stand_in->changes_code;
+    reason = stand_in->changes_reason;
+    may = stand_in->changes_left != 0;
+    if (stand_in->changes_left > 0)
+        stand_in->changes_left--;
+    stand_in->changes += may;
+    pthread_mutex_unlock(&stand_in->lock);
+    if (!may)
+        fail_call(call, code, reason, NULL);
+    return may;
+}
+
+static bool is_refused(struct stand_in *stand_in, const char *limit_id)
+{
+    bool refused;
+
+    pthread_mutex_lock(&stand_in->lock);
+    refused = stand_in->refused_limit && strcmp(stand_in->refused_limit, limit_id) == 0;
+    pthread_mutex_unlock(&stand_in->lock);
+    return refused;
+}
+
 static void create_tenant(void *user, struct stub_call *call,
                           const Holdfast__V1__CreateTenantRequest *request)
 {
@@ -28,7 +58,11 @@ static void create_tenant(void *user, struct stub_call *call,
         fail_call(call, STUB_ALREADY_EXISTS, "TENANT_EXISTS", NULL);
         return;
     }
-    store_tenant(&stand_in->tenants[stand_in->tenants_count++], request->tenant);
+    if (!request->validate_only) {
+        if (!may_change(stand_in, call))
+            return;
+        store_tenant(&stand_in->tenants[stand_in->tenants_count++], request->tenant);
+    }
     reply.tenant = request->tenant;
     holdfast_v1_admin_service_create_tenant_reply(call, &reply);
 }
@@ -43,7 +77,11 @@ static void update_tenant(void *user, struct stub_call *call,
         fail_call(call, STUB_ABORTED, "ETAG_MISMATCH", NULL);
         return;
     }
-    store_tenant(tenant, request->tenant);
+    if (!request->validate_only) {
+        if (!may_change(user, call))
+            return;
+        store_tenant(tenant, request->tenant);
+    }
     holdfast_v1_admin_service_update_tenant_reply(call, &reply);
 }
 
@@ -81,6 +119,15 @@ static Holdfast__V1__Limit *clone_limit(const Holdfast__V1__Limit *limit)
     return clone;
 }
 
+static bool is_full(const struct stand_in *stand_in, const char *tenant)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < stand_in->limits_count; i++)
+        count += strcmp(stand_in->limits[i].stored->tenant, tenant) == 0;
+    return count >= LIMITS_MAX;
+}
+
 static void put_limit(void *user, struct stub_call *call,
                       const Holdfast__V1__PutLimitRequest *request)
 {
@@ -89,10 +136,28 @@ static void put_limit(void *user, struct stub_call *call,
     struct limit *limit =
         find_limit(stand_in, request->limit->tenant, NULL, request->limit->limit_id);
 
+    if (is_refused(stand_in, request->limit->limit_id)) {
+        fail_call(call, STUB_INVALID_ARGUMENT, "INVALID_FIELD", "limit.limit_id");
+        return;
+    }
+    if (!find_tenant(stand_in, request->limit->tenant)) {
+        fail_call(call, STUB_NOT_FOUND, "UNKNOWN_TENANT", NULL);
+        return;
+    }
     if (limit && *request->limit->etag && number_of(request->limit->etag) != limit->version) {
         fail_call(call, STUB_ABORTED, "ETAG_MISMATCH", NULL);
         return;
     }
+    if (!limit && is_full(stand_in, request->limit->tenant)) {
+        fail_call(call, STUB_RESOURCE_EXHAUSTED, "LIMITS_FULL", NULL);
+        return;
+    }
+    if (request->validate_only) {
+        holdfast_v1_admin_service_put_limit_reply(call, &reply);
+        return;
+    }
+    if (!may_change(stand_in, call))
+        return;
     if (!limit)
         limit = &stand_in->limits[stand_in->limits_count++];
     if (limit->stored)
@@ -113,6 +178,12 @@ static void delete_limit(void *user, struct stub_call *call,
         fail_call(call, STUB_NOT_FOUND, "UNKNOWN_LIMIT", NULL);
         return;
     }
+    if (request->validate_only) {
+        holdfast_v1_admin_service_delete_limit_reply(call, &reply);
+        return;
+    }
+    if (!may_change(stand_in, call))
+        return;
     holdfast__v1__limit__free_unpacked(limit->stored, NULL);
     *limit = stand_in->limits[--stand_in->limits_count];
     stand_in->limits[stand_in->limits_count] = (struct limit){0};
@@ -160,6 +231,8 @@ static void get_status(void *user, struct stub_call *call,
     reply.stores = &stores;
     reply.n_stores = 1;
     reply.holds = 3;
+    reply.limits_per_tenant_max = LIMITS_MAX;
+    reply.limits_per_reservation_max = 128;
     holdfast_v1_admin_service_get_status_reply(call, &reply);
 }
 

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define TENANTS_MAX 16
+#define LIMITS_MAX 8 /* of a tenant */
 #define JOBS_MAX 4096
 #define EVENTS_MAX 64
 #define WATCHERS_MAX 32
@@ -75,6 +76,8 @@ struct stand_in {
     pthread_mutex_t lock;
     int fail_count, fail_code;
     const char *fail_reason;
+    int changes, changes_left, changes_code;
+    const char *changes_reason, *refused_limit;
     int lose_nth, double_nth;
     bool break_streams;
 };

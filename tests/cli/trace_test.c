@@ -28,7 +28,6 @@ Test(trace, reads_rows_with_crlf_and_without_a_last_line_end)
     cr_assert_eq(trace.rows[0].generated_units, 44);
     cr_assert_eq(trace.rows[1].at_us, 4314579);
     cr_assert_eq(trace.rows[2].at_us, 3603319410);
-    cr_assert_eq(trace_sum(&trace), 374 + 44 + 396 + 109);
     trace_done(&trace);
 }
 

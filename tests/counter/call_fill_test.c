@@ -48,7 +48,7 @@ Test(call_fill, the_first_grant_creates_the_key)
     cr_assert_eq(totals.now.used_seq, 9);
     cr_assert_eq(totals.now.debt, 6);
     cr_assert_eq(counter_available(&totals.now), 93);
-    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 1:0"), "3145729");
+    cr_assert_str_eq(fixture_cli(&f, "hget " KEY_C " 1:0"), "3145729");
 }
 
 Test(call_fill, grants_twice_and_out_of_order_only_raise)
@@ -78,7 +78,7 @@ Test(call_fill, a_later_lease_resets_the_key_and_an_earlier_one_is_refused)
     cr_assert_eq(totals.took, TOTALS_TAKEN);
     cr_assert_eq(totals.now.granted, 30);
     cr_assert_eq(totals.now.held, 0);
-    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 1:0"), "3145730");
+    cr_assert_str_eq(fixture_cli(&f, "hget " KEY_C " 1:0"), "3145730");
     totals = fill(LEASE(1), 500);
     cr_assert_eq(totals.took, TOTALS_OLDER);
     cr_assert_eq(totals.now.granted, 30);
@@ -91,7 +91,7 @@ Test(call_fill, a_key_that_vanished_is_not_filled_by_the_same_lease)
     struct counter_totals totals;
 
     fill(LEASE(2), 100);
-    fixture_cli(&f, "del q:{s17}:t:7:1:0");
+    fixture_cli(&f, "del " KEY_T);
     totals = fill(LEASE(2), 100);
     cr_assert_eq(totals.took, TOTALS_VANISHED);
     cr_assert(!totals.now.exists);
@@ -138,19 +138,19 @@ Test(call_fill, versions_only_rise_and_an_epoch_outranks_them)
                                    .versions = &version};
 
     fixture_run(&f, &filling.call);
-    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 v"), "3.12");
+    cr_assert_str_eq(fixture_cli(&f, "hget " KEY_T " v"), "3.12");
     version.config_version = 9;
     fixture_run(&f, &filling.call);
-    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 v"), "3.12");
+    cr_assert_str_eq(fixture_cli(&f, "hget " KEY_T " v"), "3.12");
     version.config_version = 100;
     fixture_run(&f, &filling.call);
-    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 v"), "3.100");
-    fixture_cli(&f, "hset q:{s17}:c:7 v 2.1000");
+    cr_assert_str_eq(fixture_cli(&f, "hget " KEY_T " v"), "3.100");
+    fixture_cli(&f, "hset " KEY_T " v 2.1000");
     fixture_run(&f, &filling.call);
-    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 v"), "3.100");
-    fixture_cli(&f, "hset q:{s17}:c:7 v 4.1");
+    cr_assert_str_eq(fixture_cli(&f, "hget " KEY_T " v"), "3.100");
+    fixture_cli(&f, "hset " KEY_T " v 4.1");
     fixture_run(&f, &filling.call);
-    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:7 v"), "4.1");
+    cr_assert_str_eq(fixture_cli(&f, "hget " KEY_T " v"), "4.1");
 }
 
 Test(call_fill, one_call_serves_many_quotas_and_tenants_even_one_twice)
@@ -165,51 +165,71 @@ Test(call_fill, one_call_serves_many_quotas_and_tenants_even_one_twice)
     cr_assert_eq(fixture_quota(&f, 1).granted, 30);
     cr_assert_eq(fixture_quota(&f, 1).lease_id, LEASE(2));
     cr_assert_eq(fixture_quota(&f, 2).granted, 20);
-    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:t:8:1:0 G"), "70");
-    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:c:8 1:0"), "3145735");
+    cr_assert_eq(totals[3].now.granted, 70);
+    cr_assert_str_eq(fixture_cli(&f, "hget q:{1}:2:c:8 1:0"), "3145735");
+    cr_assert_str_eq(fixture_cli(&f, "hget " KEY_T " q"), "2");
+    cr_assert_str_eq(fixture_cli(&f, "hget q:{1}:2:t:8 q"), "1");
+    cr_assert_str_eq(fixture_cli(&f, "zrange " KEY_X " 0 -1"), "7\n8");
 }
 
-/* Fills limit 2 with a lease that ends ms after that of limit 1. */
-static void fill_another(int64_t ms)
+/* Fills limit 1 with a lease that ends at NOW, for a period that ends at end_ms. */
+static struct counter_totals fill_period(int64_t end_ms)
+{
+    struct counter_totals totals = totals_of(1, LEASE(1), 100);
+
+    totals.lease_deadline_ms = NOW;
+    totals.period_end_ms = end_ms;
+    fixture_fill(&f, &totals, 1);
+    cr_assert_eq(totals.took, TOTALS_TAKEN);
+    return totals;
+}
+
+/* Creates limit 2 at a moment. */
+static void fill_another_at(int64_t now_ms)
 {
     struct counter_totals totals = totals_of(2, LEASE(1), 100);
+    struct counter_fill filling = {.call = fixture_call(&f, COUNTER_FILL),
+                                   .now_ms = now_ms,
+                                   .totals_count = 1,
+                                   .totals = &totals};
 
-    totals.lease_deadline_ms = LEASE_END + ms;
-    fixture_fill(&f, &totals, 1);
+    fixture_run(&f, &filling.call);
     cr_assert_eq(totals.took, TOTALS_TAKEN);
 }
 
-Test(call_fill, a_quota_whose_lease_ended_long_ago_is_forgotten)
+Test(call_fill, a_quota_whose_period_is_over_is_forgotten)
 {
-    struct counter_totals totals;
-
-    fill(LEASE(1), 100);
-    fill_another(7200001);
-    cr_assert_str_eq(fixture_cli(&f, "exists q:{s17}:t:7:1:0"), "0");
-    cr_assert_str_eq(fixture_cli(&f, "hexists q:{s17}:c:7 1:0"), "0");
+    fill_period(NOW + 10);
+    fill_another_at(NOW + 10);
+    cr_assert(!fixture_quota(&f, 1).exists);
+    cr_assert_str_eq(fixture_cli(&f, "hkeys " KEY_C), "2:0");
+    cr_assert_str_eq(fixture_cli(&f, "hget " KEY_T " q"), "1");
     cr_assert_eq(fixture_quota(&f, 2).granted, 100);
-    totals = fill(LEASE(1), 120);
-    cr_assert_eq(totals.took, TOTALS_TAKEN, "its lease may still be the one in the database");
-    cr_assert_eq(totals.now.granted, 120);
+    cr_assert_eq(fill_period(NOW + 10).now.granted, 100, "its lease may still be the database's");
 }
 
-Test(call_fill, a_quota_with_a_hold_or_a_fresh_lease_is_kept)
+Test(call_fill, a_quota_with_a_hold_or_a_lease_or_a_period_that_goes_on_is_kept)
 {
-    fill(LEASE(1), 100);
-    fill_another(7200000);
-    cr_assert(fixture_quota(&f, 1).exists);
-    fixture_cli(&f, "del q:{s17}:t:7:2:0 ; redis-cli -s %s hdel q:{s17}:c:7 2:0", f.socket);
-    fixture_admit(&f, "job", 1);
-    fill_another(7200001);
-    cr_assert(fixture_quota(&f, 1).exists);
-    cr_assert_eq(fixture_quota(&f, 1).held, 1);
+    fill_period(NOW + 11);
+    fill_another_at(NOW + 10);
+    cr_assert(fixture_quota(&f, 1).exists, "the period goes on");
+    fixture_set_number(&f, 1, "E", NOW);
+    fixture_set_number(&f, 1, "D", NOW + 11);
+    fixture_cli(&f, "hdel " KEY_T " 2:0; redis-cli -s %s hdel " KEY_C " 2:0", f.socket);
+    fill_another_at(NOW + 10);
+    cr_assert(fixture_quota(&f, 1).exists, "the lease goes on");
+    fixture_set_number(&f, 1, "D", NOW);
+    fixture_set_number(&f, 1, "H", 1);
+    fixture_cli(&f, "hdel " KEY_T " 2:0; redis-cli -s %s hdel " KEY_C " 2:0", f.socket);
+    fill_another_at(NOW + 10);
+    cr_assert(fixture_quota(&f, 1).exists, "something is held");
 }
 
 Test(call_fill, a_key_that_vanished_is_remembered_for_ever)
 {
-    fill(LEASE(1), 100);
-    fixture_cli(&f, "del q:{s17}:t:7:1:0");
-    fill_another(INT64_C(1) << 40);
+    fill_period(NOW);
+    fixture_cli(&f, "del " KEY_T);
+    fill_another_at(INT64_C(1) << 50);
     cr_assert_eq(fill(LEASE(1), 100).took, TOTALS_VANISHED);
 }
 
@@ -260,7 +280,7 @@ Test(call_fill, recall_refuses_vanished_and_older_leases)
     fixture_run(&f, &recall.call);
     cr_assert_eq(totals.took, TOTALS_OLDER);
     cr_assert_eq(totals.now.returned, 0);
-    fixture_cli(&f, "del q:{s17}:t:7:1:0");
+    fixture_cli(&f, "del " KEY_T);
     totals = totals_of(1, LEASE(2), 100);
     fixture_run(&f, &recall.call);
     cr_assert_eq(totals.took, TOTALS_VANISHED);

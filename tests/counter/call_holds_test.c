@@ -45,9 +45,9 @@ Test(call_holds, extend_moves_the_deadline_and_nothing_else)
 
     cr_assert_eq(call.answer, EXTENDED_DONE);
     cr_assert(slice_equal_cstr(
-        call.entry, "3:1:1764072065000:1764072000000|team/x|1|tokens=30|0:1:0:3145729:30:30"));
+        call.entry, "3:1:1764072065000:1764072000000|team/x|1|tokens=30|0:1:0:3145729:30"));
     cr_assert(slice_equal(fixture_entry(&f, "job"), call.entry));
-    cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x:7 job"), "1764072065000");
+    cr_assert_str_eq(fixture_cli(&f, "zscore " KEY_LEAF " 7=job"), "451602448640001");
     cr_assert_eq(fixture_quota(&f, 1).held, 30);
 }
 
@@ -65,7 +65,7 @@ Test(call_holds, extend_ends_at_the_longest_lifetime)
 {
     fixture_admit(&f, "job", 30);
     cr_assert_eq(extend("job", any, NOW + 1, NOW + 900000).answer, EXTENDED_DONE);
-    cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x:7 job"), "1764072300000");
+    cr_assert_str_eq(fixture_cli(&f, "zscore " KEY_LEAF " 7=job"), "451602508800001");
 }
 
 Test(call_holds, extend_of_no_hold_or_another_attempt_is_absent)
@@ -96,8 +96,9 @@ Test(call_holds, extend_past_a_lease_wants_it_pushed_first)
     struct counter_reserve_item item = item_over(&f, "job", 2, 1);
     struct counter_extend call;
 
-    fixture_cli(&f, "hset q:{s17}:t:7:2:0 D %" PRId64, DEADLINE + 10);
+    fixture_set_number(&f, 2, "D", DEADLINE + 10);
     fixture_reserve(&f, &item, 1);
+    item.entry = fixture_entry(&f, "job");
     call = extend("job", item.attempt, NOW, DEADLINE + 11);
     cr_assert_eq(call.answer, EXTENDED_SHORT);
     cr_assert(slice_equal(fixture_entry(&f, "job"), item.entry));
@@ -111,9 +112,10 @@ Test(call_holds, extend_under_a_lease_that_is_not_current_is_refused)
     struct counter_reserve_item item = item_over(&f, "job", 2, 1);
 
     fixture_reserve(&f, &item, 1);
+    item.entry = fixture_entry(&f, "job");
     fixture_fill(&f, &totals, 1);
     cr_assert_eq(extend("job", item.attempt, NOW, DEADLINE + 1).answer, EXTENDED_OLD_LEASE);
-    fixture_cli(&f, "del q:{s17}:t:7:2:0");
+    fixture_cli(&f, "hdel " KEY_T " 2:0");
     cr_assert_eq(extend("job", item.attempt, NOW, DEADLINE + 1).answer, EXTENDED_OLD_LEASE);
     cr_assert(slice_equal(fixture_entry(&f, "job"), item.entry));
 }
@@ -124,11 +126,64 @@ Test(call_holds, extend_under_a_lease_of_an_earlier_epoch_is_refused)
     struct counter_reserve_item item = fixture_admit(&f, "job", 30);
     struct counter_extend call;
 
-    fixture_cli(&f, "hset q:{s17}:t:7:1:0 L %" PRId64, old);
-    fixture_cli(&f, "hset q:{s17}:h:7 job '3:1:%" PRId64 ":%" PRId64 "|x|1|m=1|0:1:0:%" PRId64 ":1'",
-                DEADLINE, NOW, old);
-    call = extend("job", item.attempt, NOW, DEADLINE + 1);
+    fixture_set_number(&f, 1, "L", old);
+    fixture_cli(&f, "hset " KEY_T " 7=job '2:1:%" PRId64 ":60000;0:1:0:1:1|x|1|m=1'", DEADLINE * 256);
+    call = extend("job", (struct attempt){2, 1}, NOW, DEADLINE + 1);
     cr_assert_eq(call.answer, EXTENDED_OLD_LEASE);
+    (void)item;
+}
+
+Test(call_holds, extend_under_leases_that_the_root_keeps_moves_the_deadline)
+{
+    struct counter_totals totals = totals_of(2, LEASE(2), 100);
+    struct counter_reserve_item item = item_over(&f, "job", 2, 1);
+    struct counter_extend call = {.call = fixture_call(&f, COUNTER_EXTEND),
+                                  .now_ms = NOW,
+                                  .tenant_id = TENANT,
+                                  .job_id = SLICE("job"),
+                                  .deadline_ms = DEADLINE + 1000,
+                                  .lifetime_ms = 300000};
+    struct hold *kept;
+
+    fixture_reserve(&f, &item, 1);
+    cr_assert(hold_parse(&f.arena, fixture_entry(&f, "job"), &kept));
+    fixture_fill(&f, &totals, 1);
+    call.kept = kept;
+    kept->quotas[0].lease_id++;
+    fixture_run(&f, &call.call);
+    cr_assert_eq(call.answer, EXTENDED_OLD_LEASE, "its leases are others than the root keeps");
+    kept->quotas[0].lease_id--;
+    fixture_run(&f, &call.call);
+    cr_assert_eq(call.answer, EXTENDED_DONE);
+    cr_assert(hold_parse(&f.arena, call.entry, &kept));
+    cr_assert_eq(kept->deadline_ms, DEADLINE + 1000);
+    cr_assert_eq(kept->quotas[0].lease_id, LEASE(1));
+    cr_assert_eq(fixture_quota(&f, 2).held, 0, "it is not held under the current lease");
+}
+
+Test(call_holds, a_hold_that_was_there_is_not_written_again_when_it_is_gone)
+{
+    struct counter_reserve_item item = fixture_admit(&f, "job", 30);
+    struct counter_retake call = {.call = fixture_call(&f, COUNTER_RETAKE),
+                                  .now_ms = NOW,
+                                  .tenant_id = TENANT,
+                                  .job_id = SLICE("job"),
+                                  .was_there = true};
+    struct hold *hold;
+
+    cr_assert(hold_parse(&f.arena, item.entry, &hold));
+    hold->deadline_ms += 1000;
+    call.hold = hold;
+    fixture_run(&f, &call.call);
+    cr_assert_eq(call.answer, RETAKEN_DONE);
+    fixture_cli(&f, "hdel " KEY_T " 7=job");
+    fixture_run(&f, &call.call);
+    cr_assert_eq(call.answer, RETAKEN_OTHER);
+    cr_assert_eq(call.entry.len, 0);
+    cr_assert_str_eq(fixture_cli(&f, "hexists " KEY_T " 7=job"), "0");
+    call.was_there = false;
+    fixture_run(&f, &call.call);
+    cr_assert_eq(call.answer, RETAKEN_DONE);
 }
 
 Test(call_holds, lookup_answers_in_the_order_asked)
@@ -147,6 +202,29 @@ Test(call_holds, lookup_answers_in_the_order_asked)
     cr_assert(slice_equal(lookup.entries[3], item.entry));
 }
 
+Test(call_holds, lookup_says_when_the_tenants_holds_were_lost)
+{
+    struct slice job = SLICE("job");
+    struct counter_lookup lookup = {.call = fixture_call(&f, COUNTER_LOOKUP),
+                                    .tenant_id = TENANT,
+                                    .jobs_count = 1,
+                                    .jobs = &job};
+    const struct counter_version version = {TENANT, VERSION};
+    struct counter_fill filling = {.call = fixture_call(&f, COUNTER_FILL),
+                                   .versions_count = 1,
+                                   .versions = &version};
+
+    fixture_run(&f, &lookup.call);
+    cr_assert(!lookup.lost);
+    fixture_admit(&f, "job", 5);
+    fixture_cli(&f, "del " KEY_T);
+    fixture_run(&f, &lookup.call);
+    cr_assert(lookup.lost);
+    fixture_run(&f, &filling.call);
+    fixture_run(&f, &lookup.call);
+    cr_assert(lookup.lost, "a version is not all of it");
+}
+
 Test(call_holds, read_tells_missing_quotas_apart)
 {
     const struct quota_ref refs[] = {{2, 0}, {1, 0}, {9, 0}};
@@ -156,7 +234,7 @@ Test(call_holds, read_tells_missing_quotas_apart)
                                 .refs = refs};
 
     fixture_admit(&f, "job", 5);
-    fixture_cli(&f, "del q:{s17}:t:7:2:0");
+    fixture_cli(&f, "hdel " KEY_T " 2:0");
     fixture_run(&f, &read.call);
     cr_assert(!read.states[0].exists);
     cr_assert_eq(read.states[0].lease_id, LEASE(1));

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 static struct fixture f;
 
@@ -35,7 +36,7 @@ static struct counter_due due_at(int64_t now_ms, int64_t tenant_id, size_t max)
 static struct counter_reap reap_job(struct slice job, struct attempt attempt, bool committed,
                                     int64_t reaped_to_ms, struct counter_totals *totals)
 {
-    struct counter_settle_job named = {TENANT, job, committed, attempt};
+    struct counter_notify_job named = {TENANT, job, committed, attempt};
     struct counter_reap reap = {.call = fixture_call(&f, COUNTER_REAP),
                                 .now_ms = reaped_to_ms,
                                 .tenant_id = TENANT,
@@ -79,12 +80,12 @@ Test(call_reap, a_tenant_whose_score_is_too_early_comes_up_once)
     fixture_admit(&f, "job", 1);
     later.deadline_ms = DEADLINE + 1000;
     fixture_reserve(&f, &later, 1);
-    fixture_settle(&f, "job", NULL, NULL, 0);
+    fixture_notify(&f, "job", NULL, NULL, 0);
     cr_assert_eq(due_at(DEADLINE, 0, 10).tenants_count, 0);
-    cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x 7"), "1764072061000");
-    fixture_settle(&f, "later", NULL, NULL, 0);
+    cr_assert_str_eq(fixture_cli(&f, "zscore " KEY_X " 7"), "1764072061000");
+    fixture_notify(&f, "later", NULL, NULL, 0);
     cr_assert_eq(due_at(DEADLINE + 1000, 0, 10).tenants_count, 0);
-    cr_assert_str_eq(fixture_cli(&f, "zcard q:{s17}:x"), "0");
+    cr_assert_str_eq(fixture_cli(&f, "zscore " KEY_X " 7"), "inf");
 }
 
 Test(call_reap, stale_scores_do_not_hide_a_due_tenant)
@@ -93,7 +94,7 @@ Test(call_reap, stale_scores_do_not_hide_a_due_tenant)
 
     fixture_admit(&f, "job", 1);
     for (int64_t tenant = 100; tenant < 110; tenant++)
-        fixture_cli(&f, "zadd q:{s17}:x 1 %" PRId64, tenant);
+        fixture_cli(&f, "zadd " KEY_X " 1 %" PRId64, tenant);
     due = due_at(DEADLINE, 0, 1);
     for (int tries = 0; due.tenants_count == 0 && tries < 5; tries++)
         due = due_at(DEADLINE, 0, 1);
@@ -114,9 +115,8 @@ Test(call_reap, a_reaped_hold_gives_its_units_back)
     cr_assert_eq(totals.now.held, 0);
     cr_assert_eq(totals.now.spent, 8);
     cr_assert_eq(fixture_entry(&f, "job").len, 0);
-    cr_assert_str_eq(fixture_cli(&f, "exists q:{s17}:x q:{s17}:x:7 q:{s17}:f:7:%" PRId64,
-                                 DEADLINE / BUCKET_MS),
-                     "0");
+    cr_assert_str_eq(fixture_cli(&f, "exists " KEY_LEAF " " KEY_MARKS), "0");
+    cr_assert_str_eq(fixture_cli(&f, "zscore " KEY_X " 7"), "inf");
     cr_assert_eq(reap_job(item.job_id, item.attempt, false, DEADLINE, &totals).removed_count, 0);
     cr_assert_eq(totals.now.held, 0);
 }
@@ -127,7 +127,7 @@ Test(call_reap, an_extended_hold_stays)
 
     cr_assert_eq(reap_job(item.job_id, item.attempt, false, DEADLINE - 1, NULL).removed_count, 0);
     cr_assert_eq(fixture_quota(&f, 1).held, 30);
-    cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x 7"), "1764072060000");
+    cr_assert_str_eq(fixture_cli(&f, "zscore " KEY_X " 7"), "1764072060000");
 }
 
 Test(call_reap, another_attempt_stays)
@@ -137,8 +137,7 @@ Test(call_reap, another_attempt_stays)
 
     cr_assert_eq(reap_job(item.job_id, other, true, DEADLINE, NULL).removed_count, 0);
     cr_assert_eq(fixture_quota(&f, 1).held, 30);
-    cr_assert_str_eq(fixture_cli(&f, "smembers q:{s17}:f:7:%" PRId64, DEADLINE / BUCKET_MS),
-                     "job");
+    cr_assert_str_eq(fixture_cli(&f, "smembers " KEY_MARKS), "7=job");
 }
 
 Test(call_reap, a_committed_job_is_marked_and_its_hold_goes)
@@ -147,8 +146,7 @@ Test(call_reap, a_committed_job_is_marked_and_its_hold_goes)
 
     cr_assert_eq(reap_job(item.job_id, item.attempt, true, DEADLINE, NULL).removed_count, 1);
     cr_assert_eq(fixture_quota(&f, 1).held, 0);
-    cr_assert_str_eq(fixture_cli(&f, "smembers q:{s17}:f:7:%" PRId64, DEADLINE / BUCKET_MS),
-                     "job");
+    cr_assert_str_eq(fixture_cli(&f, "smembers " KEY_MARKS), "7=job");
 }
 
 Test(call_reap, a_hold_of_an_older_lease_frees_nothing_of_the_new_one)
@@ -170,5 +168,168 @@ Test(call_reap, the_tenant_moves_to_its_next_deadline)
     later.deadline_ms = DEADLINE + 1000;
     fixture_reserve(&f, &later, 1);
     reap_job(item.job_id, item.attempt, false, DEADLINE, NULL);
-    cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x 7"), "1764072061000");
+    cr_assert_str_eq(fixture_cli(&f, "zscore " KEY_X " 7"), "1764072061000");
+}
+
+/* --- what nobody can read ------------------------------------------------------------------------------- */
+
+/* What Redis has of a job, in its own form. */
+static void spoil(const char *job, const char *text)
+{
+    fixture_cli(&f, "hset " KEY_T " %d=%s '%s'", TENANT, job, text);
+}
+
+/* The text of a hold of limit 1, as reserve writes it, with something else in place of a part of it. */
+static const char *text_with(const char *job, const char *part, const char *instead)
+{
+    const char *text = fixture_cli(&f, "hget " KEY_T " %d=%s", TENANT, job);
+    const char *at = strstr(text, part);
+
+    cr_assert_not_null(at, "%s", text);
+    return arena_printf(&f.arena, "%.*s%s%s", (int)(at - text), text, instead, at + strlen(part));
+}
+
+static struct counter_discard discard(const struct counter_due_hold *holds, size_t count)
+{
+    struct counter_discard discard = {.call = fixture_call(&f, COUNTER_DISCARD),
+                                      .tenant_id = TENANT,
+                                      .holds_count = count,
+                                      .holds = holds};
+
+    fixture_run(&f, &discard.call);
+    return discard;
+}
+
+static struct counter_due due_packed(void)
+{
+    struct counter_due due = {.call = fixture_call(&f, COUNTER_DUE),
+                              .now_ms = DEADLINE,
+                              .tenant_id = TENANT,
+                              .max = 10,
+                              .keep_packed = true};
+
+    fixture_run(&f, &due.call);
+    return due;
+}
+
+Test(call_reap, a_due_hold_that_cannot_be_read_does_not_hide_the_others)
+{
+    struct counter_reserve_item good;
+    struct counter_due due;
+
+    fixture_admit(&f, "bad", 30);
+    good = fixture_admit(&f, "good", 20);
+    spoil("bad", "nonsense");
+    due = due_packed();
+    cr_assert_eq(due.holds_count, 2);
+    cr_assert(slice_equal_cstr(due.holds[0].entry, "?"));
+    cr_assert(slice_equal_cstr(due.holds[0].packed, "nonsense"));
+    cr_assert(slice_equal(due.holds[1].entry, good.entry));
+}
+
+Test(call_reap, what_an_unreadable_hold_was_held_in_vanishes_with_it)
+{
+    struct counter_totals second = totals_of(2, LEASE(1), 100);
+    struct counter_check check = {
+        .call = fixture_call(&f, COUNTER_CHECK), .now_ms = DEADLINE, .max = 10, .cursor = "0"};
+    struct counter_reserve_item other = item_over(&f, "good", 2, 20);
+    struct counter_due due;
+    struct counter_discard done;
+
+    fixture_fill(&f, &second, 1);
+    fixture_reserve(&f, &other, 1);
+    cr_assert_eq(other.answer, RESERVED_ADMITTED);
+    fixture_admit(&f, "bad", 30);
+    spoil("bad", text_with("bad", ";0:1:0:", ";0:x:y:"));
+    due = due_packed();
+    cr_assert_eq(due.holds_count, 2);
+    done = discard(&due.holds[1], 1);
+    cr_assert_eq(done.discarded_count, 1);
+    cr_assert_eq(done.quotas_count, 1, "in the second only the other one holds");
+    cr_assert_not(fixture_quota(&f, 1).exists);
+    cr_assert_eq(fixture_quota(&f, 2).held, 20);
+    cr_assert_eq(due_packed().holds_count, 1);
+    fixture_run(&f, &check.call);
+    cr_assert_eq(check.findings_count, 1, "the index is whole");
+    cr_assert_eq(check.findings[0].kind, FINDING_LOST);
+    cr_assert_eq(check.findings[0].quotas_count, 1);
+    cr_assert_eq(check.findings[0].quotas[0].ref.limit_id, 1);
+    cr_assert_eq(check.findings[0].quotas[0].lease_id, LEASE(1));
+}
+
+Test(call_reap, of_many_holds_every_quota_in_use_vanishes)
+{
+    struct counter_totals totals[] = {totals_of(1, LEASE(1), 1000), totals_of(2, LEASE(1), 100)};
+    struct counter_due_hold bad = {.job_id = SLICE("bad"), .packed = SLICE("bad")};
+
+    fixture_fill(&f, totals, 2);
+    for (int i = 0; i < 300; i++)
+        fixture_admit(&f, arena_printf(&f.arena, "job-%d", i), 1);
+    spoil("bad", "bad");
+    cr_assert_eq(discard(&bad, 1).quotas_count, 1);
+    cr_assert_not(fixture_quota(&f, 1).exists);
+    cr_assert(fixture_quota(&f, 2).exists, "nothing is held in it");
+}
+
+Test(call_reap, a_hold_that_is_another_by_now_is_not_discarded)
+{
+    struct counter_due_hold bad = {.job_id = SLICE("job"), .packed = SLICE("nonsense")};
+
+    fixture_admit(&f, "job", 30);
+    cr_assert_eq(discard(&bad, 1).discarded_count, 0);
+    bad.job_id = SLICE("none");
+    cr_assert_eq(discard(&bad, 1).discarded_count, 0);
+    cr_assert_eq(fixture_quota(&f, 1).held, 30);
+}
+
+/* Each script that comes by such a hold goes on, for the sake of all others in it. */
+Test(call_reap, a_text_without_an_attempt_stops_no_script)
+{
+    struct counter_reserve_item items[2];
+    struct counter_check check = {
+        .call = fixture_call(&f, COUNTER_CHECK), .now_ms = NOW, .max = 10, .cursor = "0"};
+    struct counter_rebuild rebuild = {.call = fixture_call(&f, COUNTER_REBUILD),
+                                      .tenant_id = TENANT,
+                                      .max = 10,
+                                      .cursor = "0"};
+    struct counter_extend extend = {.call = fixture_call(&f, COUNTER_EXTEND),
+                                    .now_ms = NOW,
+                                    .tenant_id = TENANT,
+                                    .job_id = SLICE("bad"),
+                                    .deadline_ms = DEADLINE + 1,
+                                    .lifetime_ms = 1000000};
+
+    fixture_admit(&f, "bad", 30);
+    spoil("bad", "nonsense");
+    items[0] = item_of(&f, "bad", 1);
+    items[1] = item_of(&f, "good", 1);
+    fixture_reserve(&f, items, 2);
+    cr_assert_eq(items[0].answer, RESERVED_DUE);
+    cr_assert(slice_equal_cstr(items[0].entry, "?"));
+    cr_assert_eq(items[1].answer, RESERVED_ADMITTED);
+    fixture_run(&f, &extend.call);
+    cr_assert_eq(extend.answer, EXTENDED_DUE);
+    fixture_run(&f, &check.call);
+    cr_assert_eq(check.findings_count, 0, "H is not put right by what can be read of it");
+    cr_assert_eq(fixture_quota(&f, 1).held, 31);
+    fixture_run(&f, &rebuild.call);
+    cr_assert_eq(due_at(NOW, TENANT, 10).holds_count, 1, "it comes up at once");
+    fixture_notify(&f, "bad", NULL, NULL, 0);
+    fixture_notify(&f, "good", NULL, NULL, 0);
+    cr_assert_eq(fixture_quota(&f, 1).held, 30, "nobody knows what of it to give back");
+    cr_assert_eq(due_at(DEADLINE, TENANT, 10).holds_count, 1);
+}
+
+Test(call_reap, of_a_text_that_breaks_off_nothing_is_given_back)
+{
+    struct counter_totals second = totals_of(2, LEASE(1), 100);
+    struct counter_reserve_item both = item_over(&f, "bad", 2, 20);
+
+    fixture_fill(&f, &second, 1);
+    fixture_reserve(&f, &both, 1);
+    cr_assert_eq(both.answer, RESERVED_ADMITTED);
+    spoil("bad", text_with("bad", ";0:2:0:", ";0:2:"));
+    fixture_notify(&f, "bad", NULL, NULL, 0);
+    cr_assert_eq(fixture_quota(&f, 1).held, 20);
+    cr_assert_eq(fixture_quota(&f, 2).held, 20);
 }

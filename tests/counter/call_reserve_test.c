@@ -38,16 +38,17 @@ Test(call_reserve, an_admitted_hold_is_written_as_hold_h_says)
 
     fill(1, 100);
     item = fixture_admit(&f, "job-1", 30);
-    expect_text(item.entry, "3:1:1764072060000:1764072000000|team/x|1|tokens=30|0:1:0:3145729:30:30");
+    expect_text(fixture_entry(&f, "job-1"),
+                "3:1:1764072060000:1764072000000|team/x|1|tokens=30|0:1:0:3145729:30");
+    cr_assert_null(item.projected);
     cr_assert_eq(item.attempt.epoch, EPOCH);
     cr_assert_eq(item.attempt.seq, 1);
     cr_assert_eq(item.states[0].held, 30);
     cr_assert_eq(counter_available(&item.states[0]), 70);
-    cr_assert(slice_equal(fixture_entry(&f, "job-1"), item.entry));
     cr_assert_eq(fixture_quota(&f, 1).held, 30);
-    cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x:7 job-1"), "1764072060000");
-    cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x 7"), "1764072060000");
-    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:a seq"), "1");
+    cr_assert_str_eq(fixture_cli(&f, "zscore " KEY_LEAF " 7=job-1"), "451602447360001");
+    cr_assert_str_eq(fixture_cli(&f, "zscore " KEY_X " 7"), "1764072060000");
+    cr_assert_str_eq(fixture_cli(&f, "hget " KEY_A " seq"), "1");
 }
 
 Test(call_reserve, all_quotas_or_none)
@@ -66,13 +67,13 @@ Test(call_reserve, all_quotas_or_none)
     cr_assert_eq(item.states[1].granted, 5);
     cr_assert_eq(fixture_quota(&f, 1).held, 0);
     cr_assert_eq(fixture_entry(&f, "job").len, 0);
-    cr_assert_str_eq(fixture_cli(&f, "exists q:{s17}:x q:{s17}:x:7 q:{s17}:h:7"), "0");
+    cr_assert_str_eq(fixture_cli(&f, "exists " KEY_LEAF), "0");
 
     item = item_over(&f, "job", 3, 5);
     fixture_reserve(&f, &item, 1);
     cr_assert_eq(item.answer, RESERVED_ADMITTED);
-    expect_text(item.entry, "3:1:1764072060000:1764072000000|team/x|1|tokens=5|"
-                            "0:1:0:3145729:5:5;0:2:0:3145729:5:5;0:3:0:3145729:5:5");
+    expect_text(fixture_entry(&f, "job"), "3:1:1764072060000:1764072000000|team/x|1|tokens=5|"
+                                          "0:1:0:3145729:5;0:2:0:3145729:5;0:3:0:3145729:5");
     for (int64_t limit = 1; limit <= 3; limit++)
         cr_assert_eq(fixture_quota(&f, limit).held, 5);
 }
@@ -101,8 +102,9 @@ Test(call_reserve, the_largest_amount_is_exact)
     cr_assert_eq(item.states[0].held, INT64_C(9007199254740990));
     cr_assert_eq(counter_available(&item.states[0]), 1);
     cr_assert_eq(fixture_quota(&f, 1).held, INT64_C(9007199254740990));
-    expect_text(item.entry, "3:1:1764072060000:1764072000000|team/x|1|tokens=9007199254740990|"
-                            "0:1:0:3145729:9007199254740990:9007199254740990");
+    expect_text(fixture_entry(&f, "most"),
+                "3:1:1764072060000:1764072000000|team/x|1|tokens=9007199254740990|"
+                "0:1:0:3145729:9007199254740990");
 }
 
 Test(call_reserve, a_deadline_past_the_lease_falls_short)
@@ -145,6 +147,36 @@ Test(call_reserve, only_a_deferrable_hold_minds_the_soft_stop)
     fixture_admit(&f, "plain-2", 11);
 }
 
+Test(call_reserve, a_hold_keeps_why_it_warned_and_still_gives_all_back)
+{
+    static const struct hold_warning warnings[] = {
+        {.limit_name = {"l-1.a_b", 7}, .scope_len = 4, .soft = 30, .amount = 90, .cap = 100},
+        {.limit_name = {"m", 1}, .soft = 31, .amount = 90, .cap = 100},
+        {.soft = 0},
+        {.limit_name = {"n", 1}, .soft = 0, .amount = 0, .cap = 100}};
+    int64_t softs[] = {30, 31, 0, 0};
+    struct counter_reserve_item item;
+    struct attempt attempt;
+
+    for (int limit = 1; limit <= 4; limit++)
+        fill(limit, 100);
+    item = item_over(&f, "job", 4, 30);
+    item.softs = softs;
+    item.warnings = warnings;
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_ADMITTED);
+    expect_text(fixture_entry(&f, "job"), "3:1:1764072060000:1764072000000|team/x|1|tokens=30|"
+                                          "0:1:0:3145729:30:30:30:90:100:l-1.a_b:4;0:2:0:3145729:30;"
+                                          "0:3:0:3145729:30;0:4:0:3145729:30:30:0:0:100:n:0");
+    cr_assert_eq(item.attempt.seq, 1);
+    cr_assert(item.projected[0] == 30 && item.projected[1] == -1 && item.projected[2] == -1 &&
+              item.projected[3] == 30);
+    attempt = item.attempt;
+    fixture_notify(&f, "job", &attempt, NULL, 0);
+    for (int limit = 1; limit <= 4; limit++)
+        cr_assert_eq(fixture_quota(&f, limit).held, 0, "limit %d", limit);
+}
+
 Test(call_reserve, every_shortfall_is_named)
 {
     struct counter_totals totals[] = {totals_of(1, LEASE(1), 5), totals_of(2, LEASE(2), 5)};
@@ -170,7 +202,7 @@ Test(call_reserve, a_key_that_is_gone_is_told_from_one_never_filled)
     struct counter_reserve_item item;
 
     fill(1, 100);
-    fixture_cli(&f, "del q:{s17}:t:7:1:0");
+    fixture_cli(&f, "hdel " KEY_T " 1:0");
     item = item_of(&f, "job", 1);
     fixture_reserve(&f, &item, 1);
     cr_assert_eq(item.answer, RESERVED_SHORT);
@@ -179,31 +211,19 @@ Test(call_reserve, a_key_that_is_gone_is_told_from_one_never_filled)
     cr_assert_eq(item.states[0].lease_id, LEASE(1));
 }
 
-Test(call_reserve, a_key_older_than_its_filling_counts_as_gone)
-{
-    struct counter_reserve_item item;
-
-    fill(1, 100);
-    fixture_cli(&f, "hset q:{s17}:c:7 1:0 %" PRId64, LEASE(2));
-    item = item_of(&f, "job", 1);
-    fixture_reserve(&f, &item, 1);
-    cr_assert_eq(item.shortfalls[0], SHORT_VANISHED);
-    cr_assert_eq(item.states[0].lease_id, LEASE(2));
-}
-
 Test(call_reserve, a_lease_of_an_earlier_epoch_admits_nothing)
 {
     const int64_t old = (INT64_C(2) << 20) + 9;
     struct counter_reserve_item item;
 
     fill(1, 100);
-    fixture_cli(&f, "hset q:{s17}:t:7:1:0 L %" PRId64, old);
-    fixture_cli(&f, "hset q:{s17}:c:7 1:0 %" PRId64, old);
+    fixture_set_number(&f, 1, "L", old);
+    fixture_cli(&f, "hset " KEY_C " 1:0 %" PRId64, old);
     item = item_of(&f, "job", 1);
     fixture_reserve(&f, &item, 1);
     cr_assert_eq(item.answer, RESERVED_SHORT);
     cr_assert_eq(item.shortfalls[0], SHORT_UNFILLED);
-    fixture_cli(&f, "del q:{s17}:t:7:1:0");
+    fixture_cli(&f, "hdel " KEY_T " 1:0");
     fixture_reserve(&f, &item, 1);
     cr_assert_eq(item.shortfalls[0], SHORT_UNFILLED);
 }
@@ -229,27 +249,25 @@ Test(call_reserve, another_config_version_is_stale_before_all_else)
 
 Test(call_reserve, a_job_with_a_live_hold_is_known)
 {
-    struct counter_reserve_item first;
     struct counter_reserve_item again;
 
     fill(1, 100);
-    first = fixture_admit(&f, "job", 30);
+    fixture_admit(&f, "job", 30);
     again = item_of(&f, "job", 99);
     fixture_reserve(&f, &again, 1);
     cr_assert_eq(again.answer, RESERVED_KNOWN);
-    cr_assert(slice_equal(again.entry, first.entry));
+    cr_assert(slice_equal(again.entry, fixture_entry(&f, "job")));
     cr_assert_eq(again.states[0].held, 30);
     cr_assert_eq(fixture_quota(&f, 1).held, 30);
 }
 
 Test(call_reserve, a_hold_past_its_deadline_is_due_not_overwritten)
 {
-    struct counter_reserve_item first;
     struct counter_reserve_item items[2];
     struct counter_reserve reserve;
 
     fill(1, 100);
-    first = fixture_admit(&f, "job", 30);
+    fixture_admit(&f, "job", 30);
     for (int64_t late = -1; late <= 0; late++) {
         items[0] = item_of(&f, "job", 30);
         items[0].deadline_ms = DEADLINE + 60000;
@@ -264,7 +282,7 @@ Test(call_reserve, a_hold_past_its_deadline_is_due_not_overwritten)
         cr_assert_eq(items[1].tenant_has_due, !late);
         cr_assert_eq(items[1].earliest_deadline_ms, DEADLINE);
         cr_assert_eq(items[1].latest_deadline_ms, DEADLINE);
-        cr_assert(slice_equal(items[0].entry, first.entry));
+        cr_assert(slice_equal(items[0].entry, fixture_entry(&f, "job")));
     }
 }
 
@@ -275,16 +293,16 @@ Test(call_reserve, a_committed_job_is_final_for_ten_minutes)
 
     fill(1, 100);
     fixture_admit(&f, "job", 30);
-    fixture_settle(&f, "job", NULL, NULL, 0);
-    for (int64_t later = 0; later <= 3; later++) {
+    fixture_notify(&f, "job", NULL, NULL, 0);
+    for (int64_t minute = 0; minute <= 9; minute++) {
         item = item_of(&f, "job", 1);
         item.deadline_ms = LEASE_END;
         reserve = (struct counter_reserve){.call = fixture_call(&f, COUNTER_RESERVE),
-                                           .now_ms = NOW + later * BUCKET_MS,
+                                           .now_ms = NOW + minute * 60000,
                                            .items_count = 1,
                                            .items = &item};
         fixture_run(&f, &reserve.call);
-        cr_assert_eq(item.answer, later < 3 ? RESERVED_FINAL : RESERVED_ADMITTED);
+        cr_assert_eq(item.answer, RESERVED_FINAL);
     }
 }
 
@@ -302,7 +320,7 @@ Test(call_reserve, later_items_see_earlier_ones)
     cr_assert_eq(items[0].answer, RESERVED_ADMITTED);
     cr_assert_eq(items[1].answer, RESERVED_SHORT);
     cr_assert_eq(items[2].answer, RESERVED_KNOWN);
-    cr_assert(slice_equal(items[2].entry, items[0].entry));
+    cr_assert(slice_equal(items[2].entry, fixture_entry(&f, "a")));
     cr_assert_eq(items[3].answer, RESERVED_ADMITTED);
     cr_assert_eq(items[3].attempt.seq, 2);
     cr_assert_eq(items[4].answer, RESERVED_SHORT);
@@ -377,11 +395,11 @@ Test(call_reserve, the_tenants_earliest_deadline_only_moves_earlier)
     item = item_of(&f, "later", 1);
     item.deadline_ms = DEADLINE + 5;
     fixture_reserve(&f, &item, 1);
-    cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x 7"), "1764072060000");
+    cr_assert_str_eq(fixture_cli(&f, "zscore " KEY_X " 7"), "1764072060000");
     item = item_of(&f, "earlier", 1);
     item.deadline_ms = DEADLINE - 5;
     fixture_reserve(&f, &item, 1);
-    cr_assert_str_eq(fixture_cli(&f, "zscore q:{s17}:x 7"), "1764072059995");
+    cr_assert_str_eq(fixture_cli(&f, "zscore " KEY_X " 7"), "1764072059995");
 }
 
 Test(call_reserve, sixty_four_items_in_one_call_are_exact)
@@ -402,7 +420,7 @@ Test(call_reserve, sixty_four_items_in_one_call_are_exact)
     cr_assert_eq(items[63].shortfalls[1], 0);
     cr_assert_eq(fixture_quota(&f, 1).held, 40);
     cr_assert_eq(fixture_quota(&f, 2).held, 40);
-    cr_assert_str_eq(fixture_cli(&f, "hlen q:{s17}:h:7"), "40");
+    cr_assert_str_eq(fixture_cli(&f, "hlen " KEY_T), "45", "v, q, x, two quotas, and the holds");
 }
 
 /* Terms are sent once for all items that have the same; every part of them makes the difference. */
@@ -436,11 +454,47 @@ Test(call_reserve, items_of_the_same_and_of_other_terms_in_one_call)
             continue;
         }
         cr_assert_eq(items[i].answer, RESERVED_ADMITTED, "%d", i);
-        cr_assert(hold_parse(&f.arena, items[i].entry, &hold));
+        snprintf(job, sizeof(job), "job-%d", i);
+        cr_assert(hold_parse(&f.arena, fixture_entry(&f, job), &hold));
         cr_assert_eq(hold->deadline_ms, items[i].deadline_ms);
         cr_assert_eq(hold->quotas[0].meter, quotas[i].meter);
         cr_assert_eq(hold->quotas[0].quota.limit_id, quotas[i].quota.limit_id);
         cr_assert_eq(hold->quotas[0].units, 1 + i);
+    }
+}
+
+/* What is the same as before is not sent again; each hold still keeps its own warnings. */
+Test(call_reserve, items_of_the_same_amounts_warn_each_by_itself)
+{
+    enum { ITEMS = 5 };
+    static const struct hold_warning warnings[] = {
+        {.limit_name = {"a", 1}, .soft = 20, .amount = 90, .cap = 100},
+        {.limit_name = {"b", 1}, .soft = 30, .amount = 90, .cap = 100}};
+    static const char *const quotas[ITEMS] = {
+        "0:1:0:3145729:10;0:2:0:3145729:10",
+        "0:1:0:3145729:10:20:20:90:100:a:0;0:2:0:3145729:10",
+        "0:1:0:3145729:10:30:20:90:100:a:0;0:2:0:3145729:10:30:30:90:100:b:0",
+        "0:1:0:3145729:9:39:20:90:100:a:0;0:2:0:3145729:9:39:30:90:100:b:0",
+        "0:1:0:3145729:10:49:20:90:100:a:0;0:2:0:3145729:10:49:30:90:100:b:0"};
+    const int64_t softs[] = {20, 30};
+    struct counter_reserve_item items[ITEMS];
+    char job[16];
+
+    fill(1, 100);
+    fill(2, 100);
+    for (int i = 0; i < ITEMS; i++) {
+        snprintf(job, sizeof(job), "job-%d", i);
+        items[i] = item_over(&f, job, 2, i == 3 ? 9 : 10);
+        items[i].softs = softs;
+        items[i].warnings = warnings;
+    }
+    fixture_reserve(&f, items, ITEMS);
+    for (int i = 0; i < ITEMS; i++) {
+        snprintf(job, sizeof(job), "job-%d", i);
+        cr_assert_eq(items[i].answer, RESERVED_ADMITTED);
+        expect_text(fixture_entry(&f, job),
+                    arena_printf(&f.arena, "3:%d:1764072060000:1764072000000|team/x|1|tokens=%d|%s",
+                                 i + 1, i == 3 ? 9 : 10, quotas[i]));
     }
 }
 

@@ -22,7 +22,8 @@ static _Noreturn void exec_redis(const struct fixture *fixture)
     dup2(null, 2);
     execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", fixture->socket, "--dir",
            fixture->folder, "--save", "", "--appendonly", "no", "--maxmemory-policy",
-           "noeviction", (char *)NULL);
+           "noeviction", "--zset-max-listpack-entries", "34", "--hash-max-listpack-entries", "32",
+           "--hash-max-listpack-value", "128", (char *)NULL);
     _exit(127);
 }
 
@@ -138,6 +139,22 @@ struct counter_totals totals_of(int64_t limit_id, int64_t lease_id, int64_t gran
                                    .lease_deadline_ms = LEASE_END};
 }
 
+void fixture_begin(struct fixture *fixture, const struct shard_view *view, struct counter_totals totals)
+{
+    const struct counter_version version = {totals.tenant_id, VERSION};
+    struct counter_init init = {.call = fixture_call(fixture, COUNTER_INIT)};
+    struct counter_fill fill = {.call = fixture_call(fixture, COUNTER_FILL),
+                                .totals_count = 1,
+                                .totals = &totals,
+                                .versions_count = 1,
+                                .versions = &version};
+
+    init.call.view = fill.call.view = *view;
+    if (view->shard != fixture->view.shard)
+        fixture_run(fixture, &init.call);
+    fixture_run(fixture, &fill.call);
+}
+
 void fixture_fill(struct fixture *fixture, struct counter_totals *totals, size_t count)
 {
     const struct counter_version version = {TENANT, VERSION};
@@ -194,25 +211,26 @@ struct counter_reserve_item fixture_admit(struct fixture *fixture, const char *j
 
     fixture_reserve(fixture, &item, 1);
     cr_assert_eq(item.answer, RESERVED_ADMITTED, "answer %d", item.answer);
+    item.entry = fixture_entry(fixture, job);
     return item;
 }
 
-void fixture_settle(struct fixture *fixture, const char *job, const struct attempt *released,
+void fixture_notify(struct fixture *fixture, const char *job, const struct attempt *released,
                     struct counter_totals *totals, size_t totals_count)
 {
-    struct counter_settle_job settled = {.tenant_id = TENANT,
+    struct counter_notify_job notified = {.tenant_id = TENANT,
                                          .job_id = slice_from_cstr(job),
                                          .committed = !released};
-    struct counter_settle settle = {.call = fixture_call(fixture, COUNTER_SETTLE),
+    struct counter_notify notify = {.call = fixture_call(fixture, COUNTER_NOTIFY),
                                     .now_ms = NOW,
                                     .jobs_count = 1,
-                                    .jobs = &settled,
+                                    .jobs = &notified,
                                     .totals_count = totals_count,
                                     .totals = totals};
 
     if (released)
-        settled.attempt = *released;
-    fixture_run(fixture, &settle.call);
+        notified.attempt = *released;
+    fixture_run(fixture, &notify.call);
 }
 
 struct counter_quota fixture_quota(struct fixture *fixture, int64_t limit_id)
@@ -225,6 +243,26 @@ struct counter_quota fixture_quota(struct fixture *fixture, int64_t limit_id)
 
     fixture_run(fixture, &read.call);
     return read.states[0];
+}
+
+void fixture_set_number(struct fixture *fixture, int64_t limit_id, const char *name, int64_t value)
+{
+    static const char *const names[] = {"H", "L", "G", "B", "S", "D", "C", "Cv", "Cd", "W", "E"};
+    struct slice rest = slice_from_cstr(fixture_cli(fixture, "hget " KEY_T " %" PRId64 ":0", limit_id));
+    char text[512];
+    size_t len = 0;
+
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        struct slice field = {0};
+
+        cr_assert(slice_cut(&rest, ' ', &field));
+        if (strcmp(names[i], name) == 0)
+            len += (size_t)snprintf(text + len, sizeof(text) - len, "%" PRId64 " ", value);
+        else
+            len += (size_t)snprintf(text + len, sizeof(text) - len, "%.*s ", SLICE_ARGS(field));
+    }
+    text[len - 1] = '\0';
+    fixture_cli(fixture, "hset " KEY_T " %" PRId64 ":0 '%s'", limit_id, text);
 }
 
 struct slice fixture_entry(struct fixture *fixture, const char *job)

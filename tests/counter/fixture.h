@@ -18,7 +18,14 @@ enum { EPOCH = 3, TENANT = 7, VERSION = 5 };
 #define LEASE(n) ((INT64_C(3) << 20) + (n))
 #define DEADLINE (NOW + 60000)
 #define LEASE_END (NOW + 600000)
-#define BUCKET_MS INT64_C(300000)
+
+/* Keys of TENANT, and of shard 17. */
+#define KEY_A "q:{1}:a"
+#define KEY_T "q:{1}:2:t:7"
+#define KEY_C "q:{1}:2:c:7"
+#define KEY_LEAF "q:{1}:2:d:7:0"
+#define KEY_X "q:{1}:2:x:17"
+#define KEY_MARKS "q:{1}:2:f:1"
 
 struct fixture {
     char folder[64];
@@ -47,6 +54,9 @@ struct counter_call fixture_call(struct fixture *fixture, enum counter_kind kind
 /* A lease of `granted` units for (TENANT, limit, period 0), nothing spent, used 0 at seq 0. */
 struct counter_totals totals_of(int64_t limit_id, int64_t lease_id, int64_t granted);
 
+/* The shard of the view begins, unless it is that of set_up; then the totals of a tenant of it are filled. */
+void fixture_begin(struct fixture *fixture, const struct shard_view *view, struct counter_totals totals);
+
 /* fill of some totals, with VERSION of TENANT. */
 void fixture_fill(struct fixture *fixture, struct counter_totals *totals, size_t count);
 
@@ -63,12 +73,15 @@ void fixture_reserve(struct fixture *fixture, struct counter_reserve_item *items
 /* Reserves one item of limit 1 and asserts that it was admitted. */
 struct counter_reserve_item fixture_admit(struct fixture *fixture, const char *job, int64_t units);
 
-/* settle of one job at NOW. */
-void fixture_settle(struct fixture *fixture, const char *job, const struct attempt *released,
+/* notify of one job at NOW. */
+void fixture_notify(struct fixture *fixture, const char *job, const struct attempt *released,
                     struct counter_totals *totals, size_t totals_count);
 
 /* Limit 1 as it is in Redis. */
 struct counter_quota fixture_quota(struct fixture *fixture, int64_t limit_id);
+
+/* Sets one of H L G B S D C Cv Cd W E of limit 1 or 2 of TENANT in Redis, as if by a hand. */
+void fixture_set_number(struct fixture *fixture, int64_t limit_id, const char *name, int64_t value);
 
 /* The entry of a job, or the empty slice. */
 struct slice fixture_entry(struct fixture *fixture, const char *job);

@@ -126,7 +126,7 @@ static int shortfall(const struct model *model, const struct model_tenant *tenan
 
     if (quota->exists && quota->lease_id < floor)
         return SHORT_UNFILLED;
-    if (!quota->exists || tenant->filled[limit] > quota->lease_id)
+    if (!quota->exists)
         return tenant->filled[limit] >= floor ? SHORT_VANISHED : SHORT_UNFILLED;
     if (counter_available(quota) < units)
         bits |= SHORT_UNITS;
@@ -167,8 +167,8 @@ static void reserve_one(struct model *model, struct counter_reserve_item *item, 
         item->answer = RESERVED_STALE;
     } else if (hold->exists) {
         item->answer = hold->deadline_ms > now_ms ? RESERVED_KNOWN : RESERVED_DUE;
-    } else if (tenant->final_bucket[job] && tenant->final_bucket[job] + 2 >= now_ms / 300000 &&
-               tenant->final_bucket[job] <= now_ms / 300000) {
+    } else if (tenant->final_generation[job] &&
+               tenant->final_generation[job] + 1 >= model->generation) {
         item->answer = RESERVED_FINAL;
     } else {
         for (size_t q = 0; q < item->quotas_count; q++)
@@ -198,7 +198,40 @@ void model_reserve(struct model *model, struct counter_reserve *reserve)
     }
 }
 
-/* --- settle, reap, extend ---------------------------------------------------------------------- */
+/* --- FINAL marks ------------------------------------------------------------------------------- */
+
+static void next_generation(struct model *model, int64_t now_ms)
+{
+    model->generation++;
+    model->generation_since_ms = now_ms;
+    model->marked_before = model->marked;
+    model->marked = false;
+}
+
+void model_age_marks(struct model *model, int64_t now_ms)
+{
+    if (model->generation > 0 && now_ms - model->generation_since_ms > 600000 &&
+        (model->marked || model->marked_before))
+        next_generation(model, now_ms);
+}
+
+static void mark_all(struct model *model, const struct counter_notify_job *jobs, size_t count,
+                     int64_t now_ms)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < count; i++)
+        any |= jobs[i].committed;
+    if (any && (model->generation == 0 || now_ms - model->generation_since_ms > 600000))
+        next_generation(model, now_ms);
+    model->marked |= any;
+    for (size_t i = 0; i < count; i++)
+        if (jobs[i].committed)
+            tenant_at(model, jobs[i].tenant_id)->final_generation[job_index(jobs[i].job_id)] =
+                model->generation;
+}
+
+/* --- notify, reap, extend ---------------------------------------------------------------------- */
 
 static void remove_hold(struct model_tenant *tenant, struct model_hold *hold)
 {
@@ -229,19 +262,18 @@ static void raise_all(struct model *model, struct counter_totals *totals, size_t
             told(&tenant_at(model, totals[i].tenant_id)->quotas[totals[i].ref.limit_id - 1], 0);
 }
 
-void model_settle(struct model *model, struct counter_settle *settle)
+void model_notify(struct model *model, struct counter_notify *notify)
 {
-    for (size_t i = 0; i < settle->jobs_count; i++) {
-        const struct counter_settle_job *job = &settle->jobs[i];
+    for (size_t i = 0; i < notify->jobs_count; i++) {
+        const struct counter_notify_job *job = &notify->jobs[i];
         struct model_tenant *tenant = tenant_at(model, job->tenant_id);
         struct model_hold *hold = &tenant->holds[job_index(job->job_id)];
 
         if (hold->exists && (job->committed || attempts_equal(hold->attempt, job->attempt)))
             remove_hold(tenant, hold);
-        if (job->committed)
-            tenant->final_bucket[job_index(job->job_id)] = settle->now_ms / 300000;
     }
-    raise_all(model, settle->totals, settle->totals_count);
+    mark_all(model, notify->jobs, notify->jobs_count, notify->now_ms);
+    raise_all(model, notify->totals, notify->totals_count);
 }
 
 void model_reap(struct model *model, struct counter_reap *reap)
@@ -250,7 +282,7 @@ void model_reap(struct model *model, struct counter_reap *reap)
 
     reap->removed_count = 0;
     for (size_t i = 0; i < reap->jobs_count; i++) {
-        const struct counter_settle_job *job = &reap->jobs[i];
+        const struct counter_notify_job *job = &reap->jobs[i];
         struct model_hold *hold = &tenant->holds[job_index(job->job_id)];
 
         if (hold->exists && attempts_equal(hold->attempt, job->attempt) &&
@@ -258,10 +290,18 @@ void model_reap(struct model *model, struct counter_reap *reap)
             remove_hold(tenant, hold);
             reap->removed_count++;
         }
-        if (job->committed)
-            tenant->final_bucket[job_index(job->job_id)] = reap->now_ms / 300000;
     }
+    mark_all(model, reap->jobs, reap->jobs_count, reap->now_ms);
     raise_all(model, reap->totals, reap->totals_count);
+}
+
+/* Are these the leases that the root keeps? */
+static bool is_kept(const struct model_hold *hold, const struct hold *kept)
+{
+    for (size_t q = 0; kept && q < hold->quotas_count; q++)
+        if (kept->quotas[q].lease_id != hold->quotas[q].lease_id)
+            return false;
+    return kept != NULL;
 }
 
 static enum counter_extended extended(const struct model *model, const struct model_tenant *tenant,
@@ -296,15 +336,39 @@ void model_extend(struct model *model, struct counter_extend *extend)
         extend->answer = EXTENDED_DUE;
     else if (wanted_ms <= hold->deadline_ms)
         extend->answer = EXTENDED_DONE;
+    else if (is_kept(hold, extend->kept))
+        extend->answer = EXTENDED_DONE;
     else
         extend->answer = extended(model, tenant, hold, wanted_ms);
     if (extend->answer == EXTENDED_DONE)
         raise_to(&hold->deadline_ms, wanted_ms);
 }
 
-void model_vanish(struct model *model, int64_t tenant_id, int64_t limit_id)
+void model_lose_quota(struct model *model, int64_t tenant_id, int64_t limit_id)
 {
     tenant_at(model, tenant_id)->quotas[limit_id - 1] = (struct counter_quota){0};
+}
+
+void model_lose_tenant(struct model *model, int64_t tenant_id)
+{
+    struct model_tenant *tenant = tenant_at(model, tenant_id);
+
+    tenant->version = 0;
+    memset(tenant->quotas, 0, sizeof(tenant->quotas));
+    memset(tenant->holds, 0, sizeof(tenant->holds));
+}
+
+void model_rebuild_filled(struct model *model, int64_t tenant_id)
+{
+    struct model_tenant *tenant = tenant_at(model, tenant_id);
+
+    for (size_t q = 0; q < MODEL_LIMITS; q++)
+        tenant->filled[q] = tenant->quotas[q].exists ? tenant->quotas[q].lease_id : 0;
+}
+
+bool model_attempt_equal(const struct model_hold *hold, struct attempt attempt)
+{
+    return hold->exists && attempts_equal(attempt, hold->attempt);
 }
 
 bool model_entry_equal(const struct model_hold *hold, struct slice entry, struct arena *arena)

@@ -14,13 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS = 1500, ITEMS = 6 };
+enum { STEPS = 1500, ITEMS = 24 };
 
 static struct fixture f;
 static struct model model;
 static uint64_t state;
 static int64_t now_ms;
 static int64_t newest_lease; /* counter of leases handed out */
+static bool many;            /* many small holds, so that the index has leaves */
 
 static void set_up(void)
 {
@@ -50,7 +51,7 @@ static bool one_in(int64_t n)
 
 static struct slice any_job(void)
 {
-    char *job = arena_printf(&f.arena, "j%" PRId64, below(MODEL_JOBS));
+    char *job = arena_printf(&f.arena, "j%" PRId64, below(many ? MODEL_JOBS : 12));
 
     cr_assert(job);
     return slice_from_cstr(job);
@@ -75,14 +76,14 @@ static struct counter_totals any_totals(int64_t tenant_id)
         totals.lease_id = LEASE(1 + below(newest_lease));
     else if (one_in(30))
         totals.lease_id = (INT64_C(2) << 20) + 1 + below(5);
-    totals.granted = quota->granted + below(60) - 20;
+    totals.granted = quota->granted + below(many ? 200 : 60) - 20;
     if (totals.granted < 0)
         totals.granted = 0;
     totals.spent = quota->spent + below(8) - 3;
     if (totals.spent < 0)
         totals.spent = 0;
     totals.returned = one_in(4) ? quota->returned + below(3) : quota->returned;
-    totals.lease_deadline_ms = now_ms + below(200000);
+    totals.lease_deadline_ms = now_ms + below(many ? 900000 : 200000);
     totals.used = below(100);
     totals.debt = below(1 + totals.used);
     totals.used_seq = quota->used_seq + below(4) - 1;
@@ -144,7 +145,7 @@ static void step_fill(bool recall)
 
 static struct counter_reserve_item any_item(void)
 {
-    int64_t units = below(25);
+    int64_t units = below(many ? 3 : 25);
     size_t quotas = 1 + (size_t)below(MODEL_LIMITS);
     struct counter_reserve_item item = item_over(&f, "", quotas, units);
     int64_t *softs = arena_array(&f.arena, quotas, sizeof(*softs));
@@ -155,7 +156,9 @@ static struct counter_reserve_item any_item(void)
     item.tenant_id = any_tenant();
     item.config_version = model.tenants[item.tenant_id - 1].version + (one_in(20) ? 1 : 0);
     item.job_id = any_job();
-    item.deadline_ms = now_ms + 1 + below(60000);
+    item.deadline_ms = now_ms + 1 + below(many ? 600000 : 60000);
+    if (many && one_in(2))
+        item.deadline_ms = now_ms + 120000;
     item.deferrable = one_in(3);
     item.softs = softs;
     return item;
@@ -178,8 +181,9 @@ static void expect_item(const struct counter_reserve_item *is,
         else
             cr_assert_eq(is->states[q].lease_id, tenant->filled[limit]);
     }
-    if (is->answer == RESERVED_ADMITTED || is->answer == RESERVED_KNOWN ||
-        is->answer == RESERVED_DUE)
+    if (is->answer == RESERVED_ADMITTED)
+        cr_assert(model_attempt_equal(model_hold(&model, is->tenant_id, is->job_id), is->attempt));
+    if (is->answer == RESERVED_KNOWN || is->answer == RESERVED_DUE)
         cr_assert(model_entry_equal(model_hold(&model, is->tenant_id, is->job_id), is->entry,
                                     &f.arena),
                   "%.*s", SLICE_ARGS(is->entry));
@@ -192,7 +196,7 @@ static void step_reserve(void)
     int shortfalls[ITEMS][MODEL_LIMITS];
     struct counter_reserve reserve = {.call = fixture_call(&f, COUNTER_RESERVE),
                                       .now_ms = now_ms,
-                                      .items_count = 1 + (size_t)below(ITEMS),
+                                      .items_count = 1 + (size_t)below(many ? ITEMS : 6),
                                       .items = items};
 
     for (size_t i = 0; i < reserve.items_count; i++)
@@ -207,9 +211,9 @@ static void step_reserve(void)
         expect_item(&items[i], &should[i]);
 }
 
-static struct counter_settle_job any_settled(int64_t tenant_id)
+static struct counter_notify_job any_notified(int64_t tenant_id)
 {
-    struct counter_settle_job job = {tenant_id, any_job(), one_in(2), {EPOCH, 1}};
+    struct counter_notify_job job = {tenant_id, any_job(), one_in(2), {EPOCH, 1}};
 
     job.attempt = model_hold(&model, tenant_id, job.job_id)->attempt;
     if (one_in(6))
@@ -217,32 +221,32 @@ static struct counter_settle_job any_settled(int64_t tenant_id)
     return job;
 }
 
-static void step_settle(void)
+static void step_notify(void)
 {
-    struct counter_settle_job jobs[4];
+    struct counter_notify_job jobs[4];
     struct counter_totals totals[3];
     struct counter_totals should[3];
-    struct counter_settle settle = {.call = fixture_call(&f, COUNTER_SETTLE),
+    struct counter_notify notify = {.call = fixture_call(&f, COUNTER_NOTIFY),
                                     .now_ms = now_ms,
                                     .jobs_count = (size_t)below(5),
                                     .jobs = jobs,
                                     .totals_count = (size_t)below(4),
                                     .totals = totals};
 
-    for (size_t i = 0; i < settle.jobs_count; i++)
-        jobs[i] = any_settled(any_tenant());
-    for (size_t i = 0; i < settle.totals_count; i++)
+    for (size_t i = 0; i < notify.jobs_count; i++)
+        jobs[i] = any_notified(any_tenant());
+    for (size_t i = 0; i < notify.totals_count; i++)
         totals[i] = any_totals(any_tenant());
     memcpy(should, totals, sizeof(should));
-    fixture_run(&f, &settle.call);
-    settle.totals = should;
-    model_settle(&model, &settle);
-    expect_totals(totals, should, settle.totals_count);
+    fixture_run(&f, &notify.call);
+    notify.totals = should;
+    model_notify(&model, &notify);
+    expect_totals(totals, should, notify.totals_count);
 }
 
 static void step_reap(void)
 {
-    struct counter_settle_job jobs[4];
+    struct counter_notify_job jobs[4];
     struct counter_totals totals[2];
     struct counter_totals should[2];
     struct counter_reap reap = {.call = fixture_call(&f, COUNTER_REAP),
@@ -256,7 +260,7 @@ static void step_reap(void)
     size_t removed;
 
     for (size_t i = 0; i < reap.jobs_count; i++) {
-        jobs[i] = any_settled(reap.tenant_id);
+        jobs[i] = any_notified(reap.tenant_id);
         jobs[i].committed = one_in(5);
     }
     for (size_t i = 0; i < reap.totals_count; i++)
@@ -268,6 +272,24 @@ static void step_reap(void)
     model_reap(&model, &reap);
     cr_assert_eq(removed, reap.removed_count);
     expect_totals(totals, should, reap.totals_count);
+}
+
+/* The hold as it is; or, now and then, as it would be under another lease. NULL: there is none. */
+static const struct hold *any_kept(int64_t tenant_id, struct slice job)
+{
+    struct counter_lookup lookup = {.call = fixture_call(&f, COUNTER_LOOKUP),
+                                    .tenant_id = tenant_id,
+                                    .jobs_count = 1,
+                                    .jobs = &job};
+    struct hold *hold;
+
+    fixture_run(&f, &lookup.call);
+    if (lookup.entries[0].len == 0)
+        return NULL;
+    cr_assert(hold_parse(&f.arena, lookup.entries[0], &hold));
+    if (one_in(3))
+        hold->quotas[below((int64_t)hold->quotas_count)].lease_id++;
+    return hold;
 }
 
 static void step_extend(void)
@@ -283,6 +305,8 @@ static void step_extend(void)
 
     if (one_in(2))
         extend.attempt = hold->attempt;
+    if (one_in(3))
+        extend.kept = any_kept(extend.tenant_id, extend.job_id);
     fixture_run(&f, &extend.call);
     answer = extend.answer;
     model_extend(&model, &extend);
@@ -290,13 +314,79 @@ static void step_extend(void)
     cr_assert(model_entry_equal(hold, extend.entry, &f.arena));
 }
 
-static void step_vanish(void)
+/* --- keys that are lost singly ------------------------------------------------------------------------ */
+
+/* Looks over all tenants; what was derived is made anew. Returns how many quotas are lost. */
+static size_t mend(void)
+{
+    struct counter_check check = {
+        .call = fixture_call(&f, COUNTER_CHECK), .now_ms = now_ms, .max = 10, .cursor = "0"};
+    size_t lost = 0;
+
+    model_age_marks(&model, now_ms);
+    do {
+        fixture_run(&f, &check.call);
+        for (size_t i = 0; i < check.findings_count; i++) {
+            const struct counter_finding *finding = &check.findings[i];
+            struct counter_rebuild rebuild = {.call = fixture_call(&f, COUNTER_REBUILD),
+                                              .tenant_id = finding->tenant_id,
+                                              .max = 10,
+                                              .cursor = "0"};
+
+            cr_assert_neq(finding->kind, FINDING_HELD);
+            lost += finding->quotas_count;
+            if (finding->kind == FINDING_DERIVED)
+                do {
+                    fixture_run(&f, &rebuild.call);
+                } while (strcmp(rebuild.cursor, "0") != 0);
+        }
+    } while (strcmp(check.cursor, "0") != 0);
+    return lost;
+}
+
+static void step_lose_quota(void)
 {
     int64_t tenant_id = any_tenant();
     int64_t limit_id = 1 + below(MODEL_LIMITS);
 
-    fixture_cli(&f, "del q:{s17}:t:%" PRId64 ":%" PRId64 ":0", tenant_id, limit_id);
-    model_vanish(&model, tenant_id, limit_id);
+    if (strcmp(fixture_cli(&f, "hdel q:{1}:2:t:%" PRId64 " %" PRId64 ":0", tenant_id, limit_id),
+               "1") == 0)
+        fixture_cli(&f, "hincrby q:{1}:2:t:%" PRId64 " q -1", tenant_id);
+    model_lose_quota(&model, tenant_id, limit_id);
+}
+
+static size_t lost_quotas(void)
+{
+    size_t lost = 0;
+
+    for (size_t t = 0; t < MODEL_TENANTS; t++)
+        for (size_t q = 0; q < MODEL_LIMITS; q++)
+            lost += model.tenants[t].filled[q] && !model.tenants[t].quotas[q].exists;
+    return lost;
+}
+
+static void step_lose_key(void)
+{
+    int64_t tenant_id = any_tenant();
+
+    switch (below(4)) {
+    case 0:
+        fixture_cli(&f, "del q:{1}:2:t:%" PRId64, tenant_id);
+        model_lose_tenant(&model, tenant_id);
+        break;
+    case 1:
+        fixture_cli(&f, "del q:{1}:2:c:%" PRId64, tenant_id);
+        (void)mend();
+        model_rebuild_filled(&model, tenant_id);
+        return;
+    case 2:
+        fixture_cli(&f, "del q:{1}:2:i:%" PRId64, tenant_id);
+        break;
+    default:
+        fixture_cli(&f, "del q:{1}:2:d:%" PRId64 ":%" PRId64, tenant_id, below(4));
+        break;
+    }
+    cr_assert_eq(mend(), lost_quotas());
 }
 
 /* --- everything ------------------------------------------------------------------------------------- */
@@ -307,12 +397,30 @@ static void expect_due(int64_t tenant_id, const struct model_tenant *tenant)
                               .now_ms = now_ms,
                               .tenant_id = tenant_id,
                               .max = MODEL_JOBS};
-    size_t should = 0;
+    struct counter_holds holds = {.call = fixture_call(&f, COUNTER_HOLDS),
+                                  .now_ms = now_ms,
+                                  .tenant_id = tenant_id,
+                                  .after_deadline_ms = -1,
+                                  .max = MODEL_JOBS};
+    size_t should = 0, live = 0;
+    struct hold *hold;
+    int64_t before_ms = 0;
 
-    for (size_t j = 0; j < MODEL_JOBS; j++)
+    for (size_t j = 0; j < MODEL_JOBS; j++) {
+        live += tenant->holds[j].exists;
         should += tenant->holds[j].exists && tenant->holds[j].deadline_ms <= now_ms;
+    }
     fixture_run(&f, &due.call);
     cr_assert_eq(due.holds_count, should);
+    fixture_run(&f, &holds.call);
+    cr_assert_eq(holds.holds_count, live);
+    cr_assert_eq(holds.holds_total, live);
+    cr_assert_eq(holds.holds_due, should);
+    for (size_t i = 0; i < live; i++) {
+        cr_assert(hold_parse(&f.arena, holds.holds[i].entry, &hold));
+        cr_assert_geq(hold->deadline_ms, before_ms);
+        before_ms = hold->deadline_ms;
+    }
 }
 
 static void expect_tenant(int64_t tenant_id)
@@ -374,22 +482,23 @@ static void step(void)
 {
     int64_t dice = below(100);
 
-    /* All in all less than fill's FORGET_AFTER_MS: what it forgets is a matter of chance. */
     now_ms += below(one_in(50) ? 200000 : 3000);
     if (dice < 40)
         step_reserve();
     else if (dice < 60)
         step_fill(false);
     else if (dice < 78)
-        step_settle();
+        step_notify();
     else if (dice < 88)
         step_reap();
     else if (dice < 95)
         step_extend();
     else if (dice < 99)
         step_fill(true);
+    else if (one_in(2))
+        step_lose_quota();
     else
-        step_vanish();
+        step_lose_key();
 }
 
 static void run(uint64_t seed)
@@ -426,9 +535,23 @@ Test(model, seed_3)
     run(3);
 }
 
+Test(model, many_holds_seed_4)
+{
+    many = true;
+    run(4);
+}
+
+Test(model, many_holds_seed_5)
+{
+    many = true;
+    run(5);
+}
+
 Test(model, a_seed_of_the_moment)
 {
-    const char *seed = getenv("HOLDFAST_SEED");
+    const char *given = getenv("HOLDFAST_SEED");
+    uint64_t seed = given ? strtoull(given, NULL, 10) : (uint64_t)clock_wall_ms(clock_real());
 
-    run(seed ? strtoull(seed, NULL, 10) : (uint64_t)clock_wall_ms(clock_real()));
+    many = seed % 2 == 0;
+    run(seed);
 }

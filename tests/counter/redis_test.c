@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct fixture f;
@@ -58,7 +59,7 @@ static void expect_all_lost(void)
 {
     struct counter_totals totals = totals_of(1, LEASE(1), 200);
     const struct counter_version version = {TENANT, 99};
-    struct counter_settle_job job = {TENANT, SLICE("job"), true, {EPOCH, 1}};
+    struct counter_notify_job job = {TENANT, SLICE("job"), true, {EPOCH, 1}};
     struct counter_reserve_item item = item_of(&f, "new", 1);
     const struct slice name = SLICE("job");
     const struct quota_ref ref = {1, 0};
@@ -69,8 +70,8 @@ static void expect_all_lost(void)
                                    .totals = &totals,
                                    .versions_count = 1,
                                    .versions = &version};
-    struct counter_settle settle = {
-        .call = fixture_call(&f, COUNTER_SETTLE), .now_ms = NOW, .jobs_count = 1, .jobs = &job};
+    struct counter_notify notify = {
+        .call = fixture_call(&f, COUNTER_NOTIFY), .now_ms = NOW, .jobs_count = 1, .jobs = &job};
     struct counter_lookup lookup = {.call = fixture_call(&f, COUNTER_LOOKUP),
                                     .tenant_id = TENANT,
                                     .jobs_count = 1,
@@ -97,7 +98,7 @@ static void expect_all_lost(void)
                                   .tenant_id = TENANT,
                                   .after_deadline_ms = -1,
                                   .max = 10};
-    struct counter_call *calls[] = {&reserve.call, &filling.call, &settle.call, &lookup.call,
+    struct counter_call *calls[] = {&reserve.call, &filling.call, &notify.call, &lookup.call,
                                     &extend.call,  &due.call,     &reap.call,   &recall.call,
                                     &read.call,    &holds.call};
 
@@ -113,9 +114,9 @@ static void expect_all_lost(void)
 /* Everything but the authority key. */
 static const char *contents(void)
 {
-    return fixture_cli(&f, "hgetall q:{s17}:t:7:1:0; redis-cli -s %s hgetall q:{s17}:c:7;"
-                           "redis-cli -s %s hgetall q:{s17}:h:7; redis-cli -s %s dbsize",
-                       f.socket, f.socket, f.socket);
+    return fixture_cli(&f, "hgetall " KEY_T "; redis-cli -s %s hgetall " KEY_C ";"
+                           "redis-cli -s %s dbsize",
+                       f.socket, f.socket);
 }
 
 Test(redis, another_nonce_stops_every_script_before_it_writes)
@@ -171,7 +172,7 @@ Test(redis, a_restored_dump_is_lost)
     fixture_cli(&f, "save");
     fixture_kill_redis(&f);
     fixture_start_redis(&f);
-    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:t:7:1:0 H"), "30", "the dump was loaded");
+    cr_assert_eq(strncmp(fixture_cli(&f, "hget " KEY_T " 1:0"), "30 ", 3), 0, "the dump was loaded");
     expect_all_lost();
     counter_add(f.counter, &observe.call);
     counter_run(f.counter);
@@ -203,7 +204,7 @@ Test(redis, a_replica_admits_nothing_and_tells_nothing)
     cr_assert_eq(read.call.guard, GUARD_LOST);
     cr_assert_eq(read.call.status, STATUS_OK);
     fixture_cli(&f, "replicaof no one");
-    cr_assert_str_eq(fixture_cli(&f, "exists q:{s17}:h:7"), "0");
+    cr_assert_str_eq(fixture_cli(&f, "exists " KEY_LEAF), "0");
 }
 
 Test(redis, a_redis_that_evicts_is_told)
@@ -250,14 +251,14 @@ Test(redis, init_gives_way_only_to_a_larger_epoch)
     cr_assert_eq(call.guard, GUARD_PASSED);
     cr_assert_eq(call.observed.epoch, 10);
     cr_assert_eq(call.observed.nonce[31], 'c');
-    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:a seq"), "0");
+    cr_assert_str_eq(fixture_cli(&f, "hget " KEY_A " l"), "2");
 }
 
 Test(redis, init_of_another_incarnation_changes_nothing)
 {
     f.view.replid[0] = f.view.replid[0] == '0' ? '1' : '0';
     cr_assert_eq(init_with(10, 'c').guard, GUARD_LOST);
-    cr_assert_str_eq(fixture_cli(&f, "hget q:{s17}:a e"), "3");
+    cr_assert_eq(strncmp(fixture_cli(&f, "hget " KEY_A " 17"), "3:", 2), 0);
 }
 
 Test(redis, after_a_new_epoch_old_holds_are_known_and_old_leases_admit_nothing)
@@ -279,18 +280,84 @@ Test(redis, after_a_new_epoch_old_holds_are_known_and_old_leases_admit_nothing)
     fixture_reserve(&f, items, 2);
     cr_assert_eq(items[1].answer, RESERVED_ADMITTED);
     cr_assert_eq(items[1].attempt.epoch, 4);
-    cr_assert_eq(items[1].attempt.seq, 1);
+    cr_assert_eq(items[1].attempt.seq, 2, "the counter is the tag's and goes on");
     cr_assert_eq(items[1].states[0].held, 1);
 }
 
 /* --- a user who may do no more than README.md says ---------------------------------------------------- */
+
+/* Whatever is done only where a tenant has many holds, or where a key was lost. */
+static void run_with_leaves(void)
+{
+    const int64_t tenants[] = {TENANT};
+    const struct counter_lost lost = {{9, 0}, LEASE(1)};
+    struct counter_due due = {
+        .call = fixture_call(&f, COUNTER_DUE), .now_ms = NOW, .tenant_id = TENANT, .max = 5};
+    struct counter_holds holds = {.call = fixture_call(&f, COUNTER_HOLDS),
+                                  .tenant_id = TENANT,
+                                  .after_deadline_ms = 0,
+                                  .max = 5};
+    struct counter_check check = {
+        .call = fixture_call(&f, COUNTER_CHECK), .now_ms = NOW, .max = 5, .cursor = "0"};
+    struct counter_rebuild rebuild = {.call = fixture_call(&f, COUNTER_REBUILD),
+                                      .tenant_id = TENANT,
+                                      .max = 5,
+                                      .cursor = "0"};
+    struct counter_register list = {.call = fixture_call(&f, COUNTER_REGISTER),
+                                    .tenants_count = 1,
+                                    .tenants = tenants,
+                                    .last = true};
+    struct counter_forget forget = {.call = fixture_call(&f, COUNTER_FORGET),
+                                    .tenant_id = TENANT,
+                                    .quotas_count = 1,
+                                    .quotas = &lost};
+    const struct counter_due_hold unreadable = {.job_id = SLICE("bad"), .packed = SLICE("bad")};
+    struct counter_discard discard = {.call = fixture_call(&f, COUNTER_DISCARD),
+                                      .tenant_id = TENANT,
+                                      .holds_count = 1,
+                                      .holds = &unreadable};
+    struct counter_clean clean = {
+        .call = fixture_call(&f, COUNTER_CLEAN), .tenants_count = 1, .tenants = tenants};
+    struct counter_totals totals = totals_of(1, LEASE(2), 500);
+    struct counter_reserve_item item;
+
+    fixture_fill(&f, &totals, 1);
+    for (int i = 0; i < 80; i++) {
+        item = item_of(&f, arena_printf(&f.arena, "job-%d", i), 1);
+        item.deadline_ms += i % 2 ? i : -i;
+        fixture_reserve(&f, &item, 1);
+        cr_assert_eq(item.answer, RESERVED_ADMITTED);
+    }
+    item = item_of(&f, "large", 1000);
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.latest_deadline_ms, DEADLINE + 79);
+    fixture_run(&f, &due.call);
+    fixture_run(&f, &holds.call);
+    cr_assert_eq(holds.holds_total, 80);
+    fixture_run(&f, &clean.call);
+    cr_assert_eq(clean.removed, 0);
+    for (int i = 0; i < 80; i++)
+        fixture_notify(&f, arena_printf(&f.arena, "job-%d", i), NULL, NULL, 0);
+    fixture_admit(&f, "last", 1);
+    fixture_run(&f, &rebuild.call);
+    fixture_run(&f, &check.call);
+    cr_assert_eq(check.findings_count, 0);
+    cr_assert(!check.whole);
+    fixture_run(&f, &list.call);
+    fixture_run(&f, &forget.call);
+    fixture_run(&f, &check.call);
+    cr_assert(check.whole);
+    fixture_cli(&f, "hset " KEY_T " 7=bad bad");
+    fixture_run(&f, &discard.call);
+    cr_assert_eq(discard.discarded_count, 1);
+}
 
 Test(redis, the_scripts_need_no_more_rights_than_listed)
 {
     struct counter_reserve_item item = item_over(&f, "job", 1, 1);
     struct counter_totals totals = totals_of(1, LEASE(1), 200);
     struct counter_totals later = totals_of(2, LEASE(1), 200);
-    struct counter_settle_job job = {TENANT, SLICE("job"), true, {EPOCH, 1}};
+    struct counter_notify_job job = {TENANT, SLICE("job"), true, {EPOCH, 1}};
     struct counter_due due = {.call = fixture_call(&f, COUNTER_DUE), .now_ms = NOW, .max = 5};
     struct counter_holds holds = {.call = fixture_call(&f, COUNTER_HOLDS),
                                   .tenant_id = TENANT,
@@ -315,8 +382,10 @@ Test(redis, the_scripts_need_no_more_rights_than_listed)
 
     cr_assert_str_eq(
         fixture_cli(&f, "acl setuser default resetkeys '~q:{*' resetchannels -@all +del +eval "
-                        "+evalsha +exists +expire +hdel +hget +hincrby +hmget +hrandfield +hset "
-                        "+info +sadd +smismember +zadd +zcard +zcount +zrange +zrangebyscore +zrem"),
+                        "+evalsha +exists +hdel +hexists +hget +hgetall +hincrby +hlen +hmget "
+                        "+hrandfield +hscan +hset +hsetnx +info +sadd +scard +smismember +unlink "
+                        "+zadd +zcard +zcount +zrange +zrangebyscore +zrem +zremrangebyscore "
+                        "+zrevrange +zrevrangebyscore +zscan +zscore"),
         "OK");
     fixture_fill(&f, &totals, 1);
     fixture_reserve(&f, &item, 1);
@@ -332,15 +401,14 @@ Test(redis, the_scripts_need_no_more_rights_than_listed)
     cr_assert_eq(item.answer, RESERVED_SHORT);
     item = fixture_admit(&f, "next", 1);
     fixture_reserve(&f, &item, 1);
-    fixture_settle(&f, "next", NULL, &totals, 1);
+    fixture_notify(&f, "next", NULL, &totals, 1);
     fixture_reserve(&f, &item, 1);
     cr_assert_eq(item.answer, RESERVED_FINAL);
     fixture_run(&f, &due.call);
     fixture_run(&f, &recall.call);
-    later.lease_deadline_ms = LEASE_END + 10000000;
     fixture_fill(&f, &later, 1);
-    cr_assert(!fixture_quota(&f, 1).exists, "forgotten");
     cr_assert_eq(fixture_entry(&f, "next").len, 0);
+    run_with_leaves();
 }
 
 /* --- the connection ------------------------------------------------------------------------------ */
@@ -375,6 +443,104 @@ Test(redis, many_calls_in_one_round_trip_even_when_all_scripts_are_new)
         cr_assert_eq(items[i].answer, RESERVED_ADMITTED);
     }
     cr_assert_eq(fixture_quota(&f, 1).held, 8);
+}
+
+/* What Redis does not know runs after what was added later; whoever counts on the order can see it. */
+Test(redis, what_is_sent_again_as_text_runs_last_and_says_so)
+{
+    const struct counter_version version = {TENANT, 99};
+    struct counter_reserve_item item = item_of(&f, "job", 1);
+    struct counter_fill fill = {
+        .call = fixture_call(&f, COUNTER_FILL), .versions_count = 1, .versions = &version};
+    struct counter_reserve reserve = {
+        .call = fixture_call(&f, COUNTER_RESERVE), .now_ms = NOW, .items_count = 1, .items = &item};
+
+    fixture_cli(&f, "script flush");
+    fixture_admit(&f, "before", 1); /* now reserve is known, and fill is not */
+    item.config_version = 99;
+    counter_add(f.counter, &fill.call);
+    counter_add(f.counter, &reserve.call);
+    counter_run(f.counter);
+    cr_assert_eq(fill.call.status, STATUS_OK);
+    cr_assert(fill.call.by_text);
+    cr_assert_not(reserve.call.by_text);
+    cr_assert_eq(item.answer, RESERVED_STALE);
+    counter_add(f.counter, &fill.call);
+    counter_add(f.counter, &reserve.call);
+    counter_run(f.counter);
+    cr_assert_not(fill.call.by_text);
+    cr_assert_eq(item.answer, RESERVED_ADMITTED);
+}
+
+static const char *replid_over(struct counter *counter)
+{
+    static struct counter_observe observe;
+
+    observe = observe_of();
+    counter_add(counter, &observe.call);
+    counter_run(counter);
+    cr_assert_eq(observe.call.status, STATUS_OK);
+    return observe.call.observed.replid;
+}
+
+/* A second Redis takes over the path; the first one goes on answering who is connected to it. */
+static pid_t start_second_redis(void)
+{
+    pid_t first = f.redis;
+    char process[32];
+
+    fixture_start_redis(&f);
+    snprintf(process, sizeof(process), "process_id:%d", (int)f.redis);
+    for (int i = 0; i < 1000 && !strstr(fixture_cli(&f, "info server"), process); i++)
+        usleep(5000);
+    cr_assert(strstr(fixture_cli(&f, "info server"), process));
+    return first;
+}
+
+static void kill_first_redis(pid_t first)
+{
+    cr_assert_eq(kill(first, SIGKILL), 0);
+    cr_assert_eq(waitpid(first, NULL, 0), first);
+}
+
+Test(redis, a_connection_that_leads_to_another_redis_than_believed_is_opened_anew)
+{
+    struct counter *fresh = counter_with(f.address, 2000);
+    const struct slice name = SLICE("job");
+    struct counter_lookup lookup;
+    char old_replid[REPLID_CHARS + 1], new_replid[REPLID_CHARS + 1];
+    pid_t first;
+
+    snprintf(old_replid, sizeof(old_replid), "%s", replid_over(f.counter));
+    first = start_second_redis();
+    cr_assert_str_eq(replid_over(f.counter), old_replid, "the first one lives on");
+    snprintf(new_replid, sizeof(new_replid), "%s", replid_over(fresh));
+    cr_assert_str_neq(new_replid, old_replid);
+    memcpy(f.view.replid, new_replid, sizeof(new_replid));
+    lookup = (struct counter_lookup){.call = fixture_call(&f, COUNTER_LOOKUP),
+                                     .tenant_id = TENANT,
+                                     .jobs_count = 1,
+                                     .jobs = &name};
+    counter_add(f.counter, &lookup.call);
+    counter_run(f.counter);
+    cr_assert_eq(lookup.call.guard, GUARD_LOST);
+    cr_assert_str_eq(lookup.call.observed.replid, old_replid);
+    cr_assert_str_eq(replid_over(f.counter), new_replid);
+    counter_destroy(fresh);
+    kill_first_redis(first);
+}
+
+Test(redis, a_renewed_connection_leads_where_the_address_leads)
+{
+    char old_replid[REPLID_CHARS + 1];
+    pid_t first;
+
+    snprintf(old_replid, sizeof(old_replid), "%s", replid_over(f.counter));
+    first = start_second_redis();
+    cr_assert_str_eq(replid_over(f.counter), old_replid);
+    counter_renew(f.counter);
+    cr_assert_str_neq(replid_over(f.counter), old_replid);
+    kill_first_redis(first);
 }
 
 Test(redis, a_restarted_redis_is_connected_again_without_a_lost_call)
@@ -479,11 +645,11 @@ Test(redis, data_of_another_type_is_corrupt_and_nothing_is_written)
     struct counter_reserve reserve = {
         .call = fixture_call(&f, COUNTER_RESERVE), .now_ms = NOW, .items_count = 1, .items = &item};
 
-    fixture_cli(&f, "hset q:{s17}:t:7:1:0 H many");
+    fixture_cli(&f, "hset " KEY_T " 1:0 many");
     counter_add(f.counter, &reserve.call);
     counter_run(f.counter);
     cr_assert_eq(reserve.call.status, STATUS_CORRUPT);
-    cr_assert_str_eq(fixture_cli(&f, "exists q:{s17}:h:7"), "0");
+    cr_assert_str_eq(fixture_cli(&f, "exists " KEY_LEAF), "0");
 }
 
 /* --- a server that is not Redis ------------------------------------------------------------------- */
@@ -569,7 +735,7 @@ Test(redis, a_request_not_wholly_written_did_not_happen)
     memset(identity, 'x', sizeof(identity));
     for (size_t i = 0; i < COUNTER_ITEMS_MAX; i++) {
         items[i] = item_of(&f, "job", 1);
-        items[i].identity = slice_of(identity, sizeof(identity));
+        items[i].identity = slice_of(identity, sizeof(identity) - i % 2); /* none as the one before */
     }
     snprintf(address, sizeof(address), "unix:%s/other", f.folder);
     server = listen_at(address + 5);

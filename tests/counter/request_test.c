@@ -16,13 +16,14 @@ TestSuite(request, .fini = tear_down);
 Test(request, a_command_is_keys_then_arguments)
 {
     struct buffer out = {0};
-    const char *expected = "*8\r\n$7\r\nEVALSHA\r\n$3\r\nabc\r\n$1\r\n2\r\n"
-                           "$8\r\nq:{s9}:a\r\n$14\r\nq:{s9}:t:7:1:2\r\n"
-                           "$2\r\nhi\r\n$0\r\n\r\n$2\r\n-5\r\n";
+    const char *expected = "*9\r\n$7\r\nEVALSHA\r\n$3\r\nabc\r\n$1\r\n2\r\n"
+                           "$8\r\nq:{15}:a\r\n$12\r\nq:{15}:2:t:7\r\n"
+                           "$2\r\nhi\r\n$4\r\n7=hi\r\n$0\r\n\r\n$2\r\n-5\r\n";
 
-    request_open(&request, 9);
+    request_open(&request, 255);
     request_text(&request, SLICE("hi"));
-    request_quota_key(&request, 7, (struct quota_ref){1, 2});
+    request_job(&request, 7, SLICE("hi"));
+    request_tenant_key(&request, 't', 7);
     request_text(&request, slice_of(NULL, 0));
     request_int(&request, -5);
     request_finish(&request, "EVALSHA", SLICE("abc"), &out);

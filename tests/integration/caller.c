@@ -92,6 +92,19 @@ static void read_committed(size_t count, Holdfast__V1__CommittedAmount *const *a
     }
 }
 
+static void read_reasons(const Holdfast__V1__ReserveResponse *reply, struct answer *ret)
+{
+    size_t len = 0;
+
+    for (size_t i = 0; i < reply->n_reasons && len < sizeof(ret->reasons); i++) {
+        const Holdfast__V1__Reason *reason = reply->reasons[i];
+
+        len += (size_t)snprintf(ret->reasons + len, sizeof(ret->reasons) - len, "%d %s %s %s %s; ",
+                                (int)reason->code, reason->limit_id, reason->scope, reason->meter,
+                                reason->message);
+    }
+}
+
 void call_reserve(struct stub_channel *channel, const struct ask *ask, struct answer *ret)
 {
     Holdfast__V1__ReserveRequest request = HOLDFAST__V1__RESERVE_REQUEST__INIT;
@@ -120,6 +133,7 @@ void call_reserve(struct stub_channel *channel, const struct ask *ask, struct an
     if (!reply)
         return;
     ret->decision = (int)reply->decision;
+    read_reasons(reply, ret);
     ret->state = (int)reply->state;
     ret->replayed = reply->replayed;
     copy(ret->id, sizeof(ret->id), reply->reservation_id);
@@ -203,6 +217,9 @@ void call_extend(struct stub_channel *channel, const struct ask *ask, struct ans
     ret->decision = (int)reply->decision;
     copy(ret->id, sizeof(ret->id), reply->reservation_id);
     copy(ret->attempt, sizeof(ret->attempt), reply->attempt);
+    if (reply->expire_time)
+        ret->expire_ms = reply->expire_time->seconds * 1000 + reply->expire_time->nanos / 1000000;
+    ret->degraded = reply->degraded;
     protobuf_c_message_free_unpacked(&reply->base, NULL);
 }
 
@@ -292,6 +309,10 @@ static int put(struct stub_channel *channel, const char *tenant, const char *lim
     made.period = (Holdfast__V1__Period)period;
     made.bound_case = HOLDFAST__V1__LIMIT__BOUND_UNITS;
     made.units = units;
+    if (units < 0) {
+        made.bound_case = HOLDFAST__V1__LIMIT__BOUND_UNLIMITED;
+        made.unlimited = true;
+    }
     note.actor = text_of("test");
     note.reason = text_of("an integration test");
     request.limit = &made;
@@ -338,17 +359,21 @@ int64_t books_held(const char *tenant)
 {
     int64_t shard = shard_of(tenant), number = tenant_number(tenant);
 
-    return fixture_redis("EVAL local\ts=0;for\t_,k\tin\tipairs(redis.call('KEYS',ARGV[1]))do\t"
-                         "s=s+tonumber(redis.call('HGET',k,'H')or\t0)end\treturn\ts 0 "
-                         "q:{s%" PRId64 "}:t:%" PRId64 ":*",
-                         shard, number);
+    /* H stands in front of the text of each quota; holds have a "=", the others are v, q and x. */
+    return fixture_redis("EVAL local\ts,a=0,redis.call('HGETALL',KEYS[1])for\ti=1,#a,2\tdo\t"
+                         "if(a[i]:find'^%%d+:')then\ts=s+a[i+1]:match'%%d+'end\tend\treturn\ts 1 "
+                         "q:{%" PRId64 "}:2:t:%" PRId64,
+                         shard / 16, number);
 }
 
 int64_t books_holds(const char *tenant)
 {
     int64_t shard = shard_of(tenant), number = tenant_number(tenant);
 
-    return fixture_redis("HLEN q:{s%" PRId64 "}:h:%" PRId64, shard, number);
+    return fixture_redis("EVAL local\ts=0;for\t_,f\tin\tipairs(redis.call('HKEYS',KEYS[1]))do\t"
+                         "s=s+(f:find('=',1,true)and\t1\tor\t0)end\treturn\ts 1 "
+                         "q:{%" PRId64 "}:2:t:%" PRId64,
+                         shard / 16, number);
 }
 
 int64_t books_rows(const char *tenant)
@@ -364,7 +389,7 @@ int64_t books_units(const char *tenant)
                        tenant_number(tenant));
 }
 
-/* One statement, hence one snapshot: the equations hold while others write. */
+/* One statement, so one snapshot: the equations hold while others write. */
 void books_balance(const char *tenant)
 {
     int64_t number = tenant_number(tenant);

@@ -35,9 +35,12 @@ struct answer {
     bool effect_stated;  /* an ErrorInfo said which */
     bool effect_unknown;
     int decision;        /* Reserve */
+    char reasons[400];   /* Reserve: code, limit, scope, meter and message of each */
     int state;
     bool replayed, late;
     int64_t committed, debt; /* sum over meters */
+    int64_t expire_ms;       /* Extend */
+    bool degraded;           /* Extend */
     char id[1024];           /* reservation_id */
     char attempt[48];
 };
@@ -74,7 +77,7 @@ bool passing(const struct answer *answer);
 /* Creates the tenant. */
 void plan_tenant(struct stub_channel *channel, const char *tenant);
 
-/* Makes or changes a limit, period as in holdfast.v1.Period. */
+/* Makes or changes a limit, period as in holdfast.v1.Period; units -1: unlimited. */
 void plan_limit(struct stub_channel *channel, const char *tenant, const char *limit,
                 const char *scope, const char *meter, int period, int64_t units);
 

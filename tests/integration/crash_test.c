@@ -33,9 +33,11 @@ static uint64_t seed_of_run(void)
 static int64_t overdue_ms(int64_t shard, int64_t number)
 {
     return fixture_redis("EVAL local\tt=redis.call('TIME');local\tn=t[1]*1000+math.floor(t[2]/1000);"
-                         "local\td=redis.call('ZRANGE',KEYS[1],0,0,'WITHSCORES')[2];"
-                         "return\td\tand\tmath.floor(n-d)or\t0 1 q:{s%" PRId64 "}:x:%" PRId64,
-                         shard, number);
+                         "local\to=0;local\tf=redis.call('HGETALL',KEYS[1])for\ti=1,#f,2\tdo\t"
+                         "local\te=f[i]:find'='and\tf[i+1]:match'^%%d+:%%d+:(%%d+)'\t"
+                         "if(e)then\to=math.max(o,n-math.floor(e/256))end\tend\t"
+                         "return\tmath.floor(o) 1 q:{%" PRId64 "}:2:t:%" PRId64,
+                         shard / 16, number);
 }
 
 enum { SERVERS_MAX = 2 };

@@ -157,3 +157,33 @@ Test(expiry, work_that_ends_after_its_hold_is_recorded_late)
     cr_assert(books_held(tenant) == 0);
     books_balance(tenant);
 }
+
+/* What the database refuses of one tenant keeps no other tenant's capacity. */
+Test(expiry, a_hold_that_cannot_be_written_down_keeps_nobody_else)
+{
+    enum { TENANTS = 12, REFUSED = 5 };
+    char names[TENANTS][32];
+    struct answer answer;
+
+    for (int i = 0; i < TENANTS; i++) {
+        struct ask ask = ask_for(names[i], "nobody", 100, TTL_MS);
+
+        snprintf(names[i], sizeof(names[i]), "expiry-beside-%d", i);
+        plan(names[i], 100);
+        if (i == 0)
+            fixture_sql_do("CREATE FUNCTION test_raise() RETURNS trigger LANGUAGE plpgsql AS"
+                           " 'BEGIN RAISE ''planted''; END'");
+        if (i == REFUSED)
+            fixture_sql_do("CREATE TRIGGER test_raise BEFORE INSERT ON expired_hold FOR EACH ROW"
+                           " WHEN (new.tenant_id = %" PRId64 ") EXECUTE FUNCTION test_raise()",
+                           tenant_number(names[i]));
+        hold(&ask, &answer);
+    }
+    for (int i = 0; i < TENANTS; i++)
+        cr_assert(i == REFUSED || books_free_within(names[i], 5000), "%s", names[i]);
+    cr_assert(books_held(names[REFUSED]) == 100);
+    fixture_sql_do("DROP TRIGGER test_raise ON expired_hold");
+    cr_assert(books_free_within(names[REFUSED], 5000));
+    for (int i = 0; i < TENANTS; i++)
+        books_balance(names[i]);
+}

@@ -80,10 +80,11 @@ def command(address, *args):
     if not keys.exists():
         keys.touch(mode=0o600)
         keys.write_text("1:" + "5a" * 32 + "\n")
-    return [os.environ["HOLDFAST_TEST_SERVER"], "--listen", address,
-            "--redis", os.environ["HOLDFAST_TEST_REDIS"],
-            "--postgres", os.environ["HOLDFAST_TEST_POSTGRES"],
-            "--token-keys", str(keys), *args]
+    usual = {"--listen": address, "--redis": os.environ["HOLDFAST_TEST_REDIS"],
+             "--postgres": os.environ["HOLDFAST_TEST_POSTGRES"], "--token-keys": str(keys)}
+    return [os.environ["HOLDFAST_TEST_SERVER"],
+            *(word for name, value in usual.items() if name not in args for word in (name, value)),
+            *args]
 
 
 class Server:
@@ -167,6 +168,14 @@ def redis(*words):
 NARROW = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65535)]
 
 server = Server()
+
+
+def error_info(error):
+    """The google.rpc.ErrorInfo of an error of the server."""
+    for packed in rpc_status.from_call(error).details:
+        if packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            return error_details_pb2.ErrorInfo.FromString(packed.value)
+    raise AssertionError(f"no ErrorInfo: {error.details()}")
 
 
 class Case(unittest.TestCase):

@@ -225,6 +225,30 @@ class Hostile(Case):
                 self.refused(method, request(tenant=self.tenant, page_token=token, page_size=-1),
                              ["page_token", "page_size"])
 
+    def test_a_page_token_of_another_list(self):
+        self.limit(meter="another")
+        other = Case()
+        Case.setUp(other)
+        other.limit()
+        other.reserve("theirs", 10)
+        self.until(self.settled, 5)
+        self.before = self.world()
+        token = server.admin.ListLimits(admin.ListLimitsRequest(
+            tenant=self.tenant, page_size=1)).next_page_token
+        self.assertTrue(token)
+        for method, request in (
+                (ADMIN + "ListLimits", admin.ListLimitsRequest(tenant=other.tenant)),
+                (ADMIN + "ListTenants", admin.ListTenantsRequest()),
+                (QUOTA + "GetUsage", service.GetUsageRequest(tenant=self.tenant)),
+                (QUOTA + "ListReservations", service.ListReservationsRequest(tenant=self.tenant))):
+            request.page_token = token
+            self.refused(method, request, ["page_token"])
+        token = server.quota.GetUsage(service.GetUsageRequest(
+            tenant=self.tenant, page_size=1)).next_page_token
+        for more in ({"meter": "tokens"}, {"scope": "team-a"}, {"include_descendants": True}):
+            self.refused(QUOTA + "GetUsage", service.GetUsageRequest(
+                tenant=self.tenant, page_token=token, **more), ["page_token"])
+
     # ---- reservation ids ----
 
     def test_reservation_ids(self):

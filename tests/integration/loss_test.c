@@ -8,10 +8,13 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -299,6 +302,91 @@ Test(loss, redis_is_emptied_while_it_runs)
     for (int i = 0; i < rounds(2, 10); i++) {
         run_on(&scene, 300, 700);
         fixture_redis("FLUSHALL");
+        comes_back(&scene, fixture_now_us());
+    }
+    scene_close(&scene);
+}
+
+/* Another Redis, empty, takes over the path of the first one, which goes on answering who is connected. */
+struct second_redis {
+    pid_t pid;
+    char log[256];
+};
+
+static bool second_redis_listens(void *user)
+{
+    const struct second_redis *second = user;
+    char text[4096] = "";
+    FILE *file = fopen(second->log, "r");
+
+    if (!file)
+        return false;
+    text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+    fclose(file);
+    return strstr(text, "ready to accept connections at") != NULL;
+}
+
+static void second_redis_start(struct second_redis *second)
+{
+    const char *path = fixture_env("HOLDFAST_TEST_REDIS") + strlen("unix:");
+
+    snprintf(second->log, sizeof(second->log), "%s.second.log", path);
+    unlink(second->log);
+    second->pid = fork();
+    cr_assert(second->pid >= 0);
+    if (second->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", path, "--save", "",
+               "--appendonly", "no", "--maxmemory-policy", "noeviction", "--logfile", second->log,
+               (char *)NULL);
+        _exit(127);
+    }
+    cr_assert(fixture_until(5000, second_redis_listens, second), "%s", second->log);
+}
+
+static void second_redis_kill(const struct second_redis *second)
+{
+    cr_assert(kill(second->pid, SIGKILL) == 0);
+    cr_assert(waitpid(second->pid, NULL, 0) == second->pid);
+}
+
+/* Every other connection to the first Redis breaks, and is opened anew: to the second one. */
+static void break_every_other_connection(void)
+{
+    const char *port = fixture_env("HOLDFAST_TEST_REDIS_PORT");
+    char command[512];
+
+    snprintf(command, sizeof(command),
+             "redis-cli -p %s CLIENT LIST | sed -n 's/^id=\\([0-9]*\\) .*/CLIENT KILL ID \\1/p' |"
+             " awk 'NR %% 2' | redis-cli -p %s | grep -q '^1'", port, port);
+    cr_assert(system(command) == 0, "%s", command);
+}
+
+static int64_t epochs_max(void)
+{
+    return fixture_sql("SELECT COALESCE(max(epoch), 0) FROM shard_authority");
+}
+
+/* Whoever finds the wrong one first asks over a fresh connection: one new epoch, not one by each. */
+Test(loss, a_second_redis_on_the_same_path)
+{
+    struct scene scene;
+
+    scene_open(&scene, "loss-twice");
+    for (int i = 0; i < rounds(2, 10); i++) {
+        struct second_redis second;
+        int64_t before;
+
+        run_on(&scene, 300, 700);
+        before = epochs_max();
+        second_redis_start(&second);
+        break_every_other_connection();
+        comes_back(&scene, fixture_now_us());
+        run_on(&scene, 2500, 500);
+        cr_assert_leq(epochs_max(), before + 1, "%" PRId64 " epochs instead of one",
+                      epochs_max() - before);
+        second_redis_kill(&second);
+        fixture_stores("restart-redis", NULL);
         comes_back(&scene, fixture_now_us());
     }
     scene_close(&scene);

@@ -206,6 +206,50 @@ Test(reads, usage_counts_meters_that_have_no_limit)
     FREE(reply);
 }
 
+static bool is_set_aside(void *user)
+{
+    Holdfast__V1__GetUsageResponse *reply = usage(none, false, 0, none);
+    bool so = !reply->degraded && reply->quotas[0]->set_aside > 0;
+
+    (void)user;
+    FREE(reply);
+    return so;
+}
+
+Test(reads, what_a_loss_of_redis_sets_aside_is_not_called_held)
+{
+    static char all[] = "all", lost[] = "lost", kept[] = "kept";
+    Holdfast__V1__GetUsageResponse *reply;
+    const Holdfast__V1__QuotaState *quota;
+
+    create_tenant(false);
+    put_limit(all, none, tokens, 1000);
+    cr_assert_eq(reserve(lost, none, 30, 60000), HOLDFAST__V1__DECISION__DECISION_ALLOW);
+    fixture_stores("restart-redis", "--lose-data");
+    if (!fixture_until(10000, is_set_aside, NULL)) {
+        reply = usage(none, false, 0, none);
+        cr_assert(false, "degraded %d held %" PRId64 " set aside %" PRId64, reply->degraded,
+                  reply->quotas[0]->held, reply->quotas[0]->set_aside);
+    }
+    reply = usage(none, false, 0, none);
+    quota = reply->quotas[0];
+    cr_assert_eq(quota->held, 0, "no hold lives");
+    cr_assert_not(quota->held_is_upper_bound);
+    cr_assert_geq(quota->set_aside, 30);
+    cr_assert_not_null(quota->set_aside_until);
+    cr_assert_gt(quota->set_aside_until->seconds, reply->server_time->seconds);
+    cr_assert_eq(quota->remaining, 1000 - quota->set_aside);
+    FREE(reply);
+    cr_assert_eq(reserve(kept, none, 7, 60000), HOLDFAST__V1__DECISION__DECISION_ALLOW);
+    reply = usage(none, false, 0, none);
+    quota = reply->quotas[0];
+    cr_assert_eq(quota->held, 7);
+    cr_assert_geq(quota->set_aside, 30);
+    cr_assert_eq(quota->remaining, 1000 - 7 - quota->set_aside);
+    cr_assert_not_null(quota->set_aside_until);
+    FREE(reply);
+}
+
 /* --- ListReservations ------------------------------------------------------------------------- */
 
 static size_t list(char *scope, int32_t page_size, char *token, size_t token_bytes)
@@ -251,6 +295,60 @@ Test(reads, live_holds_come_in_pages_and_by_scope)
     commit(job);
     token[0] = '\0';
     cr_assert_eq(list(none, 0, token, sizeof(token)), 6);
+}
+
+/* Each of these holds names 32 meters and as many limits, as long as names may be. */
+Test(reads, pages_end_at_one_mebibyte)
+{
+    enum { METERS = 32, HOLDS = 320 };
+    static char meters[METERS][65], limits[METERS][65], job[256];
+    Holdfast__V1__ReserveRequest request = HOLDFAST__V1__RESERVE_REQUEST__INIT;
+    Holdfast__V1__Amount messages[METERS], *amounts[METERS];
+    Holdfast__V1__ListReservationsRequest asked = HOLDFAST__V1__LIST_RESERVATIONS_REQUEST__INIT;
+    char token[512] = "";
+    size_t found = 0, pages = 0;
+
+    create_tenant(false);
+    for (int i = 0; i < METERS; i++) {
+        snprintf(meters[i], sizeof(meters[i]), "m-%062d", i);
+        snprintf(limits[i], sizeof(limits[i]), "l-%062d", i);
+        put_limit(limits[i], none, meters[i], 1000000);
+        holdfast__v1__amount__init(&messages[i]);
+        messages[i].meter = meters[i];
+        messages[i].units = 1000;
+        amounts[i] = &messages[i];
+    }
+    request.tenant = tenant;
+    request.job_id = job;
+    request.n_amounts = METERS;
+    request.amounts = amounts;
+    request.brief = 1;
+    for (int i = 0; i < HOLDS; i++) {
+        Holdfast__V1__ReserveResponse *reserved;
+
+        snprintf(job, sizeof(job), "job-%0250d", i);
+        cr_assert_eq(holdfast_v1_quota_service_reserve(channel, NULL, &request, &reserved, NULL),
+                     STUB_OK);
+        FREE(reserved);
+    }
+    asked.tenant = tenant;
+    asked.page_size = 1000;
+    asked.page_token = token;
+    do {
+        Holdfast__V1__ListReservationsResponse *reply;
+
+        cr_assert_eq(
+            holdfast_v1_quota_service_list_reservations(channel, NULL, &asked, &reply, NULL),
+            STUB_OK);
+        cr_assert_leq(protobuf_c_message_get_packed_size(&reply->base), 1 << 20);
+        cr_assert_gt(reply->n_reservations, 0);
+        found += reply->n_reservations;
+        snprintf(token, sizeof(token), "%s", reply->next_page_token);
+        FREE(reply);
+        pages++;
+    } while (token[0]);
+    cr_assert_eq(found, HOLDS);
+    cr_assert_gt(pages, 1);
 }
 
 /* --- GetReservation --------------------------------------------------------------------------- */

@@ -100,10 +100,13 @@ class Tls(Case):
                     "--tls-key", str(folder / "client.key"))
         done = self.holdfast(*client, *identity, "status")
         self.assertEqual(done.returncode, 0, done.stderr)
-        done = self.holdfast(*client, "status")  # nobody
-        self.assertEqual(done.returncode, CLI_SERVER)
+        for call in (("status",), ("--timeout", "2s", "usage", "--tenant", "demo")):  # nobody
+            done = self.holdfast(*client, *call)
+            self.assertEqual(done.returncode, CLI_SERVER)
+            self.assertIn("the server asks for a client certificate", done.stderr)
         done = self.holdfast(*client, *identity, "--tls-server-name", "quota.example", "status")
         self.assertEqual(done.returncode, CLI_SERVER)
+        self.assertIn("the server's certificate is not for quota.example", done.stderr)
         done = self.holdfast(*client, *identity, "--tls-server-name", "localhost", "status")
         self.assertEqual(done.returncode, 0, done.stderr)
         done = self.holdfast("--server", f"127.0.0.1:{port}", "status")  # plaintext

@@ -227,6 +227,15 @@ class Watching(Case):
         reader = self.reader(after_seq=newest - 1)
         self.until(lambda: [event.seq for event in reader.events()] == [newest], 5)
 
+    def test_a_position_above_the_newest_event(self):
+        self.scopes(1)
+        self.cross(0)
+        newest = self.newest()
+        info = self.error(lambda: next(server.quota.Watch(service.WatchRequest(
+            tenant=self.tenant, after_seq=newest + 1))), grpc.StatusCode.OUT_OF_RANGE,
+            "SEQ_TOO_NEW")
+        self.assertEqual(info.metadata["newest_seq"], str(newest))
+
     def test_a_tenant_that_is_not_known(self):
         self.error(lambda: next(server.quota.Watch(service.WatchRequest(tenant="nobody"))),
                    grpc.StatusCode.NOT_FOUND, "UNKNOWN_TENANT")

@@ -12,11 +12,14 @@
 
 static struct arena arena;
 static struct database *db;
+static bool trial; /* a delete is checked only */
 
 /* Of the last put. */
-static struct settle_quota *rows;
+static struct quota_row *rows;
 static size_t rows_count;
 static bool created;
+
+static size_t limits_max = 10000;
 
 static void begin(void)
 {
@@ -43,8 +46,8 @@ static enum ledger_admin put_with(const char *request_id, const char *etag, bool
     struct ledger_note note = note_of(request_id);
     enum ledger_admin answer;
 
-    cr_assert_eq(ledger_limit_put(db, &arena, &note, slice_from_cstr(etag), validate_only, limit,
-                                  &created, &rows, &rows_count, &answer),
+    cr_assert_eq(ledger_limit_put(db, &arena, &note, slice_from_cstr(etag), validate_only, limits_max,
+                                  limit, &created, &rows, &rows_count, &answer),
                  STATUS_OK, "%s", database_error(db));
     return answer;
 }
@@ -61,7 +64,7 @@ static enum ledger_admin delete(const char *request_id, const char *etag,
     enum ledger_admin answer;
 
     cr_assert_eq(
-        ledger_limit_delete(db, &arena, &note, slice_from_cstr(etag), limit, &answer),
+        ledger_limit_delete(db, &arena, &note, slice_from_cstr(etag), trial, limit, &answer),
         STATUS_OK, "%s", database_error(db));
     return answer;
 }
@@ -89,10 +92,11 @@ static struct plan *plan_of(const char *tenant)
 
 static struct ledger_event *events_of(int64_t tenant_id, size_t *ret_count)
 {
-    struct ledger_cursor cursor = {tenant_id, 0};
+    struct ledger_cursor cursor = {.tenant_id = tenant_id, .max = 100};
     struct ledger_event *events;
 
-    cr_assert_eq(ledger_events_read(db, &arena, &cursor, 1, 100, &events, ret_count), STATUS_OK);
+    cr_assert_eq(ledger_events_read(db, &arena, &cursor, 1, &events), STATUS_OK);
+    *ret_count = cursor.count;
     for (size_t i = 0; i < *ret_count; i++)
         cr_assert_eq(events[i].seq, (int64_t)i + 1);
     return events;
@@ -152,7 +156,7 @@ Test(admin_limit, lowered_under_its_use_crosses_and_recalls)
 {
     struct support_tenant tenant = support_tenant_make("l-lower", 1000, 1000, 200);
     struct ledger_limit limit = main_limit(&tenant, 500);
-    struct settle_quota *recalls;
+    struct quota_row *recalls;
     struct ledger_event *events;
     size_t count;
     bool found = false;
@@ -164,7 +168,7 @@ Test(admin_limit, lowered_under_its_use_crosses_and_recalls)
     cr_assert_eq(rows_count, 1);
     cr_assert(rows[0].recall);
     cr_assert_eq(rows[0].stops.cap, 500);
-    cr_assert_eq(settle_room(&rows[0]), -195);
+    cr_assert_eq(book_room(&rows[0]), -195);
     cr_assert_eq(rows[0].granted, 200);
     cr_assert_eq(fixture_sql("SELECT cap_amount FROM quota WHERE tenant_id = %" PRId64
                              " AND recall AND level = 1 AND soft_amount = 450",
@@ -195,7 +199,7 @@ Test(admin_limit, lowered_under_its_use_crosses_and_recalls)
     cr_assert_eq(events[3].stops.amount, 400);
 }
 
-Test(admin_limit, a_lowered_limit_reaches_rows_of_every_period_but_closed_ones)
+Test(admin_limit, a_lowered_limit_reaches_the_rows_of_periods_that_are_not_over)
 {
     struct support_tenant tenant = support_tenant_make("l-rows", 1000, 1000, 0);
     struct ledger_limit limit = {
@@ -218,9 +222,42 @@ Test(admin_limit, a_lowered_limit_reaches_rows_of_every_period_but_closed_ones)
     cr_assert_eq(put(&limit), ADMIN_DONE);
     cr_assert_eq(rows_count, 2, "this hour and the next");
     cr_assert_eq(fixture_sql("SELECT count(*) FROM quota WHERE limit_id = %" PRId64
-                             " AND cap_amount = 50 AND state = 'O'", limit.limit_id), 3);
+                             " AND cap_amount = 50 AND state = 'O'", limit.limit_id), 2);
+    cr_assert_eq(fixture_sql("SELECT cap_amount FROM quota WHERE limit_id = %" PRId64
+                             " AND period_start_ms = %" PRId64, limit.limit_id,
+                             start_ms - 3600000), 100, "the hour that is over keeps its stops");
     cr_assert_eq(fixture_sql("SELECT cap_amount FROM quota WHERE limit_id = %" PRId64
                              " AND state = 'X'", limit.limit_id), 100);
+}
+
+/* A day of minutes that wait to be closed, each at its old limit, all with something lent. */
+Test(admin_limit, periods_that_are_over_are_neither_locked_nor_crossed)
+{
+    struct support_tenant tenant = support_tenant_make("l-over", 1000, 1000, 0);
+    struct ledger_limit limit = {
+        .tenant = SLICE("l-over"),
+        .limit_name = SLICE("minutely"),
+        .meter = SLICE("tokens"),
+        .period = PERIOD_MINUTE,
+        .amount = 100,
+    };
+    int64_t start_ms, before;
+
+    cr_assert_eq(put(&limit), ADMIN_DONE);
+    start_ms = period_start_ms(PERIOD_MINUTE, support_now_ms());
+    fixture_sql_do("INSERT INTO quota (tenant_id, limit_id, period_start_ms, period_end_ms,"
+                   " limit_amount, cap_amount, soft_amount, unlimited, committed, leased, lease_id,"
+                   " granted) SELECT %" PRId64 ", %" PRId64 ", %" PRId64 " - 60000 * i, %" PRId64
+                   " - 60000 * (i - 1), 100, 100, 90, false, 50, 10, 1048576, 10"
+                   " FROM generate_series(1, 3000) i",
+                   tenant.tenant_id, limit.limit_id, start_ms, start_ms);
+    before = support_check_events(&tenant);
+    limit.amount = 40;
+    cr_assert_eq(put(&limit), ADMIN_DONE);
+    cr_assert_leq(rows_count, 1);
+    cr_assert_eq(support_check_events(&tenant) - before, 1, "LIMIT_CHANGED, and no crossing");
+    cr_assert_eq(fixture_sql("SELECT count(*) FROM quota WHERE limit_id = %" PRId64 " AND recall",
+                             limit.limit_id), 0);
 }
 
 Test(admin_limit, nothing_is_recalled_where_nothing_is_lent_or_the_cap_grows)
@@ -234,7 +271,7 @@ Test(admin_limit, nothing_is_recalled_where_nothing_is_lent_or_the_cap_grows)
     limit = main_limit(&busy, 2000);
     cr_assert_eq(put(&limit), ADMIN_DONE);
     cr_assert_not(rows[0].recall);
-    cr_assert_eq(settle_room(&rows[0]), 1900);
+    cr_assert_eq(book_room(&rows[0]), 1900);
     limit = main_limit(&busy, 0);
     limit.unlimited = true;
     cr_assert_eq(put(&limit), ADMIN_DONE);
@@ -276,8 +313,8 @@ Test(admin_limit, what_cannot_be_is_refused)
 
     limit.overage_kind = OVERAGE_UNITS;
     limit.overage = 1;
-    cr_assert_eq(ledger_limit_put(db, &arena, &note, SLICE(""), false, &limit, &created, &rows,
-                                  &rows_count, &answer), STATUS_INVALID);
+    cr_assert_eq(ledger_limit_put(db, &arena, &note, SLICE(""), false, limits_max, &limit, &created,
+                                  &rows, &rows_count, &answer), STATUS_INVALID);
     limit = main_limit(&tenant, 10);
     limit.meter = SLICE("seconds");
     cr_assert_eq(put(&limit), ADMIN_CONFLICT);
@@ -289,8 +326,10 @@ Test(admin_limit, what_cannot_be_is_refused)
     cr_assert_eq(put(&limit), ADMIN_CONFLICT);
     limit = main_limit(&tenant, 10);
     cr_assert_eq(put_with("", "7", false, &limit), ADMIN_ETAG);
+    cr_assert_eq(put_with("", "0", false, &limit), ADMIN_ETAG, "it is there already");
     limit.limit_name = SLICE("other");
     cr_assert_eq(put_with("", "1", false, &limit), ADMIN_ETAG);
+    cr_assert_eq(put_with("", "0", true, &limit), ADMIN_DONE, "none is there");
     limit.tenant = SLICE("l-nobody");
     cr_assert_eq(put(&limit), ADMIN_NOT_FOUND);
     cr_assert_eq(fixture_sql("SELECT count(*) FROM audit WHERE tenant_id = %" PRId64,
@@ -311,6 +350,12 @@ Test(admin_limit, a_trial_changes_nothing)
     cr_assert_eq(put_with("v2", "", true, &added), ADMIN_DONE);
     cr_assert(created);
     cr_assert_eq(put_with("", "9", true, &limit), ADMIN_ETAG);
+    trial = true;
+    cr_assert_eq(delete("v3", "1", &added), ADMIN_NOT_FOUND);
+    cr_assert_eq(delete("v3", "9", &limit), ADMIN_ETAG);
+    cr_assert_eq(delete("v3", "1", &limit), ADMIN_DONE);
+    cr_assert_eq(limit.amount, 1000);
+    limit = main_limit(&tenant, 10);
     cr_assert_eq(fixture_sql("SELECT count(*) FROM tenant t JOIN limit_ l USING (tenant_id)"
                              " JOIN quota q USING (tenant_id) WHERE t.tenant_id = %" PRId64
                              " AND config_version = 1 AND event_seq = 0 AND l.version = 1"
@@ -411,9 +456,9 @@ Test(admin_limit, a_meter_without_one_gets_an_unlimited_limit_once)
     struct support_tenant tenant = support_tenant_make("l-implicit", 1000, 1000, 0);
     struct plan *plan;
 
-    cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("seconds")), STATUS_OK, "%s",
+    cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("seconds"), 10000), STATUS_OK, "%s",
                  database_error(db));
-    cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("seconds")), STATUS_OK);
+    cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("seconds"), 10000), STATUS_OK);
     plan = plan_of("l-implicit");
     cr_assert_eq(plan->config_version, 2);
     cr_assert_eq(plan->limits_count, 2);
@@ -451,11 +496,12 @@ static void *write_limits(void *user)
             .period = PERIOD_NEVER,
             .amount = 100 + i,
         };
-        struct settle_quota *open;
+        struct quota_row *open;
         size_t count;
         bool is_new;
 
-        if (ledger_limit_put(own, &memory, &note, SLICE(""), false, &limit, &is_new, &open, &count,
+        if (ledger_limit_put(own, &memory, &note, SLICE(""), false, limits_max, &limit, &is_new, &open,
+                             &count,
                              &writer->answer) != STATUS_OK || writer->answer != ADMIN_DONE)
             writer->failures++;
     }
@@ -562,14 +608,14 @@ static void *lower_it(void *user)
     struct database *own = support_connect(fixture_env("HOLDFAST_TEST_POSTGRES"));
     struct ledger_limit limit = main_limit(side->tenant, 50);
     struct ledger_note note = note_of("");
-    struct settle_quota *open = NULL;
+    struct quota_row *open = NULL;
     enum ledger_admin answer;
     struct arena memory;
     bool is_new;
 
     arena_init(&memory, 4096, 1 << 20);
-    side->status = ledger_limit_put(own, &memory, &note, SLICE(""), false, &limit, &is_new, &open,
-                                    &side->rows, &answer);
+    side->status = ledger_limit_put(own, &memory, &note, SLICE(""), false, limits_max, &limit, &is_new,
+                                    &open, &side->rows, &answer);
     side->cap = side->rows > 0 ? open[0].stops.cap : -1;
     arena_done(&memory);
     database_destroy(own);
@@ -636,11 +682,11 @@ static void *ask_for_it(void *user)
     struct asker *asker = user;
     struct database *own = support_connect(fixture_env("HOLDFAST_TEST_POSTGRES"));
     struct ledger_note note = note_of("same");
-    struct settle_quota *open;
+    struct quota_row *open;
     size_t count;
 
-    asker->status = ledger_limit_put(own, &asker->memory, &note, SLICE(""), false, &asker->limit,
-                                     &asker->is_new, &open, &count, &asker->answer);
+    asker->status = ledger_limit_put(own, &asker->memory, &note, SLICE(""), false, limits_max,
+                                     &asker->limit, &asker->is_new, &open, &count, &asker->answer);
     database_destroy(own);
     return NULL;
 }
@@ -694,7 +740,7 @@ Test(admin_limit, one_that_the_service_made_becomes_a_limit_of_its_owner)
     size_t count;
     bool exists;
 
-    cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("seconds")), STATUS_OK);
+    cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("seconds"), 10000), STATUS_OK);
     cr_assert_eq(ledger_limit_list(db, &arena, SLICE("l-explicit"), SLICE("main"), 10, &all, &count,
                                    &exists),
                  STATUS_OK);
@@ -711,7 +757,7 @@ Test(admin_limit, one_that_the_service_made_becomes_a_limit_of_its_owner)
                                    &exists),
                  STATUS_OK);
     cr_assert(count == 1 && !all[0].implicit && !all[0].unlimited && all[0].amount == 50);
-    cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("seconds")), STATUS_OK);
+    cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("seconds"), 10000), STATUS_OK);
     cr_assert_eq(put(&limit), ADMIN_DONE);
     cr_assert_eq(limit.version, 3, "nothing was made of it again");
 }

@@ -11,6 +11,7 @@
 
 static struct arena arena;
 static struct database *db;
+static bool trial; /* what is asked for is checked only */
 
 static void begin(void)
 {
@@ -36,8 +37,8 @@ static enum ledger_admin create(const char *request_id, struct ledger_tenant *te
     struct ledger_note note = note_of(request_id);
     enum ledger_admin answer;
 
-    cr_assert_eq(ledger_tenant_create(db, &arena, &note, tenant, &answer), STATUS_OK, "%s",
-                 database_error(db));
+    cr_assert_eq(ledger_tenant_create(db, &arena, &note, trial, tenant, &answer), STATUS_OK,
+                 "%s", database_error(db));
     return answer;
 }
 
@@ -48,7 +49,7 @@ static enum ledger_admin update(const char *request_id, const char *etag,
     enum ledger_admin answer;
 
     cr_assert_eq(
-        ledger_tenant_update(db, &arena, &note, slice_from_cstr(etag), tenant, &answer),
+        ledger_tenant_update(db, &arena, &note, slice_from_cstr(etag), trial, tenant, &answer),
         STATUS_OK, "%s", database_error(db));
     return answer;
 }
@@ -119,6 +120,34 @@ Test(admin_tenant, a_repeated_update_is_told_before_the_etag_is_checked)
     cr_assert_eq(update("u1", "", &repeat), ADMIN_NOT_FOUND);
 }
 
+Test(admin_tenant, a_trial_changes_nothing)
+{
+    struct ledger_tenant tenant = {.tenant = SLICE("t-trial"), .display_name = SLICE("Tried")};
+    struct ledger_tenant changed = {.tenant = SLICE("t-trial"), .suspended = true};
+    struct plan *plan;
+
+    trial = true;
+    cr_assert_eq(create("trial", &tenant), ADMIN_DONE);
+    cr_assert_eq(tenant.version, 1);
+    cr_assert_eq(ledger_plan_load(db, SLICE("t-trial"), &plan), STATUS_OK);
+    cr_assert_null(plan);
+    cr_assert_eq(update("", "", &changed), ADMIN_NOT_FOUND);
+    trial = false;
+    cr_assert_eq(create("trial", &tenant), ADMIN_DONE, "the request id is still unused");
+    trial = true;
+    cr_assert_eq(create("", &tenant), ADMIN_EXISTS);
+    cr_assert_eq(update("", "2", &changed), ADMIN_ETAG);
+    cr_assert_eq(update("", "1", &changed), ADMIN_DONE);
+    cr_assert(changed.suspended);
+    cr_assert_eq(changed.version, 2);
+    cr_assert_eq(ledger_plan_load(db, SLICE("t-trial"), &plan), STATUS_OK);
+    cr_assert_not(plan->suspended);
+    cr_assert_eq(plan->config_version, 1);
+    plan_unref(plan);
+    cr_assert_eq(fixture_sql("SELECT count(*) FROM audit JOIN tenant USING (tenant_id)"
+                             " WHERE name = 't-trial'"), 1);
+}
+
 Test(admin_tenant, a_change_leaves_one_audit_row_with_both_states)
 {
     struct ledger_tenant tenant = {.tenant = SLICE("t-audit"), .display_name = SLICE("a|b \"c\"")};
@@ -182,7 +211,7 @@ static void *race(void *user)
     struct arena memory;
 
     arena_init(&memory, 4096, 1 << 20);
-    racer->status = ledger_tenant_create(own, &memory, &note, &tenant, &racer->answer);
+    racer->status = ledger_tenant_create(own, &memory, &note, false, &tenant, &racer->answer);
     racer->version = tenant.version;
     arena_done(&memory);
     database_destroy(own);

@@ -96,6 +96,23 @@ Test(authority, a_stale_view_changes_nothing_and_learns_what_is)
     cr_assert_not(after.active);
 }
 
+/* Seen while somebody made it ready, and active since: it is not taken away again. */
+Test(authority, what_became_active_since_it_was_seen_is_left_alone)
+{
+    struct shard_view view = view_of(23), seen, mine, after;
+    bool won;
+
+    cr_assert_eq(ledger_authority_bump(db, &view, 0, REPLID_A, "a", &won, &mine), STATUS_OK);
+    seen = mine;
+    strcpy(mine.nonce, NONCE);
+    cr_assert_eq(ledger_authority_activate(db, &mine, &won, &mine), STATUS_OK);
+    cr_assert(won);
+    cr_assert_eq(ledger_authority_bump(db, &seen, 0, REPLID_A, "b", &won, &after), STATUS_OK);
+    cr_assert_not(won);
+    cr_assert(after.active);
+    cr_assert_eq(after.epoch, mine.epoch);
+}
+
 Test(authority, who_makes_it_ready_is_left_alone_for_a_second)
 {
     struct shard_view view = view_of(22), mine, after;

@@ -43,7 +43,7 @@ Test(committer_failure, an_item_that_the_database_refuses_fails_alone)
 
     memset(long_id, 'x', sizeof(long_id) - 1);
     long_id[sizeof(long_id) - 1] = '\0';
-    /* All of them shall be in one batch: the first one waits for this lock. */
+    /* All of them are to be in one batch: the first one waits for this lock. */
     committing_lock_quota(db, &tenant);
     for (int i = 0; i < OTHERS; i++) {
         char job_id[16];

@@ -366,6 +366,31 @@ Test(committer, a_late_commit_makes_the_row_of_the_current_period)
     plan_unref(plan);
 }
 
+/* --- a tenant whose event_seq went back -------------------------------------------------------- */
+
+Test(committer, events_go_on_after_the_newest_where_event_seq_went_back)
+{
+    struct support_tenant tenant = support_tenant_make("seq-back", 100, 110, 110);
+    struct plan *plan = support_plan(&tenant);
+
+    for (int i = 0; i < 11; i++) {
+        struct committing c;
+        char job_id[16];
+
+        if (i == 10) /* two events are there */
+            fixture_sql_do("UPDATE tenant SET event_seq = 0 WHERE tenant_id = %" PRId64,
+                           tenant.tenant_id);
+        snprintf(job_id, sizeof(job_id), "job-%d", i);
+        committing_init(&c, &tenant, plan, SETTLE_COMMIT, job_id, live_hold(&tenant, i + 1, 10));
+        cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+        committing_done(&c);
+    }
+    cr_assert_eq(support_check_events(&tenant), 3);
+    cr_assert_eq(fixture_sql("SELECT event_seq FROM tenant WHERE tenant_id = %" PRId64,
+                             tenant.tenant_id), 3);
+    plan_unref(plan);
+}
+
 /* --- quotas ----------------------------------------------------------------------------------- */
 
 Test(committer, crossings_become_events_numbered_without_a_gap)

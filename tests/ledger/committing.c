@@ -37,6 +37,13 @@ static void on_events(void *user, const int64_t *tenants, size_t count)
     atomic_fetch_add(&event_calls, (int)count);
 }
 
+static struct stop stopping;
+
+struct stop *committing_stop(void)
+{
+    return &stopping;
+}
+
 int committing_event_calls(void)
 {
     return atomic_load(&event_calls);
@@ -48,6 +55,7 @@ struct committer *committing_committer(void)
         .conninfo = fixture_env("HOLDFAST_TEST_POSTGRES"),
         .clock = clock_real(),
         .estimate = &estimate,
+        .stop = &stopping,
         .late_window_ms = 3600 * 1000,
         .items_max = 10000,
         .batch_max = 256,
@@ -58,6 +66,7 @@ struct committer *committing_committer(void)
     struct committer *committer;
     char error[256];
 
+    stop_init(&stopping);
     pthread_once(&estimate_once, make_estimate);
     committer = committer_create(&options, error, sizeof(error));
     cr_assert(committer != NULL, "%s", error);
@@ -73,7 +82,8 @@ void committing_init(struct committing *c, const struct support_tenant *tenant, 
     pthread_cond_init(&c->finished, NULL);
     snprintf(c->job_id, sizeof(c->job_id), "%s", job_id);
     c->item.plan = plan;
-    c->item.redis_asked = true;
+    c->item.settle.redis_asked = true;
+    c->item.settle.looked_up_ms = INT64_MAX; /* Redis knows of no Extend */
     c->item.give_up_us = clock_mono_us(clock_real()) + INT64_C(120) * 1000 * 1000;
     c->item.arena = &c->arena;
     c->item.settle.kind = kind;

@@ -27,6 +27,9 @@ struct committing {
 /* A committer on the test's Postgres. */
 struct committer *committing_committer(void);
 
+/* When that committer is to stop. */
+struct stop *committing_stop(void);
+
 /* Events callbacks so far. */
 int committing_event_calls(void);
 

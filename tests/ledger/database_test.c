@@ -2,10 +2,13 @@
 #include "tests/ledger/support.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "tests/support/fixture.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 
 static const struct statement insert_fence = {
@@ -88,8 +91,54 @@ Test(database, tells_bad_data_from_a_missing_table)
     cr_assert_eq(insert(db, 1, long_id), STATUS_INVALID);
     cr_assert_eq(insert(db, 1, "unique"), STATUS_OK);
     cr_assert_eq(insert(db, 1, "unique"), STATUS_INVALID);
-    cr_assert_eq(database_run(db, &no_table, NULL, NULL), STATUS_REFUSED);
+    cr_assert_str_eq(database_sqlstate(db), "23505");
+    cr_assert_eq(database_run(db, &no_table, NULL, NULL), STATUS_FAULT);
     cr_assert(strstr(database_error(db), "no_such_table"), "%s", database_error(db));
+    cr_assert_str_eq(database_sqlstate(db), "42P01");
+    cr_assert_eq(database_ping(db), STATUS_OK);
+    database_destroy(db);
+}
+
+/* What was answered before says nothing of a connection that is lost. */
+Test(database, a_failure_without_an_answer_has_no_sqlstate)
+{
+    struct stop stop;
+    const struct database_options options = {.conninfo = fixture_env("HOLDFAST_TEST_POSTGRES"),
+                                             .clock = clock_real(),
+                                             .stop = &stop};
+    struct database *db = database_create(&options);
+
+    stop_init(&stop);
+    cr_assert_eq(database_run(db, &no_table, NULL, NULL), STATUS_FAULT);
+    cr_assert_str_eq(database_sqlstate(db), "42P01");
+    stop_set(&stop, 0);
+    cr_assert_eq(database_ping(db), STATUS_UNAVAILABLE);
+    cr_assert_str_eq(database_sqlstate(db), "");
+    cr_assert_eq(database_begin(db), STATUS_UNAVAILABLE);
+    database_destroy(db);
+}
+
+/* An error that COMMIT answers says nothing of what has landed. */
+Test(database, an_error_of_commit_leaves_its_effect_unknown)
+{
+    struct database *db = support_open();
+
+    cr_assert(fault_set("database.commit_error=fail@1"));
+    cr_assert_eq(database_begin(db), STATUS_OK);
+    cr_assert_eq(insert(db, 1, "commit-error"), STATUS_OK);
+    cr_assert_eq(database_commit(db), STATUS_UNKNOWN);
+    cr_assert_eq(fixture_sql("SELECT count(*) FROM job_fence WHERE job_id = 'commit-error'"), 1);
+    fault_clear();
+    fixture_sql_do("CREATE FUNCTION test_deferred() RETURNS trigger LANGUAGE plpgsql AS"
+                   " 'BEGIN RAISE ''planted''; END'");
+    fixture_sql_do("CREATE CONSTRAINT TRIGGER test_deferred AFTER INSERT ON job_fence"
+                   " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION test_deferred()");
+    cr_assert_eq(database_begin(db), STATUS_OK);
+    cr_assert_eq(insert(db, 1, "commit-deferred"), STATUS_OK);
+    cr_assert_eq(database_commit(db), STATUS_UNKNOWN);
+    cr_assert_str_eq(database_sqlstate(db), "P0001");
+    fixture_sql_do("DROP TRIGGER test_deferred ON job_fence");
+    fixture_sql_do("DROP FUNCTION test_deferred");
     cr_assert_eq(database_ping(db), STATUS_OK);
     database_destroy(db);
 }
@@ -327,20 +376,24 @@ Test(database, a_column_of_another_type_is_corrupt)
     database_destroy(db);
 }
 
-static bool nobody_else(void *user)
+/* And its end of the connection with it, which outlives its row of pg_stat_activity. */
+static bool process_is_gone(void *user)
 {
-    (void)user;
-    return fixture_sql("SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-                       " AND application_name = 'holdfast'") == 0;
+    const pid_t *pid = user;
+
+    return kill(*pid, 0) != 0 && errno == ESRCH;
 }
 
 Test(database, a_connection_lost_while_idle_costs_its_next_user_no_failure)
 {
     struct database *db = support_open();
+    pid_t pid;
 
     cr_assert(database_ping(db) == STATUS_OK);
+    pid = (pid_t)fixture_sql("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                             " AND application_name = 'holdfast' ORDER BY backend_start DESC");
     support_terminate_backends("%");
-    cr_assert(fixture_until(5000, nobody_else, NULL));
+    cr_assert(fixture_until(5000, process_is_gone, &pid));
     cr_assert(database_ping(db) == STATUS_OK, "%s", database_error(db));
     fixture_stores("kill-postgres", NULL);
     cr_assert(database_ping(db) == STATUS_UNAVAILABLE);

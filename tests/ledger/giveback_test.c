@@ -49,7 +49,9 @@ static void close_all(void)
     bool more = true;
 
     while (more)
-        cr_assert_eq(ledger_close_due(db, 10, &more), STATUS_OK, "%s", database_error(db));
+        cr_assert_eq(ledger_close_leases(db, 10, &more), STATUS_OK, "%s", database_error(db));
+    for (more = true; more;)
+        cr_assert_eq(ledger_close_periods(db, 10, &more), STATUS_OK, "%s", database_error(db));
 }
 
 Test(giveback, returned_is_cumulative_so_repeats_and_stragglers_are_harmless)
@@ -77,7 +79,7 @@ Test(giveback, what_another_lease_gave_back_does_not_count)
 Test(giveback, a_recall_is_over_once_there_is_room_again)
 {
     struct support_tenant tenant = support_tenant_make("b-recall", 1000, 1000, 300);
-    struct settle_quota *recalls;
+    struct quota_row *recalls;
     size_t count, mine = 0;
 
     fixture_sql_do("UPDATE quota SET recall = true, cap_amount = 200, limit_amount = 200"
@@ -116,6 +118,34 @@ Test(giveback, old_leases_close_after_their_deadline_and_not_before)
     cr_assert_eq(of_quota(&tenant, "granted"), 100, "the current lease never closes by age");
 }
 
+/* Its leases are the oldest and fill the first turns; the others come home all the same. */
+Test(giveback, leases_of_a_tenant_whose_rows_contradict_keep_no_others_out)
+{
+    enum { BAD_LEASES = 25, MAX = 10, TURNS = 10 };
+    struct support_tenant bad = support_tenant_make("b-bad", 1000, 1000, 100);
+    struct support_tenant good = support_tenant_make("b-good", 1000, 1000, 100);
+    struct alarms *alarms = alarms_create(clock_real());
+    const struct database_options options = {
+        .conninfo = fixture_env("HOLDFAST_TEST_POSTGRES"), .clock = clock_real(), .alarms = alarms};
+    struct database *closer = database_create(&options);
+    bool more;
+
+    fixture_sql_do("INSERT INTO old_lease SELECT %" PRId64 ", %" PRId64 ", 0, n, 50, 10, 20, 1"
+                   " FROM generate_series(1, %d) n", bad.tenant_id, bad.limit_id, BAD_LEASES);
+    fixture_sql_do("INSERT INTO old_lease VALUES (%" PRId64 ", %" PRId64 ", 0, 1, 50, 10, 20, 2)",
+                   good.tenant_id, good.limit_id);
+    fixture_sql_do("UPDATE quota SET leased = 120 WHERE tenant_id = %" PRId64, good.tenant_id);
+    for (int i = 0; i < TURNS && of_quota(&good, "leased") != 100; i++)
+        cr_assert_eq(ledger_close_leases(closer, MAX, &more), STATUS_OK, "%s", database_error(closer));
+    cr_assert_eq(of_quota(&good, "leased"), 100);
+    cr_assert(alarms_is_aside(alarms, bad.tenant_id));
+    cr_assert_eq(fixture_sql("SELECT count(*) FROM old_lease WHERE tenant_id = %" PRId64,
+                             bad.tenant_id), BAD_LEASES);
+    fixture_sql_do("DELETE FROM old_lease WHERE tenant_id = %" PRId64, bad.tenant_id);
+    database_destroy(closer);
+    alarms_destroy(alarms);
+}
+
 Test(giveback, a_period_closes_when_nobody_can_commit_to_it_on_time_any_more)
 {
     struct support_tenant tenant = support_tenant_make("b-period", 1000, 1000, 100);
@@ -145,14 +175,16 @@ Test(giveback, nothing_to_close_is_not_more)
     bool more = true;
 
     close_all();
-    cr_assert_eq(ledger_close_due(db, 10, &more), STATUS_OK);
+    cr_assert_eq(ledger_close_leases(db, 10, &more), STATUS_OK);
+    cr_assert_not(more);
+    cr_assert_eq(ledger_close_periods(db, 10, &more), STATUS_OK);
     cr_assert_not(more);
 }
 
 /* Whether the tenant's row is among those to be recalled. */
 static bool is_recalled(const struct support_tenant *tenant)
 {
-    struct settle_quota *rows;
+    struct quota_row *rows;
     bool found = false;
     size_t count;
 
@@ -187,13 +219,13 @@ Test(giveback, a_lowered_limit_is_recalled_until_what_is_out_fits)
     struct ledger_note note = {.actor = SLICE("test")};
     struct ledger_limit limit = {.tenant = SLICE("b-lowered"), .limit_name = SLICE("main"),
                                  .meter = SLICE("tokens"), .period = PERIOD_NEVER, .amount = 200};
-    struct settle_quota *rows;
+    struct quota_row *rows;
     enum ledger_admin outcome;
     size_t count;
     bool created;
 
-    cr_assert_eq(ledger_limit_put(db, &arena, &note, slice_of(NULL, 0), false, &limit, &created,
-                                  &rows, &count, &outcome),
+    cr_assert_eq(ledger_limit_put(db, &arena, &note, slice_of(NULL, 0), false, 10000, &limit,
+                                  &created, &rows, &count, &outcome),
                  STATUS_OK);
     cr_assert_eq(outcome, ADMIN_DONE);
     cr_assert(is_recalled(&tenant));
@@ -212,7 +244,7 @@ static void *close_few(void *user)
 
     *status = STATUS_OK;
     while (more && *status == STATUS_OK)
-        *status = ledger_close_due(own, 3, &more);
+        *status = ledger_close_leases(own, 3, &more);
     database_destroy(own);
     return NULL;
 }

@@ -54,6 +54,11 @@ static int64_t of_quota(const struct support_tenant *tenant, const char *what)
     return fixture_sql("SELECT %s FROM quota WHERE tenant_id = %" PRId64, what, tenant->tenant_id);
 }
 
+static void drop_row(const struct support_tenant *tenant)
+{
+    fixture_sql_do("DELETE FROM quota WHERE tenant_id = %" PRId64, tenant->tenant_id);
+}
+
 static void bump_epoch(const struct support_tenant *tenant)
 {
     fixture_sql_do("UPDATE shard_authority SET epoch = epoch + 1 WHERE shard = %d",
@@ -73,6 +78,49 @@ Test(grant, lends_what_is_needed_and_up_to_the_leases_size_beyond)
     cr_assert_eq(one.quota.granted, 80);
     cr_assert_eq(one.quota.lease_deadline_ms >= one.deadline_ms, true);
     cr_assert_eq(of_quota(&tenant, "leased"), 80);
+    support_check_quotas(&tenant);
+}
+
+/* A row that is not there yet is made with its first lease: in one statement, and no second transaction. */
+Test(grant, a_row_is_made_with_its_first_lease)
+{
+    struct support_tenant tenant = support_tenant_make("g-made", 1000, 1000, 0);
+    struct ledger_grant both[2] = {ask(&tenant, 5), ask(&tenant, 7)};
+
+    drop_row(&tenant);
+    both[0].only_new = true;
+    grant(both, 2);
+    cr_assert(both[0].made && both[1].made);
+    cr_assert_not(both[0].missing || both[0].epoch_changed);
+    cr_assert_geq(both[0].granted_units, 5);
+    cr_assert_geq(both[1].granted_units, 7);
+    cr_assert_eq(of_quota(&tenant, "leased"), both[1].quota.leased);
+    cr_assert_eq(of_quota(&tenant, "lease_id"), both[0].quota.lease_id);
+    cr_assert_eq(of_quota(&tenant, "lease_deadline_ms"), both[0].quota.lease_deadline_ms);
+    support_check_quotas(&tenant);
+}
+
+/* Whoever has not asked Redis yet takes nothing where a row tells that Redis may have it. */
+Test(grant, only_a_new_row_lends_to_who_has_not_asked_redis)
+{
+    struct support_tenant tenant = support_tenant_make("g-only-new", 1000, 1000, 0);
+    struct ledger_grant one = ask(&tenant, 5);
+    int64_t leased, now_ms = 0;
+
+    drop_row(&tenant);
+    grant(&one, 1);
+    cr_assert(one.made);
+    leased = of_quota(&tenant, "leased");
+    one.only_new = true;
+    cr_assert_eq(ledger_grant_run(db, &arena, &one, 1, &now_ms), STATUS_OK);
+    cr_assert_not(one.made);
+    cr_assert_eq(one.granted_units, 0);
+    cr_assert_eq(of_quota(&tenant, "leased"), leased);
+    one.only_new = false;
+    one.needed = 700;
+    grant(&one, 1);
+    cr_assert_not(one.made);
+    cr_assert_geq(one.granted_units, 700);
     support_check_quotas(&tenant);
 }
 
@@ -244,6 +292,26 @@ Test(grant, a_vanished_lease_is_set_aside_once)
     grant(&again, 1);
     cr_assert_eq(again.quota.lease_id, tenant.lease_id + 1, "another server saw the same");
     cr_assert_eq(again.old_leases_units, 100);
+    support_check_quotas(&tenant);
+}
+
+Test(grant, after_the_last_lease_of_an_epoch_another_epoch_is_wanted)
+{
+    struct support_tenant tenant = support_tenant_make("g-last-id", 1000, 1000, 100);
+    struct ledger_grant one = ask(&tenant, 10);
+
+    fixture_sql_do("UPDATE quota SET lease_id = %" PRId64 " WHERE tenant_id = %" PRId64,
+                   (one.epoch + 1) * LEASE_IDS_PER_EPOCH - 1, tenant.tenant_id);
+    one.vanished_lease_id = (one.epoch + 1) * LEASE_IDS_PER_EPOCH - 1;
+    grant(&one, 1);
+    cr_assert(one.epoch_changed);
+    cr_assert_eq(one.granted_units, 0);
+    cr_assert_eq(one.quota.lease_id, one.vanished_lease_id, "the row is as it was");
+    bump_epoch(&tenant);
+    one.epoch++;
+    grant(&one, 1);
+    cr_assert_not(one.epoch_changed);
+    cr_assert_eq(one.quota.lease_id, one.epoch * LEASE_IDS_PER_EPOCH);
     support_check_quotas(&tenant);
 }
 

@@ -116,6 +116,24 @@ Test(plans, a_position_tells_what_changed_after_it_once)
     cr_assert_eq(changes_of(&position, &tenant), 0);
 }
 
+Test(plans, so_many_changes_come_in_parts)
+{
+    enum { CHANGES = LEDGER_VERSIONS_MAX + 100 };
+    struct ledger_version *versions;
+    int64_t position = 0;
+    size_t count;
+
+    since(&position, &versions, &count);
+    fixture_sql_do("INSERT INTO tenant (name, shard, config_position) SELECT 'p-parts-' || n, 0,"
+                   " config_position_next() FROM generate_series(1, %d) n", (int)CHANGES);
+    since(&position, &versions, &count);
+    cr_assert_eq(count, LEDGER_VERSIONS_MAX);
+    since(&position, &versions, &count);
+    cr_assert_eq(count, CHANGES - LEDGER_VERSIONS_MAX);
+    since(&position, &versions, &count);
+    cr_assert_eq(count, 0);
+}
+
 struct changer {
     pthread_t thread;
     int64_t tenant_id;
@@ -236,4 +254,33 @@ Test(plans, the_first_tenant_of_all_is_not_missed)
     tenant = support_tenant_make("p-first", 1000, 1000, 0);
     cr_assert_eq(changes_of(&position, &tenant), 1);
     cr_assert_eq(changes_of(&position, &tenant), 0);
+}
+
+/* Whoever is in a hurry learns of a tenant with many limits only that it is one. */
+Test(plans, of_a_large_tenant_nothing_is_read_within_a_bound)
+{
+    struct support_tenant large = support_tenant_make("p-large", 1000, 1000, 0);
+    struct support_tenant small = support_tenant_make("p-small", 1000, 1000, 0);
+    const struct slice names[] = {slice_from_cstr(large.name), slice_from_cstr(small.name),
+                                  SLICE("p-none"), slice_from_cstr(large.name)};
+    struct plan *plans[4];
+    bool is_large[4];
+
+    fixture_sql_do("INSERT INTO limit_ (tenant_id, name, scope, meter, period_kind, unlimited, amount,"
+                   " soft_percent, overage_kind, overage, cap, soft) SELECT %" PRId64 ", 'l-' || i,"
+                   " '', 'calls', 1, false, 10, 90, 1, 0, 10, 9 FROM generate_series(1, 4) i",
+                   large.tenant_id);
+    cr_assert_eq(ledger_plans_load(db, names, 4, 4, plans, is_large), STATUS_OK);
+    cr_assert(is_large[0] && !is_large[1] && !is_large[2] && is_large[3]);
+    cr_assert(!plans[0] && plans[1] && !plans[2] && !plans[3]);
+    cr_assert_eq(plans[1]->tenant_id, small.tenant_id);
+    cr_assert_eq(plans[1]->ledger_part, support_ledger_part(&small));
+    plan_unref(plans[1]);
+    cr_assert_eq(ledger_plans_load(db, names, 4, 5, plans, is_large), STATUS_OK, "no more than that");
+    for (int i = 0; i < 4; i++)
+        cr_assert_not(is_large[i]);
+    cr_assert_eq(plans[0]->limits_count, 5);
+    cr_assert_eq(plans[3]->limits_count, 5);
+    for (int i = 0; i < 4; i++)
+        plan_unref(plans[i]);
 }

@@ -42,14 +42,16 @@ static void end(void)
 TestSuite(reap, .init = begin, .fini = end);
 
 /* Of the last run. */
-static struct settle_quota *rows;
+static struct quota_row *rows;
 static size_t rows_count;
 
 static int64_t reap(const struct support_tenant *tenant, struct ledger_reap_job *jobs, size_t count)
 {
     int64_t reaped_to_ms;
 
-    cr_assert_eq(ledger_reap_run(db, &arena, tenant->tenant_id, jobs, count, &reaped_to_ms, &rows,
+    for (size_t i = 0; i < count; i++)
+        jobs[i].tenant_id = tenant->tenant_id;
+    cr_assert_eq(ledger_reap_run(db, &arena, jobs, count, &reaped_to_ms, &rows,
                                  &rows_count),
                  STATUS_OK, "%s", database_error(db));
     return reaped_to_ms;
@@ -88,6 +90,29 @@ static struct settle_facts facts_of(const struct support_tenant *tenant, const c
     cr_assert_eq(ledger_facts_read(db, &arena, &job, 1, &now_ms), STATUS_OK);
     cr_assert(now_ms > 0);
     return job.facts;
+}
+
+Test(reap, events_go_on_after_the_newest_where_event_seq_went_back)
+{
+    struct support_tenant tenant = support_tenant_make("r-seq-back", 1000, 1000, 100);
+    int64_t oldest, newest, id = tenant.tenant_id;
+
+    for (int i = 0; i < 3; i++) {
+        struct hold *hold = support_hold(&arena, &tenant, 7 + i, 10, support_now_ms() - 1000);
+        char name[16];
+        struct ledger_reap_job job;
+
+        if (i == 2)
+            fixture_sql_do("UPDATE tenant SET event_seq = 1 WHERE tenant_id = %" PRId64, id);
+        cr_assert_eq(ledger_events_span(db, id, &oldest, &newest), STATUS_OK);
+        cr_assert_eq(newest, i, "what is there, also before event_seq has caught up");
+        cr_assert_eq(ledger_events_newest(db, &arena, &id, 1, &newest), STATUS_OK);
+        cr_assert_eq(newest, i);
+        snprintf(name, sizeof(name), "job-%d", i);
+        job = job_of(name, hold);
+        reap(&tenant, &job, 1);
+    }
+    cr_assert_eq(support_check_events(&tenant), 3);
 }
 
 Test(reap, writes_down_what_expired_and_nobody_finished)
@@ -208,10 +233,9 @@ Test(reap, the_newest_expired_attempt_counts)
 
 enum { JOBS = 60, REAPERS = 2, JOB_UNITS = 10, STEP_MS = 10 };
 
-/* One server's sweep: the same jobs again and again. */
+/* One server's reaps: the same jobs again and again. */
 struct reaper {
     pthread_t thread;
-    int64_t tenant_id;
     struct ledger_reap_job jobs[JOBS];
     _Atomic int rounds;
     _Atomic bool stop;
@@ -222,7 +246,7 @@ static void *reap_all(void *user)
 {
     struct reaper *reaper = user;
     struct database *own = support_connect(fixture_env("HOLDFAST_TEST_POSTGRES"));
-    struct settle_quota *quotas;
+    struct quota_row *quotas;
     struct arena memory;
     int64_t reaped_to_ms;
     size_t count;
@@ -230,7 +254,7 @@ static void *reap_all(void *user)
     arena_init(&memory, 65536, 16 << 20);
     while (reaper->status == STATUS_OK && !atomic_load(&reaper->stop)) {
         arena_reset(&memory);
-        reaper->status = ledger_reap_run(own, &memory, reaper->tenant_id, reaper->jobs, JOBS,
+        reaper->status = ledger_reap_run(own, &memory, reaper->jobs, JOBS,
                                          &reaped_to_ms, &quotas, &count);
         atomic_fetch_add(&reaper->rounds, 1);
     }
@@ -253,9 +277,10 @@ static void start_reapers(struct reaper *reapers, const struct support_tenant *t
                           char names[JOBS][16], struct hold *const *holds)
 {
     for (int i = 0; i < REAPERS; i++) {
-        reapers[i].tenant_id = tenant->tenant_id;
-        for (int k = 0; k < JOBS; k++)
+        for (int k = 0; k < JOBS; k++) {
             reapers[i].jobs[k] = job_of(names[k], holds[k]);
+            reapers[i].jobs[k].tenant_id = tenant->tenant_id;
+        }
         cr_assert(pthread_create(&reapers[i].thread, NULL, reap_all, &reapers[i]) == 0);
     }
     cr_assert(fixture_until(20000, have_reaped, reapers));
@@ -330,15 +355,17 @@ static bool is_past(void *user)
 Test(reap, what_happened_while_it_waited_counts)
 {
     struct support_tenant tenant = support_tenant_make("r-waits", 1000, 1000, 100);
-    struct reaper reaper = {.tenant_id = tenant.tenant_id};
+    struct reaper reaper = {0};
     int64_t now_ms = support_now_ms(), end_ms = now_ms + 600;
     struct hold *holds[JOBS];
     char names[JOBS][16];
 
     make_holds(&tenant, names, holds, now_ms - 2 * JOBS * STEP_MS);
     holds[2]->deadline_ms = end_ms;
-    for (int i = 0; i < JOBS; i++)
+    for (int i = 0; i < JOBS; i++) {
         reaper.jobs[i] = job_of(names[i], holds[i]);
+        reaper.jobs[i].tenant_id = tenant.tenant_id;
+    }
     cr_assert_eq(database_begin(db), STATUS_OK);
     cr_assert_eq(run_for(&tenant, &lock_quota, false), STATUS_OK);
     cr_assert(pthread_create(&reaper.thread, NULL, reap_all, &reaper) == 0);
@@ -395,8 +422,11 @@ Test(reap, a_commit_beside_it_is_either_in_time_or_late_and_never_both)
                  "committed in time, and reaped");
     cr_assert_eq(count_of(&tenant, "event WHERE kind = 6"),
                  count_of(&tenant, "expired_hold WHERE true"));
+    /* One that is late spends its own units as long as no reap has given them back. */
     cr_assert_eq(fixture_sql("SELECT spent FROM quota WHERE tenant_id = %" PRId64, tenant.tenant_id),
-                 JOB_UNITS * count_of(&tenant, "ledger WHERE NOT late"));
+                 JOB_UNITS * count_of(&tenant, "ledger l WHERE NOT EXISTS (SELECT FROM expired_hold"
+                                               " e WHERE e.tenant_id = l.tenant_id"
+                                               " AND e.job_id = l.job_id)"));
     cr_assert_eq(fixture_sql("SELECT committed FROM quota WHERE tenant_id = %" PRId64,
                              tenant.tenant_id), JOB_UNITS * JOBS);
     support_check_quotas(&tenant);

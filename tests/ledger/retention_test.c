@@ -26,7 +26,11 @@ TestSuite(retention, .init = begin, .fini = end);
 
 static void retain(int64_t events_keep_ms, size_t max)
 {
-    cr_assert_eq(ledger_retention(db, events_keep_ms, max), STATUS_OK, "%s", database_error(db));
+    bool more;
+
+    for (enum ledger_kept what = 0; what < KEPT_COUNT; what++)
+        cr_assert_eq(ledger_retention(db, what, events_keep_ms, max, &more), STATUS_OK, "%s",
+                     database_error(db));
 }
 
 static int64_t count(const struct support_tenant *tenant, const char *table)

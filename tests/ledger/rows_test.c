@@ -32,9 +32,9 @@ static struct rows_ref ref_of(const struct support_tenant *tenant, int64_t perio
     return (struct rows_ref){tenant->tenant_id, {tenant->limit_id, period_start_ms}};
 }
 
-static void lock(struct settle_book *book, const struct rows_ref *refs, size_t count)
+static void lock(struct book *book, const struct rows_ref *refs, size_t count)
 {
-    *book = (struct settle_book){.arena = &arena};
+    *book = (struct book){.arena = &arena};
     cr_assert_eq(database_begin(db), STATUS_OK);
     cr_assert_eq(rows_lock(db, book, refs, count), STATUS_OK, "%s", database_error(db));
 }
@@ -52,7 +52,7 @@ static void *wait_for_lock(void *user)
     struct waiting *waiting = user;
     struct database *own = support_connect(fixture_env("HOLDFAST_TEST_POSTGRES"));
     struct arena memory;
-    struct settle_book book = {.arena = &memory};
+    struct book book = {.arena = &memory};
 
     arena_init(&memory, 4096, 1 << 20);
     waiting->status = database_begin(own);
@@ -163,7 +163,7 @@ Test(rows, locking_reads_rows_in_order_with_names_epoch_and_clock)
     struct support_tenant b = support_tenant_make("lock-b", 1000, 1100, 70);
     struct support_tenant a = support_tenant_make("lock-a", 500, 500, 0);
     struct rows_ref refs[] = {ref_of(&a, 0), ref_of(&b, 0), ref_of(&b, 77)};
-    struct settle_book book;
+    struct book book;
     int64_t before_ms = support_now_ms();
 
     lock(&book, refs, rows_refs_sort(refs, ARRAY_COUNT(refs)));
@@ -192,15 +192,15 @@ Test(rows, what_is_dirty_is_written_and_nothing_else)
     struct support_tenant tenant = support_tenant_make("write", 1000, 1000, 100);
     struct support_tenant other = support_tenant_make("write-not", 1000, 1000, 100);
     struct rows_ref refs[] = {ref_of(&tenant, 0), ref_of(&other, 0)};
-    struct settle_book book;
-    struct settle_quota *q, written;
+    struct book book;
+    struct quota_row *q, written;
 
     lock(&book, refs, 2);
     q = &book.quotas[0];
     q->committed = 11;
     q->debt = 12;
     q->pg_held = 13;
-    q->leased = 14;
+    q->leased = 12; /* 15 - 1 - 2 */
     q->lease_id = tenant.lease_id + 1;
     q->granted = 15;
     q->returned = 1;
@@ -228,13 +228,34 @@ Test(rows, what_is_dirty_is_written_and_nothing_else)
     cr_assert_eq(book.quotas[1].committed, 0);
 }
 
+/* What contradicts itself is not there to be changed; the other tenant is. */
+Test(rows, a_tenant_whose_leases_do_not_add_up_has_no_rows)
+{
+    struct support_tenant tenant = support_tenant_make("adds-up-not", 1000, 1000, 100);
+    struct support_tenant other = support_tenant_make("adds-up", 1000, 1000, 100);
+    struct rows_ref refs[] = {ref_of(&tenant, 0), ref_of(&other, 0)};
+    struct book book;
+
+    fixture_sql_do("UPDATE quota SET leased = leased + 1 WHERE tenant_id = %" PRId64,
+                   tenant.tenant_id);
+    lock(&book, refs, 2);
+    cr_assert_eq(book.quotas_count, 1);
+    cr_assert_eq(book.quotas[0].tenant_id, other.tenant_id);
+    cr_assert(book_is_bad(&book, tenant.tenant_id) && !book_is_bad(&book, other.tenant_id));
+    cr_assert_eq(database_commit(db), STATUS_OK);
+    book = (struct book){.arena = &arena};
+    cr_assert_eq(database_begin(db), STATUS_OK);
+    cr_assert_eq(rows_lock_tenant(db, &book, refs, 1), STATUS_CORRUPT);
+    database_rollback(db);
+}
+
 Test(rows, several_dirty_rows_are_written_at_once)
 {
     struct support_tenant tenants[] = {support_tenant_make("write-a", 1000, 1000, 100),
                                        support_tenant_make("write-b", 1000, 1000, 100),
                                        support_tenant_make("write-c", 1000, 1000, 100)};
     struct rows_ref refs[ARRAY_COUNT(tenants)];
-    struct settle_book book;
+    struct book book;
 
     for (size_t i = 0; i < ARRAY_COUNT(tenants); i++)
         refs[i] = ref_of(&tenants[i], 0);
@@ -259,7 +280,7 @@ Test(rows, several_dirty_rows_are_written_at_once)
 /* A release of a job that nobody knows locks no row, and has its time all the same. */
 Test(rows, the_clock_is_read_without_any_row)
 {
-    struct settle_book book;
+    struct book book;
     int64_t before_ms = support_now_ms();
 
     lock(&book, NULL, 0);
@@ -275,9 +296,9 @@ Test(rows, the_clock_and_the_leases_are_those_after_the_wait)
     struct support_tenant tenant = support_tenant_make("waited", 1000, 1000, 100);
     struct rows_ref ref = ref_of(&tenant, 0);
     struct database *first = support_connect(fixture_env("HOLDFAST_TEST_POSTGRES"));
-    struct settle_lease lease = {
+    struct lease_row lease = {
         .tenant_id = tenant.tenant_id, .ref = ref.ref, .lease_id = 7, .granted = 5};
-    struct settle_book held = {.arena = &arena};
+    struct book held = {.arena = &arena};
     struct waiting waiting = {.ref = ref};
     int64_t freed_ms;
     pthread_t thread;
@@ -289,6 +310,9 @@ Test(rows, the_clock_and_the_leases_are_those_after_the_wait)
                        " query LIKE '%%FOR UPDATE OF q%%'") == 0)
         continue;
     cr_assert_eq(rows_leases_insert(first, &arena, &lease, 1), STATUS_OK);
+    held.quotas[0].leased += 5;
+    held.quotas[0].dirty = true;
+    cr_assert_eq(rows_write(first, &held), STATUS_OK);
     freed_ms = support_now_ms();
     cr_assert_eq(database_commit(first), STATUS_OK);
     pthread_join(thread, NULL);
@@ -302,14 +326,16 @@ Test(rows, old_leases_come_and_go)
 {
     struct support_tenant tenant = support_tenant_make("leases", 1000, 1000, 100);
     struct rows_ref ref = ref_of(&tenant, 0);
-    struct settle_lease leases[] = {
+    struct lease_row leases[] = {
         {.tenant_id = tenant.tenant_id, .ref = ref.ref, .lease_id = 8, .granted = 9, .spent = 1},
         {.tenant_id = tenant.tenant_id, .ref = ref.ref, .lease_id = 7, .granted = 5, .returned = 2,
          .deadline_ms = 99},
     };
-    struct settle_book book;
+    struct book book;
 
     cr_assert_eq(rows_leases_insert(db, &arena, leases, 2), STATUS_OK);
+    fixture_sql_do("UPDATE quota SET leased = leased + 11 WHERE tenant_id = %" PRId64,
+                   tenant.tenant_id);
     lock(&book, &ref, 1);
     cr_assert_eq(book.leases_count, 2);
     cr_assert_eq(book.leases[0].lease_id, 7);

@@ -11,6 +11,7 @@
 
 static struct arena arena;
 static struct database *db;
+static bool more;
 
 static void begin(void)
 {
@@ -66,7 +67,7 @@ Test(usage, a_row_comes_with_what_is_lent_under_old_leases)
     cr_assert_eq(usage.quota.debt, 2);
     cr_assert_eq(usage.quota.leased, 130);
     cr_assert_eq(usage.quota.ledger_seq, 5);
-    cr_assert_eq(usage.old_leases_units, 30);
+    cr_assert_eq(usage.old_deadline_ms, 1);
     cr_assert(slice_equal(usage.quota.limit_name, SLICE("main")));
 }
 
@@ -85,7 +86,7 @@ Test(usage, a_period_that_nobody_touched_is_all_zeroes_with_the_limits_stops)
     cr_assert_eq(usage.quota.stops.soft, 900);
     cr_assert_eq(usage.quota.ref.limit_id, tenant.limit_id);
     cr_assert_eq(usage.quota.state, QUOTA_OPEN);
-    cr_assert_eq(usage.old_leases_units, 0);
+    cr_assert_eq(usage.old_deadline_ms, 0);
 }
 
 /* --- one point ---------------------------------------------------------------------------------------- */
@@ -149,28 +150,40 @@ Test(usage, events_come_in_order_after_each_cursor_and_bounded)
 {
     struct support_tenant one = support_tenant_make("u-ev-one", 1000, 1000, 0);
     struct support_tenant two = support_tenant_make("u-ev-two", 1000, 1000, 0);
-    struct ledger_cursor cursors[] = {{one.tenant_id, 2}, {two.tenant_id, 0}};
+    struct ledger_cursor cursors[] = {{.tenant_id = two.tenant_id, .after_seq = 0, .max = 100},
+                                      {.tenant_id = one.tenant_id, .after_seq = 2, .max = 100}};
     struct ledger_event *events;
-    size_t count;
 
     add_events(&one, 5);
     add_events(&two, 2);
-    cr_assert_eq(ledger_events_read(db, &arena, cursors, 2, 100, &events, &count), STATUS_OK);
-    cr_assert_eq(count, 5);
-    for (int64_t i = 0; i < 3; i++) {
-        cr_assert_eq(events[i].tenant_id, one.tenant_id);
-        cr_assert_eq(events[i].seq, 3 + i);
+    cr_assert_eq(ledger_events_read(db, &arena, cursors, 2, &events), STATUS_OK);
+    cr_assert(cursors[0].count == 2 && cursors[1].count == 3);
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(events[cursors[1].first + i].tenant_id, one.tenant_id);
+        cr_assert_eq(events[cursors[1].first + i].seq, 3 + (int64_t)i);
     }
-    cr_assert_eq(events[3].tenant_id, two.tenant_id);
-    cr_assert_eq(events[3].seq, 1);
-    cr_assert(slice_equal(events[4].job_id, SLICE("j2")));
-    cr_assert_not(events[4].has_quota);
-    cr_assert(events[4].at_ms > support_now_ms() - 60000);
-    cr_assert_eq(ledger_events_read(db, &arena, cursors, 2, 2, &events, &count), STATUS_OK);
-    cr_assert_eq(count, 2);
-    cr_assert_eq(events[1].seq, 4);
-    cr_assert_eq(ledger_events_read(db, &arena, cursors, 0, 2, &events, &count), STATUS_OK);
-    cr_assert_eq(count, 0);
+    cr_assert_eq(events[cursors[0].first].tenant_id, two.tenant_id);
+    cr_assert_eq(events[cursors[0].first].seq, 1);
+    cr_assert(slice_equal(events[cursors[0].first + 1].job_id, SLICE("j2")));
+    cr_assert_not(events[cursors[0].first].has_quota);
+    cr_assert(events[cursors[0].first].at_ms > support_now_ms() - 60000);
+    cursors[0].max = 1;
+    cursors[1].max = 2;
+    cr_assert_eq(ledger_events_read(db, &arena, cursors, 2, &events), STATUS_OK);
+    cr_assert(cursors[0].count == 1 && cursors[1].count == 2, "each tenant has a bound of its own");
+    cr_assert_eq(events[cursors[1].first + 1].seq, 4);
+    cr_assert_eq(ledger_events_read(db, &arena, cursors, 0, &events), STATUS_OK);
+}
+
+Test(usage, the_newest_event_of_each_tenant_is_known_and_that_of_none_is_not)
+{
+    struct support_tenant one = support_tenant_make("u-newest", 1000, 1000, 0);
+    const int64_t tenants[] = {INT64_C(1) << 40, one.tenant_id};
+    int64_t newest[2];
+
+    add_events(&one, 7);
+    cr_assert_eq(ledger_events_newest(db, &arena, tenants, 2, newest), STATUS_OK);
+    cr_assert(newest[0] == -1 && newest[1] == 7);
 }
 
 Test(usage, the_span_of_no_events_begins_after_the_newest)
@@ -202,7 +215,8 @@ Test(usage, old_events_go_without_leaving_a_gap)
     /* The times of neighbours may be the other way round. */
     fixture_sql_do("UPDATE event SET at = clock_timestamp() - interval '2 days' WHERE tenant_id = %"
                    PRId64 " AND seq IN (1, 2, 4)", tenant.tenant_id);
-    cr_assert_eq(ledger_retention(db, 86400000, 1000), STATUS_OK, "%s", database_error(db));
+    cr_assert_eq(ledger_retention(db, KEPT_EVENTS, 86400000, 1000, &more), STATUS_OK, "%s",
+                 database_error(db));
     cr_assert_eq(ledger_events_span(db, tenant.tenant_id, &oldest, &newest), STATUS_OK);
     cr_assert_eq(newest, 6);
     cr_assert_eq(fixture_sql("SELECT count(*) FROM event WHERE tenant_id = %" PRId64,
@@ -223,7 +237,7 @@ Test(usage, a_bounded_retention_leaves_no_gap_either)
                    " '1 second' WHERE tenant_id = %" PRId64, tenant.tenant_id);
     do {
         before = oldest;
-        cr_assert_eq(ledger_retention(db, 86400000, 2), STATUS_OK);
+        cr_assert_eq(ledger_retention(db, KEPT_EVENTS, 86400000, 2, &more), STATUS_OK);
         cr_assert_eq(ledger_events_span(db, tenant.tenant_id, &oldest, &newest), STATUS_OK);
         cr_assert_eq(fixture_sql("SELECT count(*) FROM event WHERE tenant_id = %" PRId64,
                                  tenant.tenant_id), newest - oldest + 1);
@@ -252,7 +266,8 @@ Test(usage, fences_expired_holds_and_short_periods_go_when_their_time_is_over)
                    " AS v(start, len, state)",
                    tenant.tenant_id, tenant.limit_id, old_ms, hour_ms, old_ms, hour_ms, old_ms,
                    old_ms, hour_ms);
-    cr_assert_eq(ledger_retention(db, 86400000, 1000), STATUS_OK);
+    for (enum ledger_kept what = 0; what < KEPT_COUNT; what++)
+        cr_assert_eq(ledger_retention(db, what, 86400000, 1000, &more), STATUS_OK);
     cr_assert_eq(fixture_sql("SELECT min(hold_seq) FROM job_fence WHERE tenant_id = %" PRId64,
                              tenant.tenant_id), 2);
     cr_assert_eq(fixture_sql("SELECT min(hold_seq) FROM expired_hold WHERE tenant_id = %" PRId64,

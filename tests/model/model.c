@@ -162,13 +162,13 @@ static struct model_seen newest(const struct model *model, int job, struct model
 
 /* A room is what the cap leaves beside use and what is lent; below zero there is none. */
 static int64_t room_of(struct model *model, const struct model_commit *commit, int limit,
-                       int64_t period)
+                       int64_t period, int64_t own)
 {
     int64_t committed, debt, count, room;
 
     sum(model, limit, period, &committed, &debt, &count);
     room = model->limits[limit].cap - committed - debt -
-           commit->lent(commit->world, limit, period);
+           commit->lent(commit->world, limit, period, own);
     return room > 0 ? room : 0;
 }
 
@@ -182,7 +182,8 @@ static int64_t booked_period(struct model *model, int limit, int64_t created)
 }
 
 static struct model_answer book(struct model *model, const struct model_commit *commit,
-                                const struct model_attempt *attempt, struct model_record record)
+                                const struct model_attempt *attempt, struct model_record record,
+                                bool own)
 {
     struct model_answer answer = {.outcome = SETTLE_COMMITTED, .late = record.late};
 
@@ -190,13 +191,13 @@ static struct model_answer book(struct model *model, const struct model_commit *
         const struct model_limit *limit = &model->limits[i];
         int64_t period = booked_period(model, i, attempt->created);
         int64_t total = record.amount[limit->meter];
-        int64_t promise = record.late ? 0 : attempt->units[limit->meter];
+        int64_t promise = own ? attempt->units[limit->meter] : 0;
         int64_t excess = total > promise ? total - promise : 0;
         int64_t debt;
 
         if (!model_counts(limit, attempt))
             continue;
-        debt = excess - room_of(model, commit, i, period);
+        debt = excess - room_of(model, commit, i, period, own ? attempt->seq : 0);
         debt = debt > 0 ? debt : 0;
         CHECK(model->lines_count < MODEL_LINES_MAX);
         model->lines[model->lines_count++] = (struct model_line){i, period, total - debt, debt};
@@ -212,16 +213,28 @@ static struct model_answer book(struct model *model, const struct model_commit *
     return answer;
 }
 
+/* A late attempt that keeps what it held: on every quota it counts against. */
+static bool has_own(struct model *model, const struct model_commit *commit,
+                    const struct model_attempt *attempt)
+{
+    for (int i = 0; i < MODEL_LIMITS; i++)
+        if (model_counts(&model->limits[i], attempt) &&
+            !commit->own(commit->world, i, attempt->seq))
+            return false;
+    return true;
+}
+
 static struct model_answer decide(struct model *model, const struct model_commit *commit,
                                   const struct model_attempt *attempt, bool late)
 {
     struct model_record record = {.job = commit->job, .late = late};
     struct model_answer answer = {.outcome = SETTLE_UNDECIDED};
+    bool own = !late || has_own(model, commit, attempt);
 
     for (int meter = 0; meter < MODEL_METERS; meter++) {
         int64_t held = attempt->units[meter];
         int64_t actual = commit->given && held >= 0 ? commit->actual[meter] : held;
-        int64_t promise = late || held < 0 ? 0 : held;
+        int64_t promise = !own || held < 0 ? 0 : held;
         int64_t excess = actual > promise ? actual - promise : 0;
         int64_t fits = excess;
         bool recall = false;
@@ -234,11 +247,12 @@ static struct model_answer decide(struct model *model, const struct model_commit
 
             if (model->limits[i].meter != meter || !model_counts(&model->limits[i], attempt))
                 continue;
-            room = room_of(model, commit, i, period);
+            room = room_of(model, commit, i, period, own ? attempt->seq : 0);
             if (room >= excess)
                 continue;
             fits = room < fits ? room : fits;
-            recall |= commit->lent(commit->world, i, period) > (excess > 0 ? promise : 0);
+            recall |= commit->lent(commit->world, i, period, own ? attempt->seq : 0) >
+                      (excess > 0 ? promise : 0);
         }
         if (recall && !commit->recall_done)
             answer.outcome = SETTLE_WANTS_RECALL;
@@ -250,7 +264,7 @@ static struct model_answer decide(struct model *model, const struct model_commit
             actual -= excess - fits;
         record.amount[meter] = actual;
     }
-    return book(model, commit, attempt, record);
+    return book(model, commit, attempt, record, own);
 }
 
 static struct model_answer repeat(const struct model_commit *commit,
@@ -265,6 +279,13 @@ static struct model_answer repeat(const struct model_commit *commit,
                                  .replayed = same, .late = record->late};
 }
 
+/* By the job alone, and nobody can know which attempt is the newest. */
+static bool is_unsure(const struct model_commit *commit)
+{
+    return !commit->token.seq && !commit->live.seq &&
+           (!commit->asked || (commit->expired.seq && commit->lost));
+}
+
 struct model_answer model_commit(struct model *model, const struct model_commit *commit)
 {
     struct model_record *record = record_of(model, commit->job);
@@ -273,9 +294,12 @@ struct model_answer model_commit(struct model *model, const struct model_commit 
 
     if (record)
         return repeat(commit, record);
+    if (is_unsure(commit))
+        return (struct model_answer){.outcome = SETTLE_WHICH_HOLD};
     if (!seen.seq)
         seen = newest(model, commit->job, commit->live, commit->expired);
     else if (seen.deadline <= model->now && commit->live.seq &&
+             !is_released(model, commit->job, seen.seq) &&
              !is_released(model, commit->job, commit->live.seq))
         seen = commit->live;
     if (!seen.seq)
@@ -284,6 +308,9 @@ struct model_answer model_commit(struct model *model, const struct model_commit 
                                                     : SETTLE_UNKNOWN_JOB};
     if (is_released(model, commit->job, seen.seq))
         return (struct model_answer){.outcome = SETTLE_WAS_RELEASED};
+    if (seen.deadline <= model->now && seen.deadline > commit->looked_up &&
+        (commit->token.seq || commit->live.seq))
+        return (struct model_answer){.outcome = SETTLE_WANTS_LOOKUP};
     if (commit->given && commit->malformed)
         return (struct model_answer){.outcome = SETTLE_BAD_METERS};
     past = model->now - seen.deadline;
@@ -292,14 +319,18 @@ struct model_answer model_commit(struct model *model, const struct model_commit 
     return decide(model, commit, attempt_of(model, commit->job, seen.seq), past >= 0);
 }
 
-struct model_answer model_release(struct model *model, int job, struct model_seen token,
-                                  struct model_seen live, struct model_seen expired)
+struct model_answer model_release(struct model *model, const struct model_commit *release)
 {
-    struct model_seen seen = token.seq ? token : newest(model, job, live, expired);
+    struct model_seen seen = release->token;
+    int job = release->job;
     struct model_answer answer = {.outcome = SETTLE_RELEASED};
 
+    if (!seen.seq)
+        seen = newest(model, job, release->live, release->expired);
     if (record_of(model, job))
         answer.outcome = SETTLE_WAS_COMMITTED;
+    else if (is_unsure(release))
+        answer.outcome = SETTLE_WHICH_HOLD;
     else if (!seen.seq && !released_later(model, job, 0))
         answer.outcome = SETTLE_UNKNOWN_JOB;
     else if (!seen.seq || is_released(model, job, seen.seq))

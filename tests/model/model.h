@@ -87,8 +87,16 @@ struct model_commit {
     int64_t actual[MODEL_METERS]; /* -1: not named */
     enum overrun overrun[MODEL_METERS];
     bool recall_done;
-    /* What Postgres has lent of a quota now. */
-    int64_t (*lent)(void *world, int limit, int64_t period);
+    bool asked;        /* Redis has answered */
+    bool lost;         /* Redis has lost its data since `expired` was made */
+    int64_t looked_up; /* when Redis was asked; 0: never */
+    /* Has Postgres still set aside what the attempt holds of this limit, unreaped? */
+    bool (*own)(void *world, int limit, int64_t seq);
+    /*
+     * What Postgres has lent of a quota and cannot close now: what was set aside and is past its deadline
+     * is no more, but for what attempt `own` (0: none) holds there.
+     */
+    int64_t (*lent)(void *world, int limit, int64_t period, int64_t own);
     void *world;
 };
 
@@ -106,8 +114,7 @@ void model_extend(struct model *model, int job, int64_t seq, int64_t deadline);
 /* Predicts, and remembers what a new record books. */
 struct model_answer model_commit(struct model *model, const struct model_commit *commit);
 
-struct model_answer model_release(struct model *model, int job, struct model_seen token,
-                                  struct model_seen live, struct model_seen expired);
+struct model_answer model_release(struct model *model, const struct model_commit *release);
 
 /* What the newest record counts against a quota: its last line. */
 bool model_counted(struct model *model, int limit, int64_t period, int64_t amount, int64_t debt,

@@ -38,7 +38,7 @@ Test(model, agrees_with_every_answer_in_runs_from_fixed_seeds)
     cr_assert(counts.strict_refusals && counts.capped && counts.releases && counts.extends);
     cr_assert(counts.recalls && counts.losses && counts.events && counts.closed_leases);
     cr_assert(counts.late_elsewhere && counts.replays);
-    cr_assert(counts.settles_lost && counts.settles_again);
+    cr_assert(counts.notifies_lost && counts.notifies_again);
     printf("%" PRId64 " reserves, %" PRId64 " refused; %" PRId64 " commits, %" PRId64
            " late, %" PRId64 " with debt; %" PRId64 " releases; %" PRId64 " events; %" PRId64
            " losses\n",

@@ -21,7 +21,7 @@ enum mutant {
     MUTANT_REMOVAL_IGNORES_LEASE,   /* H falls for holds of an older lease */
     MUTANT_RETURN_SUBTRACTS,        /* G falls on a recall, and a late grant raises it again */
     MUTANT_MISSING_MEANS_NEW,       /* a key that vanished is filled again under the same lease */
-    MUTANT_OLD_LEASE_ENDS_AT_ONCE,  /* no quarantine */
+    MUTANT_OLD_LEASE_ENDS_AT_ONCE,  /* it is not set aside */
     MUTANT_COUNT,
 };
 

@@ -13,7 +13,7 @@ static void op_limit(struct world *world)
 {
     int at = (int)world_below(world, MODEL_LIMITS);
     struct model_limit *limit = &world->model.limits[at];
-    struct settle_book book = {.arena = &world->arena, .now_ms = world->now};
+    struct book book = {.arena = &world->arena, .now_ms = world->now};
 
     if (limit->unlimited)
         return;
@@ -22,14 +22,14 @@ static void op_limit(struct world *world)
     limit->cap = limit->amount + (world_one_in(world, 2) ? 0 : limit->amount / 10);
     limit->cap_max = amount_max(limit->cap_max, limit->cap);
     for (size_t i = 0; i < world->rows_count; i++) {
-        struct settle_quota *row = &world->rows[i];
+        struct quota_row *row = &world->rows[i];
 
         if (row->ref.limit_id != at || row->state == QUOTA_CLOSED)
             continue;
         row->stops = world_stops(limit);
         row->lease_target = lease_target(&row->stops, world_below(world, 50));
-        row->recall |= settle_room(row) < 0;
-        settle_cross(&book, row, SLICE(""), (struct attempt){0, 0});
+        row->recall |= book_room(row) < 0;
+        book_cross(&book, row, SLICE(""), (struct attempt){0, 0});
     }
     world_take_events(world, &book, 0);
     if (world->prompt)
@@ -62,7 +62,7 @@ static void op_loss(struct world *world)
     world->redis.epoch = world->epoch;
 }
 
-static void close_period(struct world *world, struct settle_quota *row)
+static void close_period(struct world *world, struct quota_row *row)
 {
     row->state = QUOTA_CLOSING;
     if (row->lease_deadline_ms >= world->now)
@@ -84,7 +84,7 @@ static void op_janitor(struct world *world)
 {
     world_reap_due(world);
     for (size_t i = 0; i < world->rows_count; i++) {
-        struct settle_quota *row = &world->rows[i];
+        struct quota_row *row = &world->rows[i];
 
         if (row->state == QUOTA_CLOSED)
             continue;
@@ -150,7 +150,7 @@ static void quiesce(struct world *world)
         world_expect(world, !world->redis.holds[job], "a hold is never reaped");
     world->prompt = true;
     for (size_t i = 0; i < world->rows_count && !world->failed; i++) {
-        struct settle_quota *row = &world->rows[i];
+        struct quota_row *row = &world->rows[i];
         const struct standin_key *key = standin_key(&world->redis, row->ref);
 
         if (row->state == QUOTA_CLOSED)

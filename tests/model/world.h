@@ -12,8 +12,8 @@
 
 struct world_counts {
     int64_t reserves, rejects, commits, debts, lates, strict_refusals, capped, releases, extends,
-        recalls, losses, events, closed_leases, late_elsewhere, replays, settles_lost,
-        settles_again;
+        recalls, losses, events, closed_leases, late_elsewhere, replays, notifies_lost,
+        notifies_again;
 };
 
 /*

@@ -94,7 +94,7 @@ static bool admit(struct world *world, int job, struct hold *hold)
         }
         available = standin_available(&world->redis, standin_key(&world->redis, ref));
         if (round == ADMIT_ROUNDS - 1 && at == last)
-            world_expect(world, settle_room(world_row(world, ref)) + available < hold->quotas[at].units,
+            world_expect(world, book_room(world_row(world, ref)) + available < hold->quotas[at].units,
                    "refused beside idle capacity");
         last = at;
         world_grant(world, ref, amount_max(hold->quotas[at].units - available, 0),

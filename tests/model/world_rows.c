@@ -55,7 +55,7 @@ struct hold *world_copy_hold(struct world *world, const struct hold *hold)
     return copy;
 }
 
-struct settle_quota *world_row(struct world *world, struct quota_ref ref)
+struct quota_row *world_row(struct world *world, struct quota_ref ref)
 {
     for (size_t i = 0; i < world->rows_count; i++)
         if (quota_ref_equal(world->rows[i].ref, ref))
@@ -79,7 +79,7 @@ static void make_row(struct world *world, struct quota_ref ref)
         world->rows[at] = world->rows[at - 1];
         at--;
     }
-    world->rows[at] = (struct settle_quota){
+    world->rows[at] = (struct quota_row){
         .tenant_id = TENANT,
         .ref = ref,
         .meter = limit->meter,
@@ -101,8 +101,8 @@ void world_make_rows(struct world *world, const struct quota_ref *refs, size_t c
 
 int world_lease_compare(const void *a, const void *b)
 {
-    const struct settle_lease *left = a;
-    const struct settle_lease *right = b;
+    const struct lease_row *left = a;
+    const struct lease_row *right = b;
     int order = quota_ref_compare(left->ref, right->ref);
 
     return order ? order : (left->lease_id > right->lease_id) - (left->lease_id < right->lease_id);
@@ -112,7 +112,7 @@ struct transaction *world_begin(struct world *world, const struct quota_ref *ref
 {
     static struct transaction transaction;
 
-    transaction.book = (struct settle_book){
+    transaction.book = (struct book){
         .arena = &world->arena,
         .now_ms = world->now,
         .late_window_ms = MODEL_LATE_WINDOW_MS,
@@ -121,7 +121,7 @@ struct transaction *world_begin(struct world *world, const struct quota_ref *ref
     };
     world_make_rows(world, refs, count);
     for (size_t i = 0; i < world->rows_count; i++) {
-        struct settle_quota *quota = &transaction.quotas[transaction.book.quotas_count];
+        struct quota_row *quota = &transaction.quotas[transaction.book.quotas_count];
 
         for (size_t j = 0; j < count; j++) {
             if (!quota_ref_equal(refs[j], world->rows[i].ref))
@@ -134,7 +134,7 @@ struct transaction *world_begin(struct world *world, const struct quota_ref *ref
         }
     }
     for (size_t i = 0; i < world->leases_count; i++) {
-        if (!settle_find_quota(&transaction.book, TENANT, world->leases[i].ref))
+        if (!book_find_quota(&transaction.book, TENANT, world->leases[i].ref))
             continue;
         transaction.leases[transaction.book.leases_count] = world->leases[i];
         transaction.leases[transaction.book.leases_count++].dirty = false;
@@ -142,13 +142,13 @@ struct transaction *world_begin(struct world *world, const struct quota_ref *ref
     return &transaction;
 }
 
-void world_check_row(struct world *world, const struct settle_quota *row)
+void world_check_row(struct world *world, const struct quota_row *row)
 {
     int64_t leased = row->granted - row->returned - row->spent;
     const struct standin_key *key = standin_key(&world->redis, row->ref);
 
     for (size_t i = 0; i < world->leases_count; i++) {
-        const struct settle_lease *lease = &world->leases[i];
+        const struct lease_row *lease = &world->leases[i];
 
         if (quota_ref_equal(lease->ref, row->ref))
             leased += lease->granted - lease->returned - lease->spent;
@@ -166,9 +166,9 @@ void world_check_row(struct world *world, const struct settle_quota *row)
                "row");
 }
 
-static bool same_but_mark(const struct settle_quota *a, const struct settle_quota *b)
+static bool same_but_mark(const struct quota_row *a, const struct quota_row *b)
 {
-    struct settle_quota copy = *b;
+    struct quota_row copy = *b;
 
     copy.dirty = a->dirty;
     copy.epoch = a->epoch;
@@ -179,8 +179,8 @@ static bool same_but_mark(const struct settle_quota *a, const struct settle_quot
 void world_end(struct world *world, struct transaction *transaction)
 {
     for (size_t i = 0; i < transaction->book.quotas_count; i++) {
-        struct settle_quota *quota = &transaction->quotas[i];
-        struct settle_quota *row = world_row(world, quota->ref);
+        struct quota_row *quota = &transaction->quotas[i];
+        struct quota_row *row = world_row(world, quota->ref);
 
         world_expect(world, quota->dirty != same_but_mark(quota, row),
                "dirty is not whether a row has changed");
@@ -188,11 +188,12 @@ void world_end(struct world *world, struct transaction *transaction)
     }
     for (size_t i = 0; i < transaction->book.leases_count; i++) {
         for (size_t j = 0; j < world->leases_count; j++) {
-            struct settle_lease *lease = &world->leases[j];
+            struct lease_row *lease = &world->leases[j];
 
             if (world_lease_compare(lease, &transaction->leases[i]) != 0)
                 continue;
-            world_expect(world, (lease->spent != transaction->leases[i].spent) ==
+            world_expect(world, (lease->spent != transaction->leases[i].spent ||
+                                 lease->returned != transaction->leases[i].returned) ==
                               transaction->leases[i].dirty,
                    "dirty is not whether a lease has changed");
             *lease = transaction->leases[i];
@@ -202,11 +203,11 @@ void world_end(struct world *world, struct transaction *transaction)
         world_check_row(world, world_row(world, transaction->quotas[i].ref));
 }
 
-void world_take_events(struct world *world, const struct settle_book *book, int late_expected)
+void world_take_events(struct world *world, const struct book *book, int late_expected)
 {
     int late = 0;
 
-    for (const struct settle_event *event = book->events; event; event = event->next) {
+    for (const struct event_row *event = book->events; event; event = event->next) {
         world->counts->events++;
         if (event->kind == EVENT_LATE_COMMIT) {
             late++;

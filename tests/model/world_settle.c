@@ -4,12 +4,104 @@
 
 enum { REFS_MAX = 16 * HOLD_QUOTAS_MAX, BATCH_MAX = 3 };
 
-static int64_t lent_of(void *book, int limit, int64_t period)
-{
-    const struct settle_quota *quota =
-        settle_find_quota(book, TENANT, (struct quota_ref){limit, period});
+/* What the model asks of Postgres: the rows of the transaction, and the item that is decided. */
+struct asked {
+    struct book *book;
+    const struct settle_item *item;
+};
 
-    return quota ? quota->leased : 0;
+static const struct quota_row *row_in(const struct book *book, struct quota_ref ref)
+{
+    for (size_t i = 0; i < book->quotas_count; i++)
+        if (quota_ref_equal(book->quotas[i].ref, ref))
+            return &book->quotas[i];
+    return NULL;
+}
+
+static const struct hold *hold_of(const struct settle_item *item, int64_t seq)
+{
+    const struct hold *holds[] = {item->token, item->live, item->facts->expired};
+    const struct hold *found = NULL;
+
+    /* The same attempt with two deadlines: the item says by the token which is meant, unless late. */
+    for (size_t i = 0; i < ARRAY_COUNT(holds); i++)
+        if (holds[i] && world_seq(holds[i]->attempt) == seq &&
+            (!found || holds[i] == item->live))
+            found = holds[i];
+    return found;
+}
+
+static int64_t actual_of(const struct settle_item *item, const struct hold *hold, uint32_t meter)
+{
+    for (size_t i = 0; i < item->actual_count; i++)
+        if (slice_equal(item->actual[i].meter, hold->meters[meter].meter))
+            return item->actual[i].units;
+    return hold->meters[meter].units;
+}
+
+static int64_t left_of_lease(const struct book *book, const struct quota_row *quota,
+                             int64_t lease_id)
+{
+    if (quota->lease_id == lease_id)
+        return quota->granted - quota->returned - quota->spent;
+    for (size_t i = 0; i < book->leases_count; i++)
+        if (quota_ref_equal(book->leases[i].ref, quota->ref) &&
+            book->leases[i].lease_id == lease_id)
+            return book->leases[i].granted - book->leases[i].returned - book->leases[i].spent;
+    return 0;
+}
+
+/* The lease of which the hold's units are spent; 0: there is none that has them. */
+static int64_t lease_of(const struct asked *asked, const struct quota_row *quota, int64_t own)
+{
+    const struct hold *hold = own ? hold_of(asked->item, own) : NULL;
+
+    for (size_t i = 0; hold && i < hold->quotas_count; i++) {
+        const struct hold_quota *held = &hold->quotas[i];
+        int64_t units = actual_of(asked->item, hold, held->meter);
+
+        units = units < held->units ? units : held->units;
+        if (quota_ref_equal(held->quota, quota->ref) &&
+            left_of_lease(asked->book, quota, held->lease_id) >= units)
+            return held->lease_id;
+    }
+    return 0;
+}
+
+static int64_t lent_of(void *user, int limit, int64_t period, int64_t own)
+{
+    const struct asked *asked = user;
+    const struct book *book = asked->book;
+    const struct quota_row *quota = row_in(book, (struct quota_ref){limit, period});
+    int64_t lent = quota ? quota->leased : 0;
+
+    for (size_t i = 0; quota && i < book->leases_count; i++)
+        if (quota_ref_equal(book->leases[i].ref, quota->ref) &&
+            book->leases[i].deadline_ms < book->now_ms &&
+            book->leases[i].lease_id != lease_of(asked, quota, own))
+            lent -= left_of_lease(book, quota, book->leases[i].lease_id);
+    return lent;
+}
+
+static bool owns(void *user, int limit, int64_t seq)
+{
+    const struct asked *asked = user;
+    const struct hold *hold = hold_of(asked->item, seq);
+
+    for (size_t i = 0; i < hold->quotas_count; i++) {
+        const struct hold_quota *held = &hold->quotas[i];
+        const struct quota_row *quota = row_in(asked->book, held->quota);
+        int64_t units = actual_of(asked->item, hold, held->meter);
+
+        units = units < held->units ? units : held->units;
+        if (quota && quota->reaped_to_ms >= hold->deadline_ms)
+            return false;
+        if (held->quota.limit_id == limit &&
+            (!quota || quota->state == QUOTA_CLOSED ||
+             left_of_lease(asked->book, quota, held->lease_id) < units))
+            return false;
+    }
+    return true;
 }
 
 /* Builds a request and, beside it, what the model is to know of it. */
@@ -127,7 +219,7 @@ static void settle(struct world *world, int job, const struct settle_item *item)
         return;
     message = world_post(world, job);
     for (size_t i = 0; i < hold->quotas_count; i++) {
-        const struct settle_quota *row = world_row(world, hold->quotas[i].quota);
+        const struct quota_row *row = world_row(world, hold->quotas[i].quota);
         int64_t spent = item->made_record ? item->record->entries[hold->quotas[i].meter].amount : 0;
 
         if (row && row->lease_id)
@@ -160,8 +252,12 @@ static void fill_batch(struct world *world, struct batch *batch)
             .tenant_id = TENANT,
             .job_id = slice_from_cstr(at->name),
             .facts = &at->facts,
-            .live = world_one_in(world, 10) ? NULL : world->redis.holds[job],
+            .redis_asked = !world_one_in(world, 10),
+            .looked_up_ms = world_one_in(world, 4) ? world->now - world_below(world, 2000)
+                                                   : world->now,
         };
+        if (item->redis_asked)
+            item->live = world->redis.holds[job];
         if (at->tokens_count > 0 && !world_one_in(world, 3))
             item->token = at->tokens[world_below(world, at->tokens_count)];
         make_commit(world, job, item, &batch->questions[i], batch->actuals[i]);
@@ -181,22 +277,45 @@ static struct model_seen seen(const struct hold *hold)
                 : (struct model_seen){0, 0};
 }
 
-static struct model_answer predict(struct world *world, const struct settle_item *item,
-                                   struct model_commit *question, struct settle_book *book)
+/* Redis lost what it had, or the key of a quota, after this hold was made. */
+static bool lost_since(struct world *world, const struct hold *hold)
 {
+    bool lost = hold && hold->attempt.epoch < world->epoch;
+
+    for (size_t i = 0; hold && i < hold->quotas_count; i++) {
+        const struct quota_row *row = world_row(world, hold->quotas[i].quota);
+
+        lost = lost || (row && row->lease_id > hold->quotas[i].lease_id);
+    }
+    return lost;
+}
+
+static struct model_answer predict(struct world *world, const struct settle_item *item,
+                                   struct model_commit *question, struct book *book)
+{
+    struct asked asked = {book, item};
+
     question->token = seen(item->token);
     question->live = seen(item->live);
     question->expired = seen(item->facts->expired);
     question->recall_done = item->recall_done;
+    question->asked = item->redis_asked;
+    question->lost = lost_since(world, item->facts->expired);
+    question->looked_up = item->looked_up_ms;
     question->lent = lent_of;
-    question->world = book;
+    question->own = owns;
+    question->world = &asked;
     if (item->kind == SETTLE_COMMIT)
         return model_commit(&world->model, question);
-    return model_release(&world->model, question->job, question->token, question->live,
-                         question->expired);
+    return model_release(&world->model, question);
 }
 
-/* One transaction; the items that want a recall are left over. */
+static bool wants_more(const struct settle_item *item)
+{
+    return item->outcome == SETTLE_WANTS_RECALL || item->outcome == SETTLE_WANTS_LOOKUP;
+}
+
+/* One transaction; the items that want a recall or a look-up are left over. */
 static size_t run_batch(struct world *world, struct batch *batch, bool again)
 {
     struct transaction *transaction = world_begin(world, batch->refs, batch->refs_count);
@@ -208,21 +327,23 @@ static size_t run_batch(struct world *world, struct batch *batch, bool again)
         struct settle_facts before = *item->facts;
         struct model_answer answer;
 
-        if (again && item->outcome != SETTLE_WANTS_RECALL)
+        if (again && !wants_more(item))
             continue;
         item->recall_done = again;
+        if (again)
+            item->looked_up_ms = world->now;
         answer = predict(world, item, &batch->questions[i], &transaction->book);
         settle_decide(&transaction->book, item);
         compare(world, item, &answer);
         count(world, item);
         late += item->made_record && item->late;
-        wanting += item->outcome == SETTLE_WANTS_RECALL;
+        wanting += wants_more(item);
         if (world->mutant == MUTANT_RELEASE_WITHOUT_FENCE && item->made_fence)
             *item->facts = before;
     }
     world_take_events(world, &transaction->book, late);
     for (size_t i = 0; i < transaction->book.quotas_count && world_one_in(world, 2); i++)
-        settle_refill(&transaction->book, &transaction->quotas[i], world->now + TTL_MAX_MS);
+        book_refill(&transaction->book, &transaction->quotas[i], world->now + TTL_MAX_MS);
     world_end(world, transaction);
     return wanting;
 }

@@ -53,9 +53,9 @@ struct world {
     struct standin redis, snapshot, zombie;
     bool zombie_lives;
     int64_t epoch;
-    struct settle_quota rows[ROWS_MAX];
+    struct quota_row rows[ROWS_MAX];
     size_t rows_count;
-    struct settle_lease leases[LEASES_MAX];
+    struct lease_row leases[LEASES_MAX];
     size_t leases_count;
     struct job jobs[STANDIN_JOBS_MAX];
     int jobs_count;
@@ -68,9 +68,9 @@ struct world {
 
 /* The rows of one transaction: copies, written back at its end. */
 struct transaction {
-    struct settle_book book;
-    struct settle_quota quotas[ROWS_MAX];
-    struct settle_lease leases[LEASES_MAX];
+    struct book book;
+    struct quota_row quotas[ROWS_MAX];
+    struct lease_row leases[LEASES_MAX];
 };
 extern const char *const world_meters[MODEL_METERS];
 
@@ -87,11 +87,11 @@ struct hold *world_copy_hold(struct world *world, const struct hold *hold);
 bool world_is_fenced(const struct settle_facts *facts, struct attempt attempt);
 
 /* NULL: never made. */
-struct settle_quota *world_row(struct world *world, struct quota_ref ref);
+struct quota_row *world_row(struct world *world, struct quota_ref ref);
 struct stops world_stops(const struct model_limit *limit);
 void world_make_rows(struct world *world, const struct quota_ref *refs, size_t count);
 int world_lease_compare(const void *a, const void *b);
-void world_check_row(struct world *world, const struct settle_quota *row);
+void world_check_row(struct world *world, const struct quota_row *row);
 
 /* Locks: copies the rows. There is one transaction at a time. */
 struct transaction *world_begin(struct world *world, const struct quota_ref *refs, size_t count);
@@ -100,18 +100,18 @@ struct transaction *world_begin(struct world *world, const struct quota_ref *ref
 void world_end(struct world *world, struct transaction *transaction);
 
 /* Shows the events to the model. */
-void world_take_events(struct world *world, const struct settle_book *book, int late_expected);
+void world_take_events(struct world *world, const struct book *book, int late_expected);
 
-struct standin_totals world_totals(const struct settle_quota *row, int64_t delta);
+struct standin_totals world_totals(const struct quota_row *row, int64_t delta);
 
 /* A new message, not yet delivered; job -1 for totals only. */
 struct message *world_post(struct world *world, int job);
 void world_deliver(struct world *world);
 
-void world_close_leases(struct world *world, struct settle_quota *row);
-void world_begin_lease(struct world *world, struct settle_quota *row);
+void world_close_leases(struct world *world, struct quota_row *row);
+void world_begin_lease(struct world *world, struct quota_row *row);
 void world_grant(struct world *world, struct quota_ref ref, int64_t needed, int64_t deadline_ms);
-void world_recall(struct world *world, struct settle_quota *row);
+void world_recall(struct world *world, struct quota_row *row);
 void world_serve_recalls(struct world *world);
 
 /* Of a hold that is due. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct standin_totals world_totals(const struct settle_quota *row, int64_t delta)
+struct standin_totals world_totals(const struct quota_row *row, int64_t delta)
 {
     return (struct standin_totals){row->ref,   row->lease_id, row->granted,
                                    row->returned, row->spent, row->lease_deadline_ms, delta};
@@ -18,11 +18,11 @@ static void deliver(struct world *world, size_t at)
     struct message message = world->messages[at];
 
     if (world_one_in(world, 6)) {
-        world->counts->settles_again++; /* and stays: it comes again */
+        world->counts->notifies_again++; /* and stays: it comes again */
     } else {
         world->messages[at] = world->messages[--world->messages_count];
         if (world_one_in(world, 8)) {
-            world->counts->settles_lost++;
+            world->counts->notifies_lost++;
             return;
         }
     }
@@ -57,10 +57,10 @@ void world_deliver(struct world *world)
         deliver(world, (size_t)world_below(world, (int64_t)world->messages_count));
 }
 
-void world_close_leases(struct world *world, struct settle_quota *row)
+void world_close_leases(struct world *world, struct quota_row *row)
 {
     for (size_t i = 0; i < world->leases_count;) {
-        struct settle_lease *lease = &world->leases[i];
+        struct lease_row *lease = &world->leases[i];
 
         if (world->mutant == MUTANT_OLD_LEASE_ENDS_AT_ONCE)
             lease->deadline_ms = 0;
@@ -73,9 +73,9 @@ void world_close_leases(struct world *world, struct settle_quota *row)
     }
 }
 
-void world_begin_lease(struct world *world, struct settle_quota *row)
+void world_begin_lease(struct world *world, struct quota_row *row)
 {
-    struct settle_lease old;
+    struct lease_row old;
 
     row->epoch = world->epoch;
     lease_begin(row, &old);
@@ -89,7 +89,7 @@ void world_begin_lease(struct world *world, struct settle_quota *row)
 /* The granter: one quota, and its key filled. */
 void world_grant(struct world *world, struct quota_ref ref, int64_t needed, int64_t deadline_ms)
 {
-    struct settle_quota *row = world_row(world, ref);
+    struct quota_row *row = world_row(world, ref);
     struct standin_totals totals;
 
     row->epoch = world->epoch;
@@ -113,7 +113,7 @@ void world_grant(struct world *world, struct quota_ref ref, int64_t needed, int6
     world_check_row(world, row);
 }
 
-void world_recall(struct world *world, struct settle_quota *row)
+void world_recall(struct world *world, struct quota_row *row)
 {
     struct standin_totals totals = world_totals(row, 0);
     int64_t returned;
@@ -143,7 +143,7 @@ void world_reap(struct world *world, int job)
     struct settle_facts *facts = &world->jobs[job].facts;
 
     for (size_t i = 0; i < hold->quotas_count; i++) {
-        struct settle_quota *row = world_row(world, hold->quotas[i].quota);
+        struct quota_row *row = world_row(world, hold->quotas[i].quota);
 
         if (row->reaped_to_ms < world->now)
             row->reaped_to_ms = world->now;

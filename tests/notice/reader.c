@@ -24,18 +24,6 @@ static enum hub_took add(struct reader *reader, struct reader_frame frame)
     return took;
 }
 
-static enum hub_took on_snapshot(void *user, int64_t seq, int64_t prev_seq, int64_t now_ms,
-                                 const struct ledger_usage *usages, size_t count, bool more)
-{
-    (void)now_ms;
-    return add(user, (struct reader_frame){.kind = READER_SNAPSHOT,
-                                           .seq = seq,
-                                           .prev_seq = prev_seq,
-                                           .quotas = count,
-                                           .committed = count ? usages[0].quota.committed : 0,
-                                           .more = more});
-}
-
 static enum hub_took on_event(void *user, int64_t prev_seq, const struct ledger_event *event)
 {
     return add(user, (struct reader_frame){.kind = READER_EVENT,
@@ -56,7 +44,7 @@ static size_t on_queued(void *user)
     return reader_waiting(user);
 }
 
-static void on_end(void *user, enum hub_end end, int64_t seq, int64_t prev_seq, int64_t oldest_seq)
+static void on_end(void *user, enum hub_end end, int64_t seq, int64_t prev_seq, int64_t bound_seq)
 {
     struct reader *reader = user;
 
@@ -65,12 +53,11 @@ static void on_end(void *user, enum hub_end end, int64_t seq, int64_t prev_seq, 
     reader->end = end;
     reader->end_seq = seq;
     reader->end_prev_seq = prev_seq;
-    reader->oldest_seq = oldest_seq;
+    reader->bound_seq = bound_seq;
     pthread_mutex_unlock(&reader->lock);
 }
 
 const struct hub_sink reader_sink = {
-    .snapshot = on_snapshot,
     .event = on_event,
     .progress = on_progress,
     .queued = on_queued,

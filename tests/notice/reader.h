@@ -12,14 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum reader_frame_kind { READER_SNAPSHOT, READER_EVENT, READER_PROGRESS };
+enum reader_frame_kind { READER_EVENT, READER_PROGRESS };
 
 struct reader_frame {
     enum reader_frame_kind kind;
     int64_t seq, prev_seq;
-    size_t quotas; /* of a snapshot */
-    int64_t committed; /* of its first quota, or of the event */
-    bool more;
+    int64_t committed; /* of the event */
 };
 
 enum { READER_FRAMES_MAX = 8192 };
@@ -34,7 +32,7 @@ struct reader {
     bool gone;         /* says HUB_GONE from now on */
     int ends;
     enum hub_end end;
-    int64_t end_seq, end_prev_seq, oldest_seq;
+    int64_t end_seq, end_prev_seq, bound_seq;
 };
 
 extern const struct hub_sink reader_sink; /* its user is a struct reader */

@@ -157,7 +157,7 @@ Test(subscriber, a_gap_left_by_retention_ends_it)
     offer(1);
     offer(9);
     cr_assert(reader->ends == 1 && reader->end == HUB_END_TOO_OLD);
-    cr_assert(reader->oldest_seq == 9 && reader->end_seq == 1);
+    cr_assert(reader->bound_seq == 9 && reader->end_seq == 1);
     cr_assert(reader->frames_count == 1);
     finish();
 }

@@ -76,3 +76,29 @@ Test(authority, lists_the_active_shards_in_order)
     cr_assert_eq(shards[1], 200);
     authority_destroy(authority);
 }
+
+Test(authority, a_shard_goes_back_to_its_earlier_redis_ever_more_slowly)
+{
+    enum { SECOND = 1000000 };
+    struct authority *authority = authority_create();
+    int64_t now_us = 5 * SECOND;
+
+    set(authority, 17, 1, true);
+    cr_assert(authority_may_begin_on(authority, 17, "redis-1", now_us), "it is there");
+    cr_assert(authority_may_begin_on(authority, 17, "redis-2", now_us), "it was never there");
+    set(authority, 17, 2, true);
+    for (int64_t pause_s = 1; pause_s <= 64; pause_s *= 2) {
+        int64_t wait_us = (pause_s < 60 ? pause_s : 60) * SECOND;
+
+        cr_assert(!authority_may_begin_on(authority, 17, "redis-1", now_us));
+        cr_assert(!authority_may_begin_on(authority, 17, "redis-1", now_us + wait_us - 1));
+        now_us += wait_us;
+        cr_assert(authority_may_begin_on(authority, 17, "redis-1", now_us), "after %d s", (int)pause_s);
+    }
+    cr_assert(authority_may_begin_on(authority, 17, "redis-3", now_us));
+    cr_assert(authority_may_begin_on(authority, 18, "redis-1", now_us));
+    now_us += 300 * (int64_t)SECOND;
+    cr_assert(!authority_may_begin_on(authority, 17, "redis-1", now_us), "as at first");
+    cr_assert(authority_may_begin_on(authority, 17, "redis-1", now_us + SECOND));
+    authority_destroy(authority);
+}

@@ -82,10 +82,21 @@ Test(verdict, warns_from_the_soft_stop_on_and_names_overage_above_the_limit)
     }
 }
 
+Test(verdict, an_unlimited_quota_ends_where_numbers_do)
+{
+    struct op_quota quotas[] = {quota(AMOUNT_MAX - 5, 0, 0)};
+    struct hold_quota wanted = {.units = 5};
+
+    quotas[0].stops = (struct stops){.unlimited = true, .amount = AMOUNT_MAX, .cap = AMOUNT_MAX};
+    cr_assert(verdict_fits(quotas, &wanted, 1, false));
+    wanted.units = 6;
+    cr_assert_not(verdict_fits(quotas, &wanted, 1, false));
+}
+
 Test(verdict, allows_everything_under_an_unlimited_quota)
 {
-    struct op_quota quotas[] = {quota(AMOUNT_MAX, 0, AMOUNT_MAX)};
-    struct hold_quota wanted = {.units = AMOUNT_MAX};
+    struct op_quota quotas[] = {quota(AMOUNT_MAX / 2, 0, 1)};
+    struct hold_quota wanted = {.units = AMOUNT_MAX / 2};
     struct op_reason *reasons;
     size_t count;
 

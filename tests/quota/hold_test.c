@@ -91,49 +91,89 @@ Test(hold, malformed_text_is_refused)
     cr_assert_not(parses("01:2:3:4|a|1|m=1|"));
 }
 
+Test(hold, what_is_named_twice_is_refused)
+{
+    cr_assert_not(parses("1:2:3:4|a|1|m=1|0:1:0:0:1;0:1:0:0:1"));
+    cr_assert_not(parses("1:2:3:4|a|1|m=1|0:1:0:0:1;0:2:0:0:1;0:1:60000:0:1"), "a limit has one period");
+    cr_assert_not(parses("1:2:3:4|a|1|m=1,n=1,m=1|0:1:0:0:1"));
+    cr_assert(parses("1:2:3:4|a|1|m=1,n=1|0:1:0:0:1;0:2:0:0:1;1:3:0:0:1"));
+}
+
+Test(hold, stops_of_a_warning_are_amounts)
+{
+    cr_assert(parses("1:2:3:4|a|1|m=1|0:1:0:0:1:9:1:2:9007199254740991:l:0"));
+    cr_assert_not(parses("1:2:3:4|a|1|m=1|0:1:0:0:1:9:1:2:9007199254740992:l:0"));
+    cr_assert_not(parses("1:2:3:4|a|1|m=1|0:1:0:0:1:9:1:9007199254740992:2:l:0"));
+    cr_assert_not(parses("1:2:3:4|a|1|m=1|0:1:0:0:1:9:9007199254740992:1:2:l:0"));
+}
+
 Test(hold, text_past_the_bound_is_not_made)
 {
-    char name[NAME_BYTES_MAX], scope[HOLD_TEXT_MAX];
+    char name[NAME_BYTES_MAX], names[HOLD_METERS_MAX][NAME_BYTES_MAX], scope[HOLD_TEXT_MAX];
     struct hold_meter meters[HOLD_METERS_MAX];
     struct hold_quota quotas[HOLD_QUOTAS_MAX];
+    struct hold_warning warnings[HOLD_QUOTAS_MAX];
     struct hold hold = {.meters_count = HOLD_METERS_MAX, .meters = meters,
                         .quotas_count = HOLD_QUOTAS_MAX, .quotas = quotas};
     struct hold *again = NULL;
 
     memset(name, 'm', sizeof(name));
     memset(scope, 's', sizeof(scope));
-    for (int i = 0; i < HOLD_METERS_MAX; i++)
-        meters[i] = (struct hold_meter){slice_of(name, NAME_BYTES_MAX), AMOUNT_MAX};
+    for (int i = 0; i < HOLD_METERS_MAX; i++) {
+        memset(names[i], 'a' + i % 26, sizeof(names[i]));
+        names[i][0] = (char)('0' + i / 26);
+        meters[i] = (struct hold_meter){slice_of(names[i], NAME_BYTES_MAX), AMOUNT_MAX};
+    }
     for (int i = 0; i < HOLD_QUOTAS_MAX; i++)
-        quotas[i] = (struct hold_quota){0, {1, 1764000000000}, 7340033, AMOUNT_MAX};
+        quotas[i] = (struct hold_quota){0, {1 + i, 1764000000000}, 7340033, AMOUNT_MAX};
     cr_assert(hold_parse(&arena, slice_from_cstr(hold_text(&arena, &hold)), &again));
     cr_assert_eq(again->quotas_count, HOLD_QUOTAS_MAX);
     for (int i = 0; i < HOLD_QUOTAS_MAX; i++)
         quotas[i] = (struct hold_quota){31, {INT64_MAX, INT64_MAX}, INT64_MAX, AMOUNT_MAX};
+    for (int i = 0; i < HOLD_QUOTAS_MAX; i++)
+        warnings[i] = (struct hold_warning){slice_of(name, NAME_BYTES_MAX), SCOPE_BYTES_MAX, AMOUNT_MAX,
+                                            AMOUNT_MAX, AMOUNT_MAX, AMOUNT_MAX};
+    hold.warnings = warnings;
     hold.scope = slice_of(scope, SCOPE_BYTES_MAX);
     cr_assert_not_null(hold_text(&arena, &hold), "every lawful hold fits");
     hold.scope = slice_of(scope, HOLD_TEXT_MAX);
     cr_assert_null(hold_text(&arena, &hold));
 }
 
-Test(hold, projected_use_is_part_of_the_text_where_it_is_known)
+Test(hold, a_warning_is_part_of_the_text_with_the_stops_of_then)
 {
-    const char *with = "3:1:60:0|a|1|tokens=5|0:1:0:31:5:905;0:2:0:31:5:5;0:3:9:31:5:0";
-    int64_t projected[4] = {-1, -1, -1, -1};
+    const char *with = "3:1:60:0|team/a|1|tokens=5|0:1:0:31:5:905:900:1000:1100:l-1:4;0:2:0:31:5;"
+                       "0:3:9:31:5:0:0:0:0:m.2:0";
     struct hold *hold = NULL;
 
     cr_assert(hold_parse(&arena, slice_from_cstr(with), &hold));
-    cr_assert_eq(hold->projected[0], 905);
-    cr_assert_eq(hold->projected[1], 5);
-    cr_assert_eq(hold->projected[2], 0);
+    cr_assert(slice_equal(hold->warnings[0].limit_name, SLICE("l-1")));
+    cr_assert_eq(hold->warnings[0].scope_len, 4);
+    cr_assert_eq(hold->warnings[0].projected, 905);
+    cr_assert_eq(hold->warnings[0].soft, 900);
+    cr_assert_eq(hold->warnings[0].amount, 1000);
+    cr_assert_eq(hold->warnings[0].cap, 1100);
+    cr_assert_eq(hold->warnings[1].limit_name.len, 0);
+    cr_assert_eq(hold->warnings[2].limit_name.len, 3);
     cr_assert_str_eq(hold_text(&arena, hold), with);
-    hold_projected(slice_from_cstr(with), projected, 4);
-    cr_assert(projected[0] == 905 && projected[1] == 5 && projected[2] == 0 && projected[3] == 0);
-    hold_projected(SLICE("3:1:60:0|a|1|tokens=5|0:1:0:31:5"), projected, 1);
-    cr_assert_eq(projected[0], 0);
     cr_assert_not(parses("3:1:60:0|a|1|tokens=5|0:1:0:31:5:905:1"));
+    cr_assert_not(parses("3:1:60:0|a|1|tokens=5|0:1:0:31:5:905:1:2:3"));
+    cr_assert_not(parses("3:1:60:0|a|1|tokens=5|0:1:0:31:5:905:1:2:3::0"));
+    cr_assert_not(parses("3:1:60:0|a|1|tokens=5|0:1:0:31:5:905:1:2:3:L:0"));
+    cr_assert_not(parses("3:1:60:0|a|1|tokens=5|0:1:0:31:5:905:1:2:3:l:2"), "scope of 1 byte");
+    cr_assert_not(parses("3:1:60:0|a|1|tokens=5|0:1:0:31:5:905:1:2:3:l:1:9"));
     cr_assert_not(parses("3:1:60:0|a|1|tokens=5|0:1:0:31:5:x"));
     cr_assert_not(parses("3:1:60:0|a|1|tokens=5|0:1:0:31:5:"));
+}
+
+Test(hold, a_text_of_an_earlier_version_is_read)
+{
+    struct hold *hold = NULL;
+
+    cr_assert(hold_parse(&arena, SLICE("3:1:60:0|a|1|tokens=5|0:1:0:31:5:905"), &hold));
+    cr_assert_null(hold->warnings);
+    cr_assert_eq(hold->quotas[0].units, 5);
+    cr_assert_str_eq(hold_text(&arena, hold), "3:1:60:0|a|1|tokens=5|0:1:0:31:5");
 }
 
 Test(hold, identity_is_scope_mode_and_amounts)

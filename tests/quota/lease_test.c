@@ -5,12 +5,12 @@
 #include <criterion/criterion.h>
 #include <signal.h>
 
-static struct settle_quota quota;
-static struct settle_lease old;
+static struct quota_row quota;
+static struct lease_row old;
 
 static void set_up(void)
 {
-    quota = (struct settle_quota){
+    quota = (struct quota_row){
         .tenant_id = 1,
         .ref = {2, 0},
         .period_end_ms = PERIOD_END_NEVER,
@@ -65,6 +65,23 @@ Test(lease, next_one_sets_aside_what_is_still_lent)
     cr_assert_eq(quota.lease_id, 9 * LEASE_IDS_PER_EPOCH + 1);
 }
 
+Test(lease, ids_of_an_epoch_end)
+{
+    cr_assert(lease_may_begin(&quota));
+    quota.lease_id = 8 * LEASE_IDS_PER_EPOCH - 2;
+    cr_assert(lease_may_begin(&quota));
+    lease_begin(&quota, &old);
+    cr_assert_eq(quota.lease_id, 8 * LEASE_IDS_PER_EPOCH - 1, "the last one");
+    cr_assert_not(lease_may_begin(&quota));
+    quota.epoch = 8;
+    cr_assert(lease_may_begin(&quota));
+    quota.epoch = 6;
+    cr_assert_not(lease_may_begin(&quota), "a lease of a later epoch");
+    quota.epoch = 0;
+    quota.lease_id = 0;
+    cr_assert_not(lease_may_begin(&quota), "a shard without a row");
+}
+
 Test(lease, begin_aborts_when_the_row_knows_a_later_epoch, .signal = SIGABRT)
 {
     quota.epoch = 6;
@@ -94,10 +111,10 @@ Test(lease, raise_stops_at_the_root_condition_and_lends_less_than_needed)
     quota.debt = 10;
     quota.pg_held = 5;
     cr_assert_eq(lease_raise(&quota, 50, 0), 35);
-    cr_assert_eq(settle_room(&quota), 0);
+    cr_assert_eq(book_room(&quota), 0);
     cr_assert_eq(lease_raise(&quota, 1, 0), 0);
     quota.debt = 100;
-    cr_assert_eq(settle_room(&quota), -90);
+    cr_assert_eq(book_room(&quota), -90);
     cr_assert_eq(lease_raise(&quota, 1, 0), 0);
 }
 

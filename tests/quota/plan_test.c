@@ -116,6 +116,82 @@ Test(plan, more_quotas_than_a_hold_carries_are_refused)
     plan_unref(large);
 }
 
+/* What a walk over all limits finds, in the order of the plan. */
+static size_t walk(const struct plan *all, struct slice scope, const struct hold_meter *meters,
+                   size_t meters_count, int64_t *ids)
+{
+    size_t found = 0;
+
+    for (size_t i = 0; i < all->limits_count; i++) {
+        const struct limit *limit = &all->limits[i];
+        bool over = limit->scope.len == 0 ||
+                    (slice_starts_with(scope, limit->scope) &&
+                     (scope.len == limit->scope.len || scope.data[limit->scope.len] == '/'));
+
+        for (size_t meter = 0; meter < meters_count; meter++)
+            if (over && slice_equal(limit->meter, meters[meter].meter))
+                ids[found++] = limit->limit_id;
+    }
+    return found;
+}
+
+Test(plan, finds_by_its_index_what_a_walk_over_all_limits_finds)
+{
+    static const char *const scopes[] = {"",    "a",     "a-b",     "a/b", "a/b/c", "a/b/c/d",
+                                         "a.b", "a/b-c", "a/b-c/d", "b",   "a/bb",  "a/b/cc"};
+    enum { SCOPES = sizeof(scopes) / sizeof(scopes[0]), LIMITS = 300 };
+    static const char *const names[] = {"tokens", "token", "requests", "seats"};
+    struct hold_meter meters[] = {{SLICE("requests"), 1}, {SLICE("tokens"), 1}};
+    struct limit some_limits[LIMITS];
+    struct plan from = {.limits = some_limits};
+    int64_t ids[LIMITS];
+    unsigned int seed = 7;
+
+    for (from.limits_count = 0; from.limits_count < LIMITS; from.limits_count += 23) {
+        struct plan *some;
+
+        for (size_t i = 0; i < from.limits_count; i++)
+            some_limits[i] = (struct limit){
+                .limit_id = (int64_t)(i * 7919 % LIMITS),
+                .scope = slice_from_cstr(scopes[(size_t)rand_r(&seed) % SCOPES]),
+                .meter = slice_from_cstr(names[(size_t)rand_r(&seed) % 4]),
+                .period = PERIOD_NEVER};
+        some = plan_create(&from);
+        for (size_t s = 0; s < SCOPES; s++) {
+            struct slice scope = slice_from_cstr(scopes[s]);
+            size_t expected = walk(some, scope, meters, 2, ids);
+            enum plan_selection answer =
+                plan_select(some, scope, meters, 2, 0, quotas, &count, &missing);
+
+            if (expected > HOLD_QUOTAS_MAX)
+                cr_assert_eq(answer, PLAN_TOO_MANY);
+            if (answer != PLAN_SELECTED)
+                continue;
+            cr_assert_eq(count, expected, "%zu limits, scope %s", from.limits_count, scopes[s]);
+            for (size_t i = 0; i < count; i++)
+                cr_assert_eq(quotas[i].quota.limit_id, ids[i]);
+        }
+        plan_unref(some);
+    }
+}
+
+Test(plan, takes_as_many_quotas_as_a_hold_carries)
+{
+    struct limit many[HOLD_QUOTAS_MAX];
+    struct plan from = {.limits_count = HOLD_QUOTAS_MAX, .limits = many};
+    struct hold_meter meters[] = {{SLICE("tokens"), 1}};
+    struct plan *large;
+
+    cr_assert_geq(HOLD_QUOTAS_MAX, 128);
+    for (int i = 0; i < HOLD_QUOTAS_MAX; i++)
+        many[i] = (struct limit){.limit_id = i, .meter = SLICE("tokens"), .period = PERIOD_NEVER};
+    large = plan_create(&from);
+    cr_assert_eq(plan_select(large, SLICE("a/b/c/d"), meters, 1, 0, quotas, &count, &missing),
+                 PLAN_SELECTED);
+    cr_assert_eq(count, HOLD_QUOTAS_MAX);
+    plan_unref(large);
+}
+
 /* A tenant whose shard changed would lose its counters. */
 Test(plan, shard_of_a_name_never_changes)
 {

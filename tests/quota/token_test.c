@@ -60,6 +60,16 @@ static enum token_verdict verify(const char *text, size_t len)
     return token_verify(seal, &arena, issued.tenant, slice_of(text, len), &token);
 }
 
+static void expect_equal_warnings(const struct hold_warning *a, const struct hold_warning *b)
+{
+    cr_assert(slice_equal(a->limit_name, b->limit_name));
+    cr_assert_eq(a->scope_len, b->scope_len);
+    cr_assert_eq(a->projected, b->projected);
+    cr_assert_eq(a->soft, b->soft);
+    cr_assert_eq(a->amount, b->amount);
+    cr_assert_eq(a->cap, b->cap);
+}
+
 static void expect_equal(const struct token *a, const struct token *b)
 {
     cr_assert(slice_equal(a->tenant, b->tenant));
@@ -86,6 +96,9 @@ static void expect_equal(const struct token *a, const struct token *b)
         cr_assert_eq(p->lease_id, q->lease_id);
         cr_assert_eq(p->units, q->units);
     }
+    cr_assert_eq(!a->hold.warnings, !b->hold.warnings);
+    for (size_t i = 0; a->hold.warnings && i < a->hold.quotas_count; i++)
+        expect_equal_warnings(&a->hold.warnings[i], &b->hold.warnings[i]);
 }
 
 Test(token, hold_comes_back_as_it_was_issued)
@@ -110,20 +123,41 @@ Test(token, hold_without_scope_or_units_comes_back)
     cr_assert_lt(strlen(text), 80);
 }
 
+Test(token, warnings_come_back_for_the_quotas_that_warned)
+{
+    struct hold_warning warnings[3] = {
+        [2] = {.limit_name = {"month", 5}, .scope_len = 6, .projected = 95, .soft = 80, .amount = 100,
+               .cap = 110}};
+    struct token warned = issued;
+    char *text;
+
+    warned.hold.warnings = warnings;
+    text = token_issue(seal, &arena, &warned);
+    cr_assert_eq(verify(text, strlen(text)), TOKEN_GENUINE);
+    expect_equal(&token, &warned);
+}
+
 Test(token, largest_hold_fits)
 {
-    static char name[SCOPE_BYTES_MAX];
+    static char name[SCOPE_BYTES_MAX], names[HOLD_METERS_MAX][NAME_BYTES_MAX];
     struct hold_meter many_meters[HOLD_METERS_MAX];
     struct hold_quota many_quotas[HOLD_QUOTAS_MAX];
+    struct hold_warning many_warnings[HOLD_QUOTAS_MAX];
     struct token large = {.tenant = {name, NAME_BYTES_MAX}, .job_id = {name, JOB_ID_BYTES_MAX}};
     char *text;
 
     memset(name, 'x', sizeof(name));
-    for (size_t i = 0; i < HOLD_METERS_MAX; i++)
-        many_meters[i] = (struct hold_meter){{name, NAME_BYTES_MAX}, AMOUNT_MAX};
+    for (size_t i = 0; i < HOLD_METERS_MAX; i++) {
+        memset(names[i], 'x', NAME_BYTES_MAX);
+        names[i][0] = (char)('A' + i);
+        many_meters[i] = (struct hold_meter){{names[i], NAME_BYTES_MAX}, AMOUNT_MAX};
+    }
     for (uint32_t i = 0; i < HOLD_QUOTAS_MAX; i++)
         many_quotas[i] = (struct hold_quota){i % HOLD_METERS_MAX,
-                                             {INT64_MAX, INT64_MAX}, INT64_MAX, AMOUNT_MAX};
+                                             {INT64_MAX - i, INT64_MAX}, INT64_MAX, AMOUNT_MAX};
+    for (size_t i = 0; i < HOLD_QUOTAS_MAX; i++)
+        many_warnings[i] = (struct hold_warning){{name, NAME_BYTES_MAX}, SCOPE_BYTES_MAX, AMOUNT_MAX,
+                                                 AMOUNT_MAX, AMOUNT_MAX, AMOUNT_MAX};
     large.hold = (struct hold){.attempt = {INT64_MAX, INT64_MAX},
                                .deadline_ms = INT64_MAX,
                                .created_ms = INT64_MAX,
@@ -132,12 +166,35 @@ Test(token, largest_hold_fits)
                                .meters_count = HOLD_METERS_MAX,
                                .meters = many_meters,
                                .quotas_count = HOLD_QUOTAS_MAX,
-                               .quotas = many_quotas};
+                               .quotas = many_quotas,
+                               .warnings = many_warnings};
     text = token_issue(seal, &arena, &large);
     cr_assert_not_null(text);
     cr_assert_eq(token_verify(seal, &arena, large.tenant, slice_from_cstr(text), &token),
                  TOKEN_GENUINE);
     expect_equal(&token, &large);
+}
+
+/* Whoever has the key can seal anything; a server is not brought down by it. */
+Test(token, sealed_holds_that_no_server_makes_are_refused)
+{
+    struct hold_meter two_meters[] = {meters[0], meters[1]};
+    struct hold_quota three_quotas[] = {quotas[0], quotas[1], quotas[2]};
+    struct token odd = issued;
+    char *text;
+
+    odd.hold.meters = two_meters;
+    odd.hold.quotas = three_quotas;
+    three_quotas[1].quota = three_quotas[0].quota;
+    text = token_issue(seal, &arena, &odd);
+    cr_assert_eq(verify(text, strlen(text)), TOKEN_FORGED, "a quota twice");
+    three_quotas[1] = quotas[1];
+    two_meters[1].meter = two_meters[0].meter;
+    text = token_issue(seal, &arena, &odd);
+    cr_assert_eq(verify(text, strlen(text)), TOKEN_FORGED, "a meter twice");
+    odd.hold.meters_count = odd.hold.quotas_count = 0;
+    text = token_issue(seal, &arena, &odd);
+    cr_assert_eq(verify(text, strlen(text)), TOKEN_FORGED, "nothing held");
 }
 
 Test(token, every_flipped_bit_is_refused)

@@ -94,9 +94,11 @@ int raw_echo(struct stub_channel *channel, const void *data, size_t bytes, struc
     } rest;
     ProtobufCMessageUnknownField field;
     ProtobufCMessage message = {.descriptor = &raw_type};
+    struct stub_method method = test_echo_v1_echo_service_methods[0];
     ProtobufCMessage *reply;
     int code;
 
+    method.request = &raw_type;
     if (bytes > 0) {
         cr_assert(bytes_in[0] < 0x80, "keys of one byte only");
         rest.in = bytes_in + 1;
@@ -109,7 +111,7 @@ int raw_echo(struct stub_channel *channel, const void *data, size_t bytes, struc
         message.n_unknown_fields = 1;
         message.unknown_fields = &field;
     }
-    code = stub_unary(channel, &test_echo_v1_echo_service_methods[0], NULL, &message, &reply, st);
+    code = stub_unary(channel, &method, NULL, &message, &reply, st);
     if (reply)
         protobuf_c_message_free_unpacked(reply, NULL);
     return code;

@@ -139,11 +139,13 @@ Test(hostile, compressed_requests_are_refused_unless_they_are_allowed)
 Test(hostile, a_missing_message_is_invalid)
 {
     struct fixture f = fixture_start(NULL);
-    struct stub_stream *stream =
-        stub_stream_open(f.channel, &test_echo_v1_echo_service_methods[0], NULL, NULL);
+    struct stub_method method = test_echo_v1_echo_service_methods[0];
+    struct stub_stream *stream;
     struct stub_status st = STUB_STATUS_INIT;
     ProtobufCMessage *message;
 
+    method.kind = STUB_KIND_CLIENT_STREAM;
+    stream = stub_stream_open(f.channel, &method, NULL, NULL);
     stub_stream_send_end(stream);
     cr_assert_eq(stub_stream_recv(stream, -1, &message), STUB_RECV_END);
     cr_assert_eq(stub_stream_close(stream, &st), STUB_INVALID_ARGUMENT);

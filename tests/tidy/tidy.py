@@ -21,6 +21,22 @@ RANKS = {
     "rpc": 5, "cli": 5,
     "main.c": 6,
 }
+# Ranks inside a folder, by the stem of the file: src/op/README.md draws them. A file includes its own
+# rank and lower ones; no two files include each other, by whatever detour.
+STEMS = {
+    "op": {
+        "op": 0, "services": 0,
+        "aside": 1, "authority": 1, "plans": 1, "shares": 1, "quotas": 1, "refusals": 1, "verdict": 1,
+        "desk_queue": 2, "inbox": 2, "notifies": 2, "returns": 2, "stores": 2, "tenant": 2,
+        "admin": 3, "admin_limit": 3, "admin_tenant": 3, "check": 3, "commit": 3, "extend": 3,
+        "ask": 3, "extend_judge": 3, "extend_push": 3, "extend_turn": 3,
+        "get_reservation": 3, "grant": 3, "grant_known": 3, "grant_pass": 3, "grant_plan": 3,
+        "duty": 3, "duty_close": 3, "duty_look": 3, "duty_mend": 3, "mend": 3, "duty_reap": 3, "duty_recall": 3,
+        "grant_root": 3, "grant_script": 3, "granting": 3, "list_reservations": 3, "notify": 3, "queries": 3,
+        "reap": 3, "retake": 3, "recall": 3, "recover": 3, "reserve": 3, "status": 3, "usage": 3,
+        "desk": 4, "granter": 4, "janitor": 4, "worker": 4,
+    },
+}
 # The generator is a program apart: it sees base only, and nobody sees it.
 APART = {"plugin": {"base"}}
 
@@ -65,6 +81,8 @@ MAY = {
                "atoi"},
 }
 LEFTOVERS = re.compile(r"\b(FIXME|TODO|XXX|DBG|HACK)\b")
+# Files that documents name and that a reader, or protoc, has.
+EXAMPLES = {"hello.proto", "before.c", "tls.c", "descriptor.proto", "compiler/plugin.proto"}
 # Aim at 100; a few more are no reason to break a sentence.
 COLUMNS_MAX = 110
 LINES_MAX = 800
@@ -125,6 +143,34 @@ def layers(tree):
                 tree.complain(path, number, f"{folder} must not include {match[1]}")
 
 
+def ranks(tree):
+    """Inside a folder that has ranks, includes go down; nowhere in a circle."""
+    for folder, stems in STEMS.items():
+        includes = {}
+        for path in tree.files(".c", ".h", under=("src",)):
+            if path.parent != tree.root / "src" / folder:
+                continue
+            if path.stem not in stems:
+                tree.complain(path, 1, f"{path.stem} has no rank in tests/tidy/tidy.py")
+                continue
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                match = re.match(rf'\s*#\s*include\s*"{folder}/(\w+)\.h"', line)
+                if not match or match[1] == path.stem or match[1] not in stems:
+                    continue
+                includes.setdefault(path.stem, {})[match[1]] = (path, number)
+                if stems[match[1]] > stems[path.stem]:
+                    tree.complain(path, number, f"{path.stem} ranks below {match[1]}")
+        for stem in includes:
+            trail, seen = [stem], set()
+            while trail:
+                for other in includes.get(trail.pop(), {}):
+                    if other not in seen:
+                        seen.add(other)
+                        trail.append(other)
+            if stem in seen:
+                tree.complain(*next(iter(includes[stem].values())), f"{stem} includes itself by a circle")
+
+
 def banned(tree):
     """Calls that have a better replacement."""
     call = re.compile(r"(?<![\w.>])(" + "|".join(BANNED) + r")\s*\(")
@@ -137,6 +183,116 @@ def banned(tree):
             for match in call.finditer(line):
                 if match[1] not in may:
                     tree.complain(path, number, f"{match[1]}: use {BANNED[match[1]]}")
+
+
+def enumerators(tree):
+    """Names of the values of enums that have a name, and of those of protobuf-c."""
+    found = set()
+    for path in tree.files(".c", ".h", under=("src", "gen")):
+        text = code_only(path.read_text())
+        for match in re.finditer(r"\benum\s+\w+\s*\{([^}]*)\}|\btypedef\s+enum\s*\{([^}]*)\}", text):
+            found.update(re.findall(r"(?:^|,)\s*(\w+)", match[1] or match[2]))
+    return found
+
+
+def block_around(text, at):
+    """The innermost {...} that the position is in."""
+    begin, depth = at, 0
+    while begin > 0:
+        begin -= 1
+        if text[begin] == "{" and depth == 0:
+            break
+        depth += (text[begin] == "}") - (text[begin] == "{")
+    end, depth = begin, 0
+    while end < len(text):
+        depth += (text[end] == "{") - (text[end] == "}")
+        end += 1
+        if depth == 0:
+            break
+    return text[begin:end]
+
+
+def switches(tree):
+    """A switch over an enum names every value: with default: a new one would be overlooked."""
+    known = enumerators(tree)
+    for path in tree.files(".c", ".h", under=("src",)):
+        code = code_only(path.read_text())
+        for match in re.finditer(r"\bdefault\s*:", code):
+            labels = re.findall(r"\bcase\s+(\w+)\s*:", block_around(code, match.start()))
+            if any(label.startswith("ARGP_KEY_") for label in labels):
+                continue  # argp's keys are characters and numbers of several
+            if any(label in known or label.startswith("PROTOBUF_C_TYPE_") for label in labels):
+                tree.complain(path, code.count("\n", 0, match.start()) + 1,
+                              "default: in a switch over an enum: name its values")
+
+
+# A time by its name: MS, US, NS or S at the end or before what bounds it. stub/ and the generator, which
+# are installed without the rest, have their own times.
+TIME_UNITS = r"(?:MS|US|NS|S|SECONDS|MINUTES|HOURS|DAYS)"
+TIME_NAME = rf"[A-Z0-9_]*_{TIME_UNITS}(?:_MAX|_MIN)?"
+TIME_CONSTANT = re.compile(rf"^[ \t]*(?:#define[ \t]+({TIME_NAME})[ \t]+\S|({TIME_NAME}) =)|[{{,] *({TIME_NAME}) = ",
+                           flags=re.M)
+TIME_VALUE = r"\w*(?:_(?:ms|us|ns|s|seconds|hours|days)(?:_max|_min)?|\btv_n?sec|\bn?seconds|\bnanos)\b"
+# 0 and 1 are no times; 999 rounds up, 10^9 bounds the nanoseconds of a second, and a factor is part of a sum.
+TIME_NUMBER = r"(?<![*/%] )(?:INT64_C\()?\b(?!(?:0|1|999|10{9})\b)\d+L*\b(?!\)? \*)"
+TIME_BARE = re.compile(rf"{TIME_VALUE}\)? *(?:[+-]?=|==|[<>]=?|[+-]) *{TIME_NUMBER}"
+                       rf"|{TIME_NUMBER} *[<>+-]=? *(?:\w+(?:->|\.))*{TIME_VALUE}"
+                       r"|\b(?:usleep|duration_message)\(\d"
+                       r"|\b(?:60000|3600|3600000|86400|86400000|604800000)\b")
+TIME_TEXT = re.compile(r"interval '(?!1 millisecond)\d|timeout = '?\d")
+TIMES = "src/quota/times.h"
+TIMES_APART = ("src/stub/", "src/plugin/", "src/base/")
+
+
+def times(tree):
+    """A time that others rely on stands in quota/times.h; any other is a constant of its file; none is bare."""
+    homes = {}
+    for path in tree.files(".c", ".h", under=("src",)):
+        name, text = tree.name(path), path.read_text()
+        if name == TIMES or name.startswith(TIMES_APART):
+            continue
+        code = code_only(text)
+        for match in TIME_CONSTANT.finditer(code):
+            constant = match[1] or match[2] or match[3]
+            line = code.count("\n", 0, match.end()) + 1
+            if path.suffix == ".h":
+                tree.complain(path, line, f"{constant}: a time in a header belongs in {TIMES}")
+            elif constant in homes:
+                tree.complain(path, line, f"{constant} is also in {homes[constant]}: name it apart, or {TIMES}")
+            homes[constant] = name
+        for number, line in enumerate(code.splitlines(), 1):
+            match = TIME_BARE.search(line)
+            if match:
+                tree.complain(path, number, f"{match[0].strip()}: a bare time: name it, or {TIMES}")
+        for number, line in enumerate(text.splitlines(), 1):
+            match = TIME_TEXT.search(line)
+            if match:
+                tree.complain(path, number, f"{match[0]}: a bare time: TEXT_OF, and {TIMES}")
+
+
+# A line of Lua or SQL that has a number of C's: `local X = 256 -- NAME, folder/header.h`. The build compares
+# the two (embed.cmake).
+SHARED = re.compile(r"-- [A-Z_0-9]+, [a-z_/]+\.h$")
+NUMBERS_OWN = {
+    ".lua": re.compile(r"^local [A-Z_]+ = \d+$"),
+    # Names are bounded by rpc/validate.c; these two bounds are wider and the database's own.
+    ".sql": re.compile(r"autovacuum|\* 1000\b|octet_length\(name\)|name text PRIMARY KEY"),
+}
+
+
+def numbers(tree):
+    """A large number in Lua or SQL is C's and says so, or is a named constant of its own."""
+    for path in tree.files(".lua", ".sql", under=("src",)):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if SHARED.search(line):
+                continue
+            code = re.sub(r"--.*|'[^']*'", "", line)
+            found = re.search(r"\b(?:[1-9]\d{2,})\b", code)
+            if found and not NUMBERS_OWN[path.suffix].search(code.rstrip()):
+                tree.complain(path, number, f"{found[0]}: say whose it is (`-- NAME, folder/header.h`), or name it")
+            named = path.suffix == ".lua" and re.match(rf"local ({TIME_NAME}) = ", code)
+            if named:
+                tree.complain(path, number, f"{named[1]}: a time of Lua is one of {TIMES}, and says so")
 
 
 def leftovers(tree):
@@ -184,9 +340,45 @@ def registered(tree):
         tree.complain(path, 1, f"not in {tree.name(lists)}")
 
 
+def files_in(tree):
+    """Paths from the root of what the tree has, without builds and what tests leave."""
+    found = {tree.name(path) for path in tree.root.iterdir() if path.is_file()}
+    for folder in ("src", "tests", "proto", "gen", "deploy"):
+        found.update(tree.name(path) for path in (tree.root / folder).rglob("*") if path.is_file())
+    return found
+
+
+def documents(tree):
+    """A file that a document names is there, and so is a section of PROTOCOL.md that anything cites."""
+    found = files_in(tree)
+    names = {path.rsplit("/", 1)[-1] for path in found}
+    word = re.compile(r"(?<![\w/.<-])((?:[\w-]+/)*[\w-]+(?:\.[\w-]+)*"
+                      r"\.(?:c|h|lua|sql|md|py|proto|txt|cmake|yaml))\b(?![\w/(])")
+    for path in tree.files(".md"):
+        text = re.sub(r"(?ms)^```.*?^```", lambda code: "\n" * code[0].count("\n"), path.read_text())
+        here = path.parent.relative_to(tree.root).as_posix()
+        for number, line in enumerate(text.splitlines(), 1):
+            for match in word.finditer(line):
+                if "NAME" in match[1] or match[1] in EXAMPLES:
+                    continue
+                if any(start + match[1] in found for start in ("", "src/", "tests/", "gen/", here + "/")):
+                    continue
+                if "/" in match[1] or match[1] not in names:
+                    tree.complain(path, number, f"there is no {match[1]}")
+    protocol = tree.root / "src/op/PROTOCOL.md"
+    text = protocol.read_text() if protocol.exists() else ""
+    sections = set(re.findall(r"(?m)^#+ (\d+(?:\.\d+)?)\b", text))
+    for path in tree.files(".c", ".h", ".lua", ".sql", ".md"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            for cited in re.findall(r"PROTOCOL\.md,? (\d[\d.]*(?: and \d[\d.]*)*)", line):
+                for section in cited.split(" and "):
+                    if section.rstrip(".") not in sections:
+                        tree.complain(path, number, f"PROTOCOL.md has no section {section.rstrip('.')}")
+
+
 def headers(tree):
     """Every header compiles alone."""
-    pkgs = ["grpc", "libprotobuf-c", "hiredis", "libpq", "libcrypto", "libxxhash", "libcyaml",
+    pkgs = ["grpc", "libprotobuf-c", "hiredis", "libpq", "libcrypto", "libxxhash", "yaml-0.1",
             "jansson"]
     cflags = subprocess.run(["pkg-config", "--cflags", *pkgs], check=True, text=True,
                             capture_output=True).stdout.split()
@@ -206,7 +398,8 @@ def headers(tree):
 
 
 CHECKS = {check.__name__: check
-          for check in (layers, banned, leftovers, shape, registered, headers)}
+          for check in (layers, ranks, banned, switches, times, numbers, leftovers, shape, registered, documents,
+                        headers)}
 
 
 def main():

@@ -43,7 +43,7 @@ Test(mailbox, gives_items_in_order_and_all_at_once)
     mailbox_destroy(mailbox);
 }
 
-Test(mailbox, full_mailbox_refuses_and_has_room_after_a_take)
+Test(mailbox, what_was_taken_takes_room_until_it_is_done)
 {
     struct mailbox *mailbox = mailbox_create(2);
     struct job jobs[3] = {{.number = 0}};
@@ -52,8 +52,13 @@ Test(mailbox, full_mailbox_refuses_and_has_room_after_a_take)
     cr_assert(mailbox_push(mailbox, &jobs[1].item));
     cr_assert(!mailbox_push(mailbox, &jobs[2].item));
     cr_assert_not_null(mailbox_take_all(mailbox));
+    cr_assert_eq(mailbox_count(mailbox), 0);
+    cr_assert(!mailbox_push(mailbox, &jobs[2].item), "a list of the consumer's own is bounded too");
+    mailbox_done(mailbox, 1);
     cr_assert(mailbox_push(mailbox, &jobs[2].item));
+    cr_assert(!mailbox_push(mailbox, &jobs[0].item));
     cr_assert_eq(mailbox_take_all(mailbox), &jobs[2].item);
+    mailbox_done(mailbox, 2);
     mailbox_destroy(mailbox);
 }
 
@@ -137,12 +142,15 @@ static void consume(struct mailbox *mailbox, int total, int next_number[PRODUCER
 
     while (taken < total) {
         struct mailbox_item *item = mailbox_take_all(mailbox);
+        size_t some = 0;
 
         for (; item; item = item->next, taken++) {
             struct job *job = job_of(item);
 
             cr_assert_eq(job->number, next_number[job->producer]++);
+            some++;
         }
+        mailbox_done(mailbox, some);
         if (taken < total && mailbox_will_sleep(mailbox)) {
             cr_assert_eq(poll(&fd, 1, 20000), 1, "a wake-up was lost after %d jobs", taken);
             mailbox_awake(mailbox);

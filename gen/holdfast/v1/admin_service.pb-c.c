@@ -1243,7 +1243,7 @@ const ProtobufCMessageDescriptor holdfast__v1__change_note__descriptor =
   (ProtobufCMessageInit) holdfast__v1__change_note__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__create_tenant_request__field_descriptors[2] =
+static const ProtobufCFieldDescriptor holdfast__v1__create_tenant_request__field_descriptors[3] =
 {
   {
     "tenant",
@@ -1269,15 +1269,28 @@ static const ProtobufCFieldDescriptor holdfast__v1__create_tenant_request__field
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "validate_only",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__CreateTenantRequest, validate_only),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__create_tenant_request__field_indices_by_name[] = {
   1,   /* field[1] = note */
   0,   /* field[0] = tenant */
+  2,   /* field[2] = validate_only */
 };
 static const ProtobufCIntRange holdfast__v1__create_tenant_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__create_tenant_request__descriptor =
 {
@@ -1287,7 +1300,7 @@ const ProtobufCMessageDescriptor holdfast__v1__create_tenant_request__descriptor
   "Holdfast__V1__CreateTenantRequest",
   "holdfast.v1",
   sizeof(Holdfast__V1__CreateTenantRequest),
-  2,
+  3,
   holdfast__v1__create_tenant_request__field_descriptors,
   holdfast__v1__create_tenant_request__field_indices_by_name,
   1,  holdfast__v1__create_tenant_request__number_ranges,
@@ -1332,7 +1345,7 @@ const ProtobufCMessageDescriptor holdfast__v1__create_tenant_response__descripto
   (ProtobufCMessageInit) holdfast__v1__create_tenant_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__update_tenant_request__field_descriptors[2] =
+static const ProtobufCFieldDescriptor holdfast__v1__update_tenant_request__field_descriptors[3] =
 {
   {
     "tenant",
@@ -1358,15 +1371,28 @@ static const ProtobufCFieldDescriptor holdfast__v1__update_tenant_request__field
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "validate_only",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__UpdateTenantRequest, validate_only),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__update_tenant_request__field_indices_by_name[] = {
   1,   /* field[1] = note */
   0,   /* field[0] = tenant */
+  2,   /* field[2] = validate_only */
 };
 static const ProtobufCIntRange holdfast__v1__update_tenant_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__update_tenant_request__descriptor =
 {
@@ -1376,7 +1402,7 @@ const ProtobufCMessageDescriptor holdfast__v1__update_tenant_request__descriptor
   "Holdfast__V1__UpdateTenantRequest",
   "holdfast.v1",
   sizeof(Holdfast__V1__UpdateTenantRequest),
-  2,
+  3,
   holdfast__v1__update_tenant_request__field_descriptors,
   holdfast__v1__update_tenant_request__field_indices_by_name,
   1,  holdfast__v1__update_tenant_request__number_ranges,
@@ -1690,7 +1716,7 @@ const ProtobufCMessageDescriptor holdfast__v1__put_limit_response__descriptor =
   (ProtobufCMessageInit) holdfast__v1__put_limit_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__delete_limit_request__field_descriptors[4] =
+static const ProtobufCFieldDescriptor holdfast__v1__delete_limit_request__field_descriptors[5] =
 {
   {
     "tenant",
@@ -1740,17 +1766,30 @@ static const ProtobufCFieldDescriptor holdfast__v1__delete_limit_request__field_
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "validate_only",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__DeleteLimitRequest, validate_only),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__delete_limit_request__field_indices_by_name[] = {
   3,   /* field[3] = etag */
   1,   /* field[1] = limit_id */
   2,   /* field[2] = note */
   0,   /* field[0] = tenant */
+  4,   /* field[4] = validate_only */
 };
 static const ProtobufCIntRange holdfast__v1__delete_limit_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__delete_limit_request__descriptor =
 {
@@ -1760,7 +1799,7 @@ const ProtobufCMessageDescriptor holdfast__v1__delete_limit_request__descriptor 
   "Holdfast__V1__DeleteLimitRequest",
   "holdfast.v1",
   sizeof(Holdfast__V1__DeleteLimitRequest),
-  4,
+  5,
   holdfast__v1__delete_limit_request__field_descriptors,
   holdfast__v1__delete_limit_request__field_indices_by_name,
   1,  holdfast__v1__delete_limit_request__number_ranges,
@@ -1938,7 +1977,7 @@ const ProtobufCMessageDescriptor holdfast__v1__get_status_request__descriptor =
   (ProtobufCMessageInit) holdfast__v1__get_status_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__store_status__field_descriptors[5] =
+static const ProtobufCFieldDescriptor holdfast__v1__store_status__field_descriptors[7] =
 {
   {
     "store",
@@ -2000,9 +2039,35 @@ static const ProtobufCFieldDescriptor holdfast__v1__store_status__field_descript
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "faults",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__StoreStatus, faults),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "last_fault",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__StoreStatus, last_fault),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__store_status__field_indices_by_name[] = {
+  5,   /* field[5] = faults */
   3,   /* field[3] = last_error */
+  6,   /* field[6] = last_fault */
   4,   /* field[4] = latency */
   2,   /* field[2] = since */
   0,   /* field[0] = store */
@@ -2011,7 +2076,7 @@ static const unsigned holdfast__v1__store_status__field_indices_by_name[] = {
 static const ProtobufCIntRange holdfast__v1__store_status__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__store_status__descriptor =
 {
@@ -2021,14 +2086,14 @@ const ProtobufCMessageDescriptor holdfast__v1__store_status__descriptor =
   "Holdfast__V1__StoreStatus",
   "holdfast.v1",
   sizeof(Holdfast__V1__StoreStatus),
-  5,
+  7,
   holdfast__v1__store_status__field_descriptors,
   holdfast__v1__store_status__field_indices_by_name,
   1,  holdfast__v1__store_status__number_ranges,
   (ProtobufCMessageInit) holdfast__v1__store_status__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_descriptors[9] =
+static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_descriptors[12] =
 {
   {
     "version",
@@ -2138,22 +2203,61 @@ static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_d
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "tenants_set_aside",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetStatusResponse, tenants_set_aside),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "limits_per_tenant_max",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetStatusResponse, limits_per_tenant_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "limits_per_reservation_max",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetStatusResponse, limits_per_reservation_max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__get_status_response__field_indices_by_name[] = {
   7,   /* field[7] = clock_offset */
   8,   /* field[8] = draining */
   4,   /* field[4] = holds */
   5,   /* field[5] = holds_due */
+  11,   /* field[11] = limits_per_reservation_max */
+  10,   /* field[10] = limits_per_tenant_max */
   1,   /* field[1] = server */
   2,   /* field[2] = start_time */
   3,   /* field[3] = stores */
+  9,   /* field[9] = tenants_set_aside */
   0,   /* field[0] = version */
   6,   /* field[6] = watchers */
 };
 static const ProtobufCIntRange holdfast__v1__get_status_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 12 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__get_status_response__descriptor =
 {
@@ -2163,7 +2267,7 @@ const ProtobufCMessageDescriptor holdfast__v1__get_status_response__descriptor =
   "Holdfast__V1__GetStatusResponse",
   "holdfast.v1",
   sizeof(Holdfast__V1__GetStatusResponse),
-  9,
+  12,
   holdfast__v1__get_status_response__field_descriptors,
   holdfast__v1__get_status_response__field_indices_by_name,
   1,  holdfast__v1__get_status_response__number_ranges,

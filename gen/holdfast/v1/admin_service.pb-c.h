@@ -198,7 +198,7 @@ struct  Holdfast__V1__Limit
   Google__Protobuf__Timestamp *anchor_time;
   /*
    * Version. In a reply: of the limit as returned. In PutLimit: the version that may be
-   * overwritten, or empty for any.
+   * overwritten; "0": there must be none; empty: whatever there is.
    */
   char *etag;
   Holdfast__V1__Limit__BoundCase bound_case;
@@ -272,10 +272,14 @@ struct  Holdfast__V1__CreateTenantRequest
    * Who and why. May be unset.
    */
   Holdfast__V1__ChangeNote *note;
+  /*
+   * True: check everything and answer as if it were done, but change nothing.
+   */
+  protobuf_c_boolean validate_only;
 };
 #define HOLDFAST__V1__CREATE_TENANT_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__create_tenant_request__descriptor) \
-    , NULL, NULL }
+    , NULL, NULL, 0 }
 
 
 /*
@@ -301,17 +305,21 @@ struct  Holdfast__V1__UpdateTenantRequest
 {
   ProtobufCMessage base;
   /*
-   * The whole tenant as it shall be, with the etag that was read. Required.
+   * The whole tenant as it is to become, with the etag that was read. Required.
    */
   Holdfast__V1__Tenant *tenant;
   /*
    * Who and why. May be unset.
    */
   Holdfast__V1__ChangeNote *note;
+  /*
+   * True: check everything and answer as if it were done, but change nothing.
+   */
+  protobuf_c_boolean validate_only;
 };
 #define HOLDFAST__V1__UPDATE_TENANT_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__update_tenant_request__descriptor) \
-    , NULL, NULL }
+    , NULL, NULL, 0 }
 
 
 /*
@@ -341,12 +349,13 @@ struct  Holdfast__V1__ListTenantsRequest
    */
   char *prefix;
   /*
-   * Most tenants in the reply. 0: 50. Above 1,000: 1,000. Negative: INVALID_ARGUMENT.
+   * Most tenants in the reply. 0: 50. Above 1,000: 1,000. Negative: INVALID_ARGUMENT. A
+   * page has fewer where it would pass 1 MiB; only an empty next_page_token means the end.
    */
   int32_t page_size;
   /*
-   * next_page_token of the page before; empty for the first page. A damaged one is
-   * INVALID_ARGUMENT.
+   * next_page_token of the page before; empty for the first page. All fields but page_size must be
+   * those of the page before. A token that is damaged or of another list is INVALID_ARGUMENT.
    */
   char *page_token;
 };
@@ -383,7 +392,7 @@ struct  Holdfast__V1__PutLimitRequest
 {
   ProtobufCMessage base;
   /*
-   * The whole limit as it shall be. Required.
+   * The whole limit as it is to become. Required.
    */
   Holdfast__V1__Limit *limit;
   /*
@@ -455,10 +464,14 @@ struct  Holdfast__V1__DeleteLimitRequest
    * Version that may be removed, or empty for any.
    */
   char *etag;
+  /*
+   * True: check everything and answer as if it were done, but change nothing.
+   */
+  protobuf_c_boolean validate_only;
 };
 #define HOLDFAST__V1__DELETE_LIMIT_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__delete_limit_request__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, (char *)protobuf_c_empty_string, 0 }
 
 
 /*
@@ -488,12 +501,13 @@ struct  Holdfast__V1__ListLimitsRequest
    */
   char *tenant;
   /*
-   * Most limits in the reply. 0: 50. Above 1,000: 1,000. Negative: INVALID_ARGUMENT.
+   * Most limits in the reply. 0: 50. Above 1,000: 1,000. Negative: INVALID_ARGUMENT. A
+   * page has fewer where it would pass 1 MiB; only an empty next_page_token means the end.
    */
   int32_t page_size;
   /*
-   * next_page_token of the page before; empty for the first page. A damaged one is
-   * INVALID_ARGUMENT.
+   * next_page_token of the page before; empty for the first page. All fields but page_size must be
+   * those of the page before. A token that is damaged or of another list is INVALID_ARGUMENT.
    */
   char *page_token;
 };
@@ -561,10 +575,19 @@ struct  Holdfast__V1__StoreStatus
    * Duration of the last round trip. Unset if there was none.
    */
   Google__Protobuf__Duration *latency;
+  /*
+   * Errors that the store has answered, other than that it goes away: a table or a right is missing, the
+   * disk is full. Since this server began. Each is in the log too. Only of postgres.
+   */
+  int64_t faults;
+  /*
+   * The last of them, "SQLSTATE: message"; empty if there was none.
+   */
+  char *last_fault;
 };
 #define HOLDFAST__V1__STORE_STATUS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__store_status__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, NULL, (char *)protobuf_c_empty_string, NULL }
+    , (char *)protobuf_c_empty_string, 0, NULL, (char *)protobuf_c_empty_string, NULL, 0, (char *)protobuf_c_empty_string }
 
 
 /*
@@ -611,10 +634,23 @@ struct  Holdfast__V1__GetStatusResponse
    * True: the server is shutting down and takes no new calls.
    */
   protobuf_c_boolean draining;
+  /*
+   * Tenants whose rows in Postgres contradict each other: their reads and commits answer INTERNAL. The
+   * log names them (event=tenant.set_aside). Each is looked at again every 10 s.
+   */
+  int32_t tenants_set_aside;
+  /*
+   * Most limits that a tenant may have on this server; PutLimit refuses more (LIMITS_FULL).
+   */
+  int64_t limits_per_tenant_max;
+  /*
+   * Most limits that a reservation of one meter may count against; PutLimit refuses more (LIMITS_FULL).
+   */
+  int64_t limits_per_reservation_max;
 };
 #define HOLDFAST__V1__GET_STATUS_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__get_status_response__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0,NULL, 0, 0, 0, NULL, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0,NULL, 0, 0, 0, NULL, 0, 0, 0, 0 }
 
 
 /* Holdfast__V1__Tenant methods */

@@ -59,8 +59,14 @@ struct holdfast_v1_admin_service_handlers {
      * tenant, scope, meter, meter_kind and period of an existing limit cannot be changed
      * (INVALID_ARGUMENT): delete it and add another.
      *
+     * Two bounds hold for a limit that is added: a tenant has at most as many limits as the server is
+     * set to (10,000 by default), and a reservation of one meter, at whatever scope, counts against at
+     * most 128 of them: those of the meter at the scope and at every scope above it. Beyond either:
+     * RESOURCE_EXHAUSTED (LIMITS_FULL), nothing is changed; DeleteLimit makes room. Periods that are
+     * over keep the limit that they ended with, and nothing is sent of them.
+     *
      * Errors: NOT_FOUND (UNKNOWN_TENANT); ABORTED (ETAG_MISMATCH); ALREADY_EXISTS
-     * (REQUEST_ID_REUSED).
+     * (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (LIMITS_FULL).
      */
     void (*put_limit)(void *user, struct stub_call *call,
         const Holdfast__V1__PutLimitRequest *request);
@@ -91,12 +97,15 @@ struct holdfast_v1_admin_service_handlers {
         const Holdfast__V1__GetStatusRequest *request);
 };
 
-/* Serves it with a copy of *handlers; before stub_server_start. False: there already. */
-bool holdfast_v1_admin_service_register(struct stub_server *server,
-    const struct holdfast_v1_admin_service_handlers *handlers, void *user);
-
 extern const struct stub_service holdfast_v1_admin_service_service;
 extern const struct stub_method holdfast_v1_admin_service_methods[7];
+
+/* Serves it with a copy of *handlers; before stub_server_start. False: there already. */
+static inline bool holdfast_v1_admin_service_register(struct stub_server *server,
+    const struct holdfast_v1_admin_service_handlers *handlers, void *user)
+{
+    return stub_server_register(server, &holdfast_v1_admin_service_service, handlers, user);
+}
 
 /* CreateTenant: STUB_KIND_UNARY */
 
@@ -112,9 +121,10 @@ static inline int holdfast_v1_admin_service_create_tenant(struct stub_channel *c
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_admin_service_methods[0], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__CreateTenantResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__CreateTenantResponse *)(void *)reply;
     return code;
 }
 
@@ -138,9 +148,10 @@ static inline int holdfast_v1_admin_service_update_tenant(struct stub_channel *c
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_admin_service_methods[1], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__UpdateTenantResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__UpdateTenantResponse *)(void *)reply;
     return code;
 }
 
@@ -164,9 +175,10 @@ static inline int holdfast_v1_admin_service_list_tenants(struct stub_channel *ch
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_admin_service_methods[2], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__ListTenantsResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__ListTenantsResponse *)(void *)reply;
     return code;
 }
 
@@ -190,9 +202,10 @@ static inline int holdfast_v1_admin_service_put_limit(struct stub_channel *chann
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_admin_service_methods[3], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__PutLimitResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__PutLimitResponse *)(void *)reply;
     return code;
 }
 
@@ -216,9 +229,10 @@ static inline int holdfast_v1_admin_service_delete_limit(struct stub_channel *ch
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_admin_service_methods[4], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__DeleteLimitResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__DeleteLimitResponse *)(void *)reply;
     return code;
 }
 
@@ -242,9 +256,10 @@ static inline int holdfast_v1_admin_service_list_limits(struct stub_channel *cha
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_admin_service_methods[5], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__ListLimitsResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__ListLimitsResponse *)(void *)reply;
     return code;
 }
 
@@ -268,9 +283,10 @@ static inline int holdfast_v1_admin_service_get_status(struct stub_channel *chan
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_admin_service_methods[6], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__GetStatusResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__GetStatusResponse *)(void *)reply;
     return code;
 }
 

@@ -495,7 +495,7 @@ const ProtobufCMessageDescriptor holdfast__v1__reason__descriptor =
   (ProtobufCMessageInit) holdfast__v1__reason__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__quota_state__field_descriptors[18] =
+static const ProtobufCFieldDescriptor holdfast__v1__quota_state__field_descriptors[20] =
 {
   {
     "limit_id",
@@ -713,6 +713,30 @@ static const ProtobufCFieldDescriptor holdfast__v1__quota_state__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "set_aside",
+    19,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaState, set_aside),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "set_aside_until",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaState, set_aside_until),
+    &google__protobuf__timestamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__quota_state__field_indices_by_name[] = {
   10,   /* field[10] = committed */
@@ -731,13 +755,15 @@ static const unsigned holdfast__v1__quota_state__field_indices_by_name[] = {
   4,   /* field[4] = period_start */
   13,   /* field[13] = remaining */
   1,   /* field[1] = scope */
+  18,   /* field[18] = set_aside */
+  19,   /* field[19] = set_aside_until */
   9,   /* field[9] = soft_stop */
   7,   /* field[7] = unlimited */
 };
 static const ProtobufCIntRange holdfast__v1__quota_state__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 18 }
+  { 0, 20 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__quota_state__descriptor =
 {
@@ -747,7 +773,7 @@ const ProtobufCMessageDescriptor holdfast__v1__quota_state__descriptor =
   "Holdfast__V1__QuotaState",
   "holdfast.v1",
   sizeof(Holdfast__V1__QuotaState),
-  18,
+  20,
   holdfast__v1__quota_state__field_descriptors,
   holdfast__v1__quota_state__field_indices_by_name,
   1,  holdfast__v1__quota_state__number_ranges,

@@ -243,7 +243,12 @@ typedef enum _Holdfast__V1__EventKind {
    */
   HOLDFAST__V1__EVENT_KIND__EVENT_KIND_HARD_CAP = 3,
   /*
-   * A new period of a limit began; use is 0 again.
+   * A new period of a limit began; use is 0 again, and quota shows the new period with its level. No
+   * crossing down is sent for the period that ended: whoever paused at a stop goes on with this event.
+   * Sent once per limit and period, by whichever server is first: within 2 s of the period's start,
+   * without any traffic, if something was recorded against the limit in the period before; limits that
+   * ended it above a stop come first. After a period without use it comes with the first use instead.
+   * While all servers are away nothing is sent; the next one sends the current period.
    */
   HOLDFAST__V1__EVENT_KIND__EVENT_KIND_PERIOD_STARTED = 4,
   /*
@@ -456,9 +461,22 @@ struct  Holdfast__V1__QuotaState
    */
   int64_t ledger_seq;
   /*
-   * True if Redis did not answer: held is then an upper bound, and remaining a lower one.
+   * True if Redis could not be asked: held then counts all that Redis may hold, and remaining is a
+   * lower bound.
    */
   protobuf_c_boolean held_is_upper_bound;
+  /*
+   * Units that are set aside for holds which a loss of Redis made unknown: they may still be
+   * committed by their reservation_id. Nobody else gets them before set_aside_until. Not part of
+   * held. 0 in replies that Redis alone answered, which are those of most Reserves with ALLOW or
+   * WARN: GetUsage and Watch always know.
+   */
+  int64_t set_aside;
+  /*
+   * When all of set_aside is free again, at the latest; it shrinks as such holds are committed or
+   * released. Unset if nothing is set aside, and where a reply does not know.
+   */
+  Google__Protobuf__Timestamp *set_aside_until;
   Holdfast__V1__QuotaState__BoundCase bound_case;
   union {
     /*
@@ -474,15 +492,15 @@ struct  Holdfast__V1__QuotaState
   Holdfast__V1__QuotaState__RoomCase room_case;
   union {
     /*
-     * hard_cap - committed - debt - held. Negative after debt, or after the limit was lowered under
-     * what is in use.
+     * hard_cap - committed - debt - held - set_aside: what can be admitted now. Negative after debt,
+     * or after the limit was lowered under what is in use.
      */
     int64_t remaining;
   };
 };
 #define HOLDFAST__V1__QUOTA_STATE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__quota_state__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, HOLDFAST__V1__PERIOD__PERIOD_UNSPECIFIED, NULL, NULL, 0, 0, 0, 0, 0, HOLDFAST__V1__LEVEL__LEVEL_UNSPECIFIED, HOLDFAST__V1__ENFORCEMENT__ENFORCEMENT_UNSPECIFIED, 0, 0, HOLDFAST__V1__QUOTA_STATE__BOUND__NOT_SET, {0}, HOLDFAST__V1__QUOTA_STATE__ROOM__NOT_SET, {0} }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, HOLDFAST__V1__PERIOD__PERIOD_UNSPECIFIED, NULL, NULL, 0, 0, 0, 0, 0, HOLDFAST__V1__LEVEL__LEVEL_UNSPECIFIED, HOLDFAST__V1__ENFORCEMENT__ENFORCEMENT_UNSPECIFIED, 0, 0, 0, NULL, HOLDFAST__V1__QUOTA_STATE__BOUND__NOT_SET, {0}, HOLDFAST__V1__QUOTA_STATE__ROOM__NOT_SET, {0} }
 
 
 struct  Holdfast__V1__Reservation__LabelsEntry

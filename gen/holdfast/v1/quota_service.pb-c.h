@@ -634,12 +634,14 @@ struct  Holdfast__V1__ExtendResponse
   size_t n_quotas;
   Holdfast__V1__QuotaState **quotas;
   /*
-   * The attempt that holds now. It may be a new one if the hold had to be taken again after a loss
-   * of Redis data.
+   * The attempt that holds: the same as before, also if its hold had to be taken again after a loss of
+   * Redis data.
    */
   char *attempt;
   /*
-   * True: a store was away and the server worked by its fallback.
+   * True: Postgres was away, and the hold was extended because it stood in Redis. It may have been
+   * committed or released on another server whose word had not reached Redis; then the next Extend
+   * says so, and no Commit is recorded after a Release.
    */
   protobuf_c_boolean degraded;
 };
@@ -754,7 +756,7 @@ struct  Holdfast__V1__WatchRequest
      * No snapshot: every event whose seq is greater. 0 counts as a position and means from the
      * first event. Take it from the last frame seen, from StreamEnd, or from
      * GetUsageResponse.event_seq. Negative: INVALID_ARGUMENT; older than the events that are kept:
-     * OUT_OF_RANGE, reason SEQ_TOO_OLD; newer than the newest event: waits for it.
+     * OUT_OF_RANGE, reason SEQ_TOO_OLD; above the newest event: OUT_OF_RANGE, reason SEQ_TOO_NEW.
      */
     int64_t after_seq;
   };
@@ -821,7 +823,7 @@ struct  Holdfast__V1__Snapshot
 {
   ProtobufCMessage base;
   /*
-   * Quotas in their current periods.
+   * Quotas in their current periods. Recorded use is that of seq; held is as of about then.
    */
   size_t n_quotas;
   Holdfast__V1__QuotaState **quotas;
@@ -936,12 +938,12 @@ struct  Holdfast__V1__ListReservationsRequest
   Holdfast__V1__ReservationState state;
   /*
    * Most reservations in the reply. 0: 50. Above 1,000: 1,000. Negative: INVALID_ARGUMENT. A page
-   * may have fewer; only an empty next_page_token means the end.
+   * may have fewer, and ends before it passes 1 MiB; only an empty next_page_token means the end.
    */
   int32_t page_size;
   /*
-   * next_page_token of the page before; empty for the first page. The other fields must be those of
-   * the first page. A damaged one is INVALID_ARGUMENT.
+   * next_page_token of the page before; empty for the first page. All fields but page_size must be
+   * those of the page before. A token that is damaged or of another list is INVALID_ARGUMENT.
    */
   char *page_token;
 };
@@ -994,12 +996,13 @@ struct  Holdfast__V1__GetUsageRequest
    */
   protobuf_c_boolean include_descendants;
   /*
-   * Most quotas in the reply. 0: 50. Above 1,000: 1,000. Negative: INVALID_ARGUMENT.
+   * Most quotas in the reply. 0: 50. Above 1,000: 1,000. Negative: INVALID_ARGUMENT. A
+   * page has fewer where it would pass 1 MiB; only an empty next_page_token means the end.
    */
   int32_t page_size;
   /*
-   * next_page_token of the page before; empty for the first page. A damaged one is
-   * INVALID_ARGUMENT.
+   * next_page_token of the page before; empty for the first page. All fields but page_size must be
+   * those of the page before. A token that is damaged or of another list is INVALID_ARGUMENT.
    */
   char *page_token;
 };

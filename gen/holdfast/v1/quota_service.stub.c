@@ -643,12 +643,6 @@ const struct stub_service holdfast_v1_quota_service_service = {
     holdfast_v1_quota_service_dispatch,
 };
 
-bool holdfast_v1_quota_service_register(struct stub_server *server,
-    const struct holdfast_v1_quota_service_handlers *handlers, void *user)
-{
-    return stub_server_register(server, &holdfast_v1_quota_service_service, handlers, user);
-}
-
 static void holdfast_v1_quota_service_reserve_deliver(stub_function *done, void *user,
     const struct stub_status *status, const ProtobufCMessage *reply)
 {

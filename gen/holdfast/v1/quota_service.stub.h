@@ -59,9 +59,10 @@ struct holdfast_v1_quota_service_handlers {
      *
      * Errors: NOT_FOUND (UNKNOWN_JOB: nothing of this job is known; pass the reservation_id if you
      * have it); FAILED_PRECONDITION (RELEASED: never recorded; EXPIRED: beyond the late window;
-     * OVERRUN: STRICT, the hold stays); ALREADY_EXISTS (JOB_MISMATCH: recorded before with other
-     * amounts, BadRequest names "actual"); UNAVAILABLE (REDIS_UNAVAILABLE: by job_id alone). On
-     * UNAVAILABLE nothing is lost: repeat, and Extend the hold while waiting.
+     * OVERRUN: STRICT, the hold stays); OUT_OF_RANGE (AMOUNT_BOUND: the sum would pass 2^53-1);
+     * ALREADY_EXISTS (JOB_MISMATCH: recorded before with other amounts, BadRequest names "actual");
+     * UNAVAILABLE (REDIS_UNAVAILABLE: by job_id alone, while Redis cannot say which attempt is the
+     * newest). On UNAVAILABLE nothing is lost: repeat, and Extend the hold while waiting.
      */
     void (*commit)(void *user, struct stub_call *call,
         const Holdfast__V1__CommitRequest *request);
@@ -70,8 +71,8 @@ struct holdfast_v1_quota_service_handlers {
      * Gives a hold back without recording anything. After OK no commit of that attempt is ever
      * recorded.
      *
-     * Idempotent: a repeat answers OK with replayed = true. By job_id it means the newest attempt; a
-     * retry had better use the reservation_id, which names one attempt.
+     * Idempotent: a repeat answers OK with replayed = true. By job_id it means the newest attempt; in a
+     * retry use the reservation_id, which names one attempt.
      *
      * Errors: FAILED_PRECONDITION (COMMITTED: the job was recorded; metadata "committed.METER" has
      * the units); NOT_FOUND (UNKNOWN_JOB); UNAVAILABLE (REDIS_UNAVAILABLE: by job_id alone).
@@ -81,12 +82,17 @@ struct holdfast_v1_quota_service_handlers {
 
     /*
      * Heartbeat of a long job: moves the expiry of a hold to max(old expiry, now + ttl), never past
-     * lifetime_end_time (24 h after Reserve). Repeating it is harmless. Send it well before the
-     * expiry: an expired hold cannot be extended. The reply has a new reservation_id; the old one
-     * still commits.
+     * lifetime_end_time (24 h after Reserve). OK says that it has moved so far. Repeating it is
+     * harmless. Send it well before the expiry: an expired hold cannot be extended. The reply has a
+     * new reservation_id; the old one still commits.
      *
-     * Errors: FAILED_PRECONDITION (EXPIRED, RELEASED, COMMITTED); NOT_FOUND (UNKNOWN_JOB); ABORTED
-     * (CONTENTION); UNAVAILABLE (REDIS_UNAVAILABLE).
+     * While Postgres is away a hold is extended inside its lease, for one to two minutes: degraded.
+     *
+     * Errors, all with the expiry unchanged unless the effect is unknown: FAILED_PRECONDITION
+     * (EXPIRED, RELEASED, COMMITTED; NO_LIMIT: the database has lost a limit of the hold, commit it
+     * before its expiry); NOT_FOUND (UNKNOWN_JOB); ABORTED (CONTENTION: also where Redis lost the hold
+     * and there is no room for it to stand again now); UNAVAILABLE (REDIS_UNAVAILABLE,
+     * POSTGRES_UNAVAILABLE: the hold is lost or its lease ends before, and Postgres is away).
      */
     void (*extend)(void *user, struct stub_call *call,
         const Holdfast__V1__ExtendRequest *request);
@@ -113,7 +119,8 @@ struct holdfast_v1_quota_service_handlers {
      * after a broken connection, resume with the last seq. A reader that is too slow is cut off
      * (1,024 events in the buffer) and can resume. Events are kept for 7 days.
      *
-     * Errors: NOT_FOUND (UNKNOWN_TENANT); OUT_OF_RANGE (SEQ_TOO_OLD: begin again without a position).
+     * Errors: NOT_FOUND (UNKNOWN_TENANT); OUT_OF_RANGE (SEQ_TOO_OLD, SEQ_TOO_NEW: begin again without
+     * a position).
      */
     void (*watch)(void *user, struct stub_call *call,
         const Holdfast__V1__WatchRequest *request);
@@ -148,12 +155,15 @@ struct holdfast_v1_quota_service_handlers {
         const Holdfast__V1__GetUsageRequest *request);
 };
 
-/* Serves it with a copy of *handlers; before stub_server_start. False: there already. */
-bool holdfast_v1_quota_service_register(struct stub_server *server,
-    const struct holdfast_v1_quota_service_handlers *handlers, void *user);
-
 extern const struct stub_service holdfast_v1_quota_service_service;
 extern const struct stub_method holdfast_v1_quota_service_methods[9];
+
+/* Serves it with a copy of *handlers; before stub_server_start. False: there already. */
+static inline bool holdfast_v1_quota_service_register(struct stub_server *server,
+    const struct holdfast_v1_quota_service_handlers *handlers, void *user)
+{
+    return stub_server_register(server, &holdfast_v1_quota_service_service, handlers, user);
+}
 
 /* Reserve: STUB_KIND_UNARY */
 
@@ -169,9 +179,10 @@ static inline int holdfast_v1_quota_service_reserve(struct stub_channel *channel
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_quota_service_methods[0], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__ReserveResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__ReserveResponse *)(void *)reply;
     return code;
 }
 
@@ -195,9 +206,10 @@ static inline int holdfast_v1_quota_service_commit(struct stub_channel *channel,
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_quota_service_methods[1], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__CommitResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__CommitResponse *)(void *)reply;
     return code;
 }
 
@@ -221,9 +233,10 @@ static inline int holdfast_v1_quota_service_release(struct stub_channel *channel
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_quota_service_methods[2], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__ReleaseResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__ReleaseResponse *)(void *)reply;
     return code;
 }
 
@@ -247,9 +260,10 @@ static inline int holdfast_v1_quota_service_extend(struct stub_channel *channel,
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_quota_service_methods[3], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__ExtendResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__ExtendResponse *)(void *)reply;
     return code;
 }
 
@@ -273,9 +287,10 @@ static inline int holdfast_v1_quota_service_check(struct stub_channel *channel,
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_quota_service_methods[4], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__CheckResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__CheckResponse *)(void *)reply;
     return code;
 }
 
@@ -330,9 +345,10 @@ static inline int holdfast_v1_quota_service_get_reservation(struct stub_channel 
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_quota_service_methods[6], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__GetReservationResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__GetReservationResponse *)(void *)reply;
     return code;
 }
 
@@ -356,9 +372,10 @@ static inline int holdfast_v1_quota_service_list_reservations(struct stub_channe
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_quota_service_methods[7], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__ListReservationsResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__ListReservationsResponse *)(void *)reply;
     return code;
 }
 
@@ -382,9 +399,10 @@ static inline int holdfast_v1_quota_service_get_usage(struct stub_channel *chann
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &holdfast_v1_quota_service_methods[8], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Holdfast__V1__GetUsageResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__GetUsageResponse *)(void *)reply;
     return code;
 }
 

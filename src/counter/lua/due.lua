@@ -1,34 +1,49 @@
 #!lua flags=allow-oom
 -- due: which tenants have holds past their deadline, or which holds of a tenant are.
 --
--- KEYS  1 a   2 x, then per candidate x:<tenant> (built here: the candidates are what x says)
---       or 1 a   2 x:<tenant>   3 h
--- ARGV  1-3 guard   4 now   5 most answers   6 "tenants" or "holds"
--- result "OK", then tenants, or job and entry of each hold, soonest deadline first
+-- KEYS  1 a, then t of the tenant asked for
+-- ARGV  1-4 guard   5 now   6 most answers   7 tenant ("0": which tenants)
+-- result "OK", then tenants, or "tenant=job" and entry of each hold, soonest deadline first
 --
--- A tenant's score in x may be earlier than its earliest deadline, because settle and extend leave
--- it alone. Such a score is put right here, so that it comes up once.
+-- A tenant's score in x may be earlier than its earliest deadline, because notify and extend leave
+-- it alone. Such a score is put right here, so that it comes up once; a tenant without holds has
+-- the score inf. What the index names and t does not have, goes from the index.
 
--- luacheck: read globals call amount
-local now, max = amount(ARGV[4]), amount(ARGV[5])
-local out = {'OK'}
-if ARGV[6] == 'holds' then
-    local jobs = call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, max)
+-- luacheck: read globals call base amount PLACES place_of deadline_of
+-- luacheck: read globals index_first index_upto index_remove
+local now, max = amount(ARGV[5]), amount(ARGV[6])
+local out, x_name = {'OK'}, base .. 'x:' .. ARGV[4]
+if ARGV[7] ~= '0' then
+    local tenant, x = ARGV[7], call('HGET', KEYS[2], 'x')
+    local jobs, places = index_upto(tenant, x, place_of(now, PLACES - 1), max)
+    local entries = #jobs > 0 and call('HMGET', KEYS[2], unpack(jobs)) or {}
+    local lost, where = {}, {}
     for i = 1, #jobs do
-        out[2 * i] = jobs[i]
-        out[2 * i + 1] = call('HGET', KEYS[3], jobs[i])
+        if entries[i] then
+            out[#out + 1], out[#out + 2] = jobs[i], entries[i]
+        else
+            lost[#lost + 1], where[#where + 1] = jobs[i], places[i]
+        end
+    end
+    if #lost > 0 and not index_remove(tenant, x, where, lost) then
+        call('HDEL', KEYS[2], 'x')
     end
     return out
 end
-local candidates = call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 4 * max)
+local candidates = call('ZRANGEBYSCORE', x_name, '-inf', now, 'LIMIT', 0, 4 * max)
 for i = 1, #candidates do
-    local first = call('ZRANGE', KEYS[2] .. ':' .. candidates[i], 0, 0, 'WITHSCORES')
-    if not first[1] then
-        call('ZREM', KEYS[2], candidates[i])
-    elseif first[2] + 0 > now then
-        call('ZADD', KEYS[2], first[2], candidates[i])
+    local tenant = candidates[i]
+    local read, first = pcall(function()
+        return index_first(tenant, call('HGET', base .. 't:' .. tenant, 'x'))
+    end)
+    if not read then -- whoever asks for its holds finds out more
+        out[#out + 1] = #out <= max and tenant or nil
+    elseif not first then
+        call('ZADD', x_name, 'inf', tenant)
+    elseif deadline_of(first) > now then
+        call('ZADD', x_name, deadline_of(first), tenant)
     elseif #out <= max then
-        out[#out + 1] = candidates[i]
+        out[#out + 1] = tenant
     end
 end
 return out

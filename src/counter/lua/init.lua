@@ -1,16 +1,37 @@
 #!lua flags=allow-oom
 -- init: a shard begins an epoch here. Only a smaller epoch gives way, and only on the incarnation
 -- that was meant. Leases, holds and versions of earlier epochs stay; every script tells them apart.
+-- An earlier layout gives way with all shards of the tag: each begins anew. A later one never does.
+-- Where a cannot be read, it gives way likewise.
 --
 -- KEYS  1 a
--- ARGV  1 replid   2 epoch   3 nonce
--- result "SEEN", role, replid, epoch, nonce: after the script
+-- ARGV  1 replid   2 epoch   3 "epoch:nonce"   4 shard
+-- result "SEEN", role, replid, epoch, nonce, layout: after the script
 
+local LAYOUT = '2' -- COUNTER_LAYOUT, counter/counter.h
 local info = redis.call('INFO', 'replication')
 local role, replid = info:match('role:(%w+)'), info:match('master_replid:(%w+)')
-local before = redis.call('HGET', KEYS[1], 'e')
-if role == 'master' and replid == ARGV[1] and (before or 0) + 0 < ARGV[2] + 0 then
-    redis.call('HSET', KEYS[1], 'e', ARGV[2], 'n', ARGV[3], 'seq', 0)
+local before = redis.pcall('HMGET', KEYS[1], 'l', ARGV[4], 'seq') -- no hash: an error
+local layout = tonumber(before[1] or 0)
+if not layout or layout < 0 or layout % 1 ~= 0 or not (before[3] or '0'):find('^%d+$') then
+    layout = 0 -- no script has written it
 end
-local after = redis.call('HMGET', KEYS[1], 'e', 'n')
-return {'SEEN', role, replid, after[1] or '0', after[2] or ''}
+if role == 'master' and replid == ARGV[1] and layout <= LAYOUT + 0 then
+    if layout < LAYOUT + 0 then
+        redis.call('DEL', KEYS[1])
+        redis.call('HSET', KEYS[1], 'l', LAYOUT)
+        before[2] = false
+    end
+    local epoch = (before[2] or ''):match('^(%d+):%w+$') or '0'
+    if #epoch > 15 or epoch + 0 < ARGV[2] + 0 then
+        redis.call('HSET', KEYS[1], ARGV[4], ARGV[3])
+    end
+end
+local after = redis.pcall('HMGET', KEYS[1], 'l', ARGV[4])
+local epoch, nonce = (after[2] or ''):match('^(%d+):(%w+)$')
+if after[1] ~= LAYOUT or not epoch or #epoch > 15 or #nonce > 32 then
+    epoch, nonce = '0', ''
+end
+layout = tonumber(after[1] or 0) or 0
+return {'SEEN', role, replid, epoch, nonce,
+    layout >= 0 and layout < 1e6 and layout % 1 == 0 and layout or 0}

@@ -2,11 +2,18 @@
 -- observe: what this Redis is for the shard. Without the guard: this is how one finds out.
 --
 -- KEYS  1 a
--- ARGV  none
--- result "SEEN", role, replid, epoch ("0": no key), nonce, maxmemory-policy
+-- ARGV  1 shard
+-- result "SEEN", role, replid, epoch ("0": no key), nonce, layout ("0": no key), maxmemory-policy
 
+local LAYOUT = '2' -- COUNTER_LAYOUT, counter/counter.h
 local info = redis.call('INFO', 'replication')
-local authority = redis.call('HMGET', KEYS[1], 'e', 'n')
-return {'SEEN', info:match('role:(%w+)'), info:match('master_replid:(%w+)'),
-    authority[1] or '0', authority[2] or '',
+local authority = redis.pcall('HMGET', KEYS[1], 'l', ARGV[1], 'seq') -- no hash: an error
+local epoch, nonce = (authority[2] or ''):match('^(%d+):(%w+)$')
+if authority[1] ~= LAYOUT or not (authority[3] or '0'):find('^%d+$')
+    or not epoch or #epoch > 15 or #nonce > 32 then
+    epoch, nonce = '0', '' -- it is another layout's, or no script has written it
+end
+local layout = tonumber(authority[1] or 0) or 0
+return {'SEEN', info:match('role:(%w+)'), info:match('master_replid:(%w+)'), epoch, nonce,
+    layout >= 0 and layout < 1e6 and layout % 1 == 0 and layout or 0,
     redis.call('INFO', 'memory'):match('maxmemory_policy:([%w-]+)')}

@@ -1,47 +1,75 @@
--- Quotas in memory: a key is read once, changed here, and written by flush at the end.
+-- Quotas in memory: a quota is read once, changed here, and written by flush at the end.
 --
--- load(name)   the quota of that t key with numbers for L G B S H D C Cv Cd W, and lease: L as
---              it is stored; false: missing
--- create(name) a new one, all zero, in place of what load gave
--- flush()      writes the fields that have changed; nothing before it may have been written
--- push(out, name)  appends the 10 fields, or nil and the lease that the key was filled with last
+-- A quota is a field of its tenant's hash t, named "limit:period" (see request_ref), with the text
+--
+--   H L G B S D C Cv Cd W E     numbers in decimal, one blank between them
+--
+-- load(t, field)    the quota with numbers under these names; false: missing
+-- prefetch(t, quotas, list, from, to)  reads many fields at once, quotas first; returns all texts
+-- flush()           writes the quotas that have changed; nothing before it may have been written,
+--                   and no quota changes after it
+-- push(out, t, field, was)  after flush: appends the text, or nil and the lease that was filled
+--                   with last
 
 -- luacheck: push ignore 211
 -- luacheck: read globals call
-local FIELDS = {'L', 'G', 'B', 'S', 'H', 'D', 'C', 'Cv', 'Cd', 'W'}
-local loaded = {}
-local stored = {} -- name -> numbers as Redis has them, in the order of FIELDS
+-- What is written out here is not put together anew in every script.
+local QUOTA = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$'
+local QUOTA_TEXT = '%d %d %d %d %d %d %d %d %d %d %d'
+local loaded = {} -- t -> field -> quota, or false
+local stored = {} -- t -> field -> text as Redis has it
 
-local function load(name)
-    local quota = loaded[name]
-    if quota == nil then
-        local s = call('HMGET', name, 'L', 'G', 'B', 'S', 'H', 'D', 'C', 'Cv', 'Cd', 'W')
-        local lease = s[1]
-        for f = 1, lease and 10 or 0 do
-            s[f] = (s[f] or 0) + 0
-        end
-        quota = lease and {lease = lease, L = s[1], G = s[2], B = s[3], S = s[4], H = s[5],
-            D = s[6], C = s[7], Cv = s[8], Cd = s[9], W = s[10]}
-        loaded[name], stored[name] = quota, quota and s
+local function of_tenant(t)
+    local known = loaded[t]
+    if not known then
+        known = {}
+        loaded[t], stored[t] = known, {}
     end
-    return quota
+    return known
 end
 
-local function create(name)
-    local quota = {L = 0, G = 0, B = 0, S = 0, H = 0, D = 0, C = 0, Cv = -1, Cd = 0, W = 0}
-    loaded[name], stored[name] = quota, {}
-    return quota
+local function parse(text)
+    local H, L, G, B, S, D, C, Cv, Cd, W, E = text:match(QUOTA)
+    return {H = H + 0, L = L + 0, G = G + 0, B = B + 0, S = S + 0, D = D + 0, C = C + 0,
+        Cv = Cv + 0, Cd = Cd + 0, W = W + 0, E = E + 0}
+end
+
+local function text_of(q)
+    return QUOTA_TEXT:format(q.H, q.L, q.G, q.B, q.S, q.D, q.C, q.Cv, q.Cd, q.W, q.E)
+end
+
+local function keep(t, field, text)
+    loaded[t][field] = text and parse(text)
+    stored[t][field] = text
+end
+
+local function load(t, field)
+    local known = of_tenant(t)
+    if known[field] == nil then
+        keep(t, field, call('HGET', t, field))
+    end
+    return known[field]
+end
+
+-- The first `quotas` of the fields are quotas; what all of them hold is returned.
+local function prefetch(t, quotas, list, from, to)
+    of_tenant(t)
+    local texts = call('HMGET', t, unpack(list, from, to))
+    for i = 1, quotas do
+        keep(t, list[from + i - 1], texts[i])
+    end
+    return texts
 end
 
 local function flush()
-    for name, before in pairs(stored) do
-        local quota = loaded[name]
-        local set, n = {'HSET', name}, 2
-        for f = 1, quota and 10 or 0 do
-            local now = quota[FIELDS[f]]
-            if now ~= before[f] then
-                set[n + 1], set[n + 2] = FIELDS[f], now
+    for t, known in pairs(loaded) do
+        local set, n, texts = {'HSET', t}, 2, stored[t]
+        for field, q in pairs(known) do
+            local text = q and text_of(q)
+            if text and text ~= texts[field] then
+                set[n + 1], set[n + 2] = field, text
                 n = n + 2
+                texts[field] = text
             end
         end
         if n > 2 then
@@ -50,14 +78,12 @@ local function flush()
     end
 end
 
-local function push(out, name, was)
-    local quota, o = loaded[name], #out
-    if not quota then
+local function push(out, t, field, was)
+    local o = #out
+    if load(t, field) then
+        out[o + 1] = stored[t][field]
+    else
         out[o + 1], out[o + 2] = false, was or 0
-        return
-    end
-    for i = 1, 10 do
-        out[o + i] = quota[FIELDS[i]]
     end
 end
 -- luacheck: pop

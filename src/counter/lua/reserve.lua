@@ -1,151 +1,174 @@
 -- reserve: writes holds, each for all of its quotas or none; later items see earlier ones.
 --
--- KEYS  1 a   2 x (tenants by earliest deadline)
---       per group: c, h, x:<tenant>, f (current bucket), f (one before), f (two before),
---       then the t key of each quota of the group
--- ARGV  1-3 guard   4 now   5 count of groups
---       per group:  tenant, "epoch.version", count of quotas, count of terms, count of items,
---                   "limit:period" of each quota, job of each item
+-- KEYS  1 a, then per group its tenant's t
+-- ARGV  1-4 guard   5 further shards (shards.lua); then now, count of groups
+--       per group, its head:  tenant, its shard, the epoch, "epoch.version", count of quotas, count
+--                   of terms, count of items, "limit:period" of each quota, "tenant=job" of each
+--                   item
+--       per group, its items:
 --                   per terms: deadline, 1 if deferrable (else 0), count of quotas,
---                   per quota: its "limit:period", index of the meter, soft stop
---                   per item: index of its terms, identity, units of each quota
+--                   per quota: its "limit:period", index of the meter, soft stop, what the hold
+--                   keeps behind its projected use if that reaches the soft stop ("": nothing)
+--                   per item: index of its terms, identity, units of each quota; or "" for those
+--                   of the item before
 -- result "OK"
 --       per group: 1 if a hold of the tenant is past its deadline, else 0, then the earliest and
 --                  the latest deadline of its holds (-1: none), as before the script;
 --                  0, -1, -1 if no item is SHORT
 --                  per item: code, then what the code brings
---                    0 ADMITTED entry | 1 SHORT shortfall bits of each of its quotas
+--                    0 ADMITTED seq, and if it warns ":n:projected" of each such quota, counted
+--                      from 1 | 1 SHORT shortfall bits of each of its quotas
 --                    2 KNOWN entry | 3 DUE entry | 4 FINAL | 5 STALE
---                  per quota: L G B S H D C Cv Cd W after the script, or nil and the lease that
---                  it was filled with ("0" if never)
+--                  per quota: its text (quota.lua) after the script, or nil and the lease that
+--                  it was filled with ("0" if never, and where all items are STALE)
 --
 -- A group is a tenant at one config version; another version than Redis' is STALE, before anything
 -- else is looked at. Terms are what items have in common, so they are sent once. Shortfall bits are
 -- those of counter.h. Each key is read once, holds are counted in memory, and all writes come last:
 -- an error before them leaves nothing half done.
 
--- luacheck: read globals call authority lease_floor amount
+-- luacheck: read globals call authority amount base LEASE_IDS shards_end
+-- luacheck: read globals place_of index_add index_first index_last deadline_of marks_known
 
 local UNITS, DEADLINE, UNFILLED, VANISHED, SOFT = 1, 2, 4, 8, 16
-local now = amount(ARGV[4])
+local QUOTA = '^(%d+) ((%d+) (%d+) (%d+) (%d+) (%d+) (%d+) %d+ %d+ (%d+) %d+)$'
+local now = amount(ARGV[shards_end + 1])
+local live_from = place_of(now + 1, 0)
 local seq = tonumber(authority[3]) or 0
 local seq_before = seq
-local entry_head = ARGV[2] .. ':'
-local entry_created = ':' .. ARGV[4] .. '|'
-local format = string.format
-local wanted, parts = {}, {} -- of the item at hand, per quota of it
+local format, concat = string.format, table.concat
+local wanted, units, parts = {}, {}, {} -- of the item at hand, per quota of it
 local out, o = {'OK'}, 1
-local writes, w = {}, 0
-local k, a = 2, 5 -- last key and argument that are behind us
+local groups, groups_count = {}, ARGV[shards_end + 2] + 0
+local marks, m = {}, 0 -- jobs that may be marked
+local a = shards_end + 2 -- last argument that is behind us
 
--- Per job 1 if it is in one of the three buckets from this key on, usually only in one that exists.
-local function final_marks(key, jobs_from, jobs_to)
-    local marks = {}
-    for bucket = key, key + 2 do
-        if call('EXISTS', KEYS[bucket]) == 1 then
-            local found = call('SMISMEMBER', KEYS[bucket], unpack(ARGV, jobs_from, jobs_to))
-            for i = 1, #found do
-                if found[i] == 1 then
-                    marks[i] = true
-                end
-            end
-        end
+-- A quota as admission sees it; missing: the lease that c says it was filled with decides.
+-- lease_floor: leases below are of an earlier epoch.
+local function read_quota(text, tenant, field, lease_floor)
+    if not text then
+        local was = call('HGET', base .. 'c:' .. tenant, field) or '0'
+        return {was = was, missing = was + 0 < lease_floor and UNFILLED or VANISHED}
     end
-    return marks
+    local held, rest, L, G, B, S, D, C, W = text:match(QUOTA)
+    local lease = L - lease_floor
+    if lease < 0 then
+        return {held_before = held + 0, held = held + 0, rest = rest, missing = UNFILLED}
+    end
+    return {held_before = held + 0, held = held + 0, rest = rest,
+        room = G - B - S - held - W, ends = D + 0, used = C + 0,
+        text = ':' .. field .. ':' .. format('%d', lease) .. ':'}
 end
 
--- A quota as admission sees it; was: the lease that c says it was filled with, or false.
-local function read_quota(key, field, was)
-    local s = call('HMGET', key, 'L', 'G', 'B', 'S', 'H', 'D', 'C', 'Cv', 'Cd', 'W')
-    local lease = s[1] and s[1] + 0
-    s[10] = s[10] or 0
-    if lease and lease < lease_floor then
-        return {state = s, missing = UNFILLED}
-    end
-    if was and (not lease or lease < was + 0) then
-        s[1] = false
-        return {state = s, missing = was + 0 < lease_floor and UNFILLED or VANISHED}
-    end
-    if not lease then
-        return {state = s, missing = UNFILLED}
-    end
-    return {state = s, held = s[5] + 0, room = s[2] - s[3] - s[4] - s[5] - s[10],
-        ends = s[6] + 0, used = s[7] + 0, text = ':' .. field .. ':' .. s[1] .. ':'}
-end
-
-for _ = 1, ARGV[5] do
-    local c, h, x = k + 1, k + 2, k + 3
-    local tenant, version = ARGV[a + 1], ARGV[a + 2]
-    local quotas, terms_count, items = ARGV[a + 3] + 0, ARGV[a + 4] + 0, ARGV[a + 5] + 0
-    local first_field, first_job = a + 6, a + 6 + quotas
+for g = 1, groups_count do
+    local t, tenant, epoch, quotas = KEYS[1 + g], ARGV[a + 1], ARGV[a + 3], ARGV[a + 5] + 0
+    local items = ARGV[a + 7] + 0
+    local first_field, first_job = a + 8, a + 8 + quotas
     local last_job = first_job + items - 1
-    local filled = call('HMGET', KEYS[c], 'v', unpack(ARGV, first_field, first_job - 1))
-    local stale = filled[1] ~= version
+    local texts = call('HMGET', t, 'v', 'x', unpack(ARGV, first_field, last_job))
+    local group = {t = t, tenant = tenant, shard = ARGV[a + 2], entry_head = epoch .. ':',
+        x = texts[2], quotas = quotas, terms = ARGV[a + 6] + 0,
+        items = items, first_job = first_job, last_job = last_job,
+        stale = texts[1] ~= ARGV[a + 4], known = {},
+        states = {}, texts = texts, marks_before = m}
+    if not group.stale then
+        for q = 1, quotas do
+            local field = ARGV[first_field + q - 1]
+            local quota = read_quota(texts[2 + q], tenant, field, epoch * LEASE_IDS)
+            quota.field = field
+            group.known[field], group.states[q] = quota, quota
+        end
+        for i = 1, groups_count > 1 and items or 0 do
+            marks[m + i] = ARGV[first_job + i - 1]
+        end
+        m = m + items
+    end
+    groups[g] = group
+    a = last_job
+end
+local marked = {}
+if groups_count > 1 and m > 0 then
+    marked = marks_known(marks, 1, m)
+elseif m > 0 then
+    marked = marks_known(ARGV, groups[1].first_job, groups[1].last_job)
+end
+
+local function read_terms(known)
+    local deadline, n = amount(ARGV[a + 1]), ARGV[a + 3] + 0
+    local its = {deadline = deadline, deadline_text = ARGV[a + 1],
+        deferrable = ARGV[a + 2] == '1', n = n, quotas = {},
+        heads = {}, softs = {}, warn_from = {}, warnings = {},
+        tail = ':' .. format('%d', math.max(deadline - now, 0)) .. (n > 0 and ';' or '')}
+    a = a + 3
+    for q = 1, n do
+        local quota = known[ARGV[a + 1]]
+        its.quotas[q] = quota
+        its.heads[q] = quota and quota.text and ARGV[a + 2] .. quota.text
+        local soft, warning = amount(ARGV[a + 3]), ARGV[a + 4]
+        its.softs[q], its.warnings[q] = soft, warning
+        its.warn_from[q] = warning == '' and math.huge or soft
+        a = a + 4
+    end
+    return its
+end
+
+for g = 1, #groups do
+    local group = groups[g]
+    local stale, marks_before = group.stale, group.marks_before
+    local entry_head = group.entry_head
+    local entries, entries_at = group.texts, 2 + group.quotas
     local about_holds, any_short = o + 1, false
     out[o + 1], out[o + 2], out[o + 3] = 0, -1, -1
     o = o + 3
 
-    local known, entries, marks = {}, nil, nil -- quotas by "limit:period"
-    if not stale then
-        entries = call('HMGET', KEYS[h], unpack(ARGV, first_job, last_job))
-        marks = final_marks(k + 4, first_job, last_job)
-        for q = 1, quotas do
-            local field = ARGV[first_field + q - 1]
-            known[field] = read_quota(KEYS[k + 6 + q], field, filled[q + 1])
-        end
-    end
-
     local terms = {}
-    a = last_job
-    for t = 1, terms_count do
-        local n = ARGV[a + 3] + 0
-        local its = {deadline = amount(ARGV[a + 1]), deadline_text = ARGV[a + 1],
-            deferrable = ARGV[a + 2] == '1', n = n, quotas = {}, heads = {}, softs = {}}
-        a = a + 3
-        for q = 1, n do
-            local quota = known[ARGV[a + 1]]
-            its.quotas[q] = quota
-            its.heads[q] = quota and quota.text and ARGV[a + 2] .. quota.text
-            its.softs[q] = amount(ARGV[a + 3])
-            a = a + 3
-        end
-        terms[t] = its
+    for t = 1, group.terms do
+        terms[format('%d', t)] = read_terms(group.known) -- items name them by this text
     end
 
     local fresh = {} -- entries that this script makes
-    local set_h, set_x, sets = {'HSET', KEYS[h]}, {'ZADD', KEYS[x]}, 2
+    local set, sets = {'HSET', group.t}, 2
+    local places, members, numbers, n_added = {}, {}, {}, 0
     local earliest
-    for i = 1, items do
-        local job = ARGV[first_job + i - 1]
-        local its, identity, units_at = terms[ARGV[a + 1] + 0], ARGV[a + 2], a + 2
-        local n, deadline = its.n, its.deadline
-        a = a + 2 + n
+    local its, identity, n, deadline
+    local rest -- of a hold's text, if it warns of nothing
+    for i = 1, group.items do
+        local job = ARGV[group.first_job + i - 1]
+        a = a + 1
+        if ARGV[a] ~= '' then
+            its, identity, rest = terms[ARGV[a]], ARGV[a + 1], nil
+            n, deadline = its.n, its.deadline
+            for q = 1, n do
+                units[q] = ARGV[a + 1 + q]
+                wanted[q] = amount(units[q])
+            end
+            a = a + 1 + n
+        end
         if stale then
             o = o + 1
             out[o] = 5
         else
-            local entry = fresh[job] or entries[i]
+            local entry = fresh[job] or entries[entries_at + i]
             if entry then
-                out[o + 1] = entry:match('^%d+:%d+:(%d+)') + 0 > now and 2 or 3
+                out[o + 1] = (entry:match('^%d+:%d+:(%d+)') or 0) + 0 >= live_from and 2 or 3
                 out[o + 2] = entry
                 o = o + 2
-            elseif marks[i] then
+            elseif marked[marks_before + i] then
                 o = o + 1
                 out[o] = 4
             else
                 local short = false
                 for q = 1, n do
-                    local quota, units = its.quotas[q], amount(ARGV[units_at + q])
+                    local quota, more = its.quotas[q], wanted[q]
                     local bits = quota.missing or 0
-                    wanted[q] = units
                     if bits == 0 then
-                        if quota.room < units then
+                        if quota.room < more then
                             bits = UNITS
                         end
                         if quota.ends < deadline then
                             bits = bits + DEADLINE
                         end
-                        if its.deferrable and quota.used + quota.held + units > its.softs[q] then
+                        if its.deferrable and quota.used + quota.held + more > its.softs[q] then
                             bits = bits + SOFT
                         end
                     end
@@ -157,26 +180,40 @@ for _ = 1, ARGV[5] do
                     out[o + 1] = 1
                     o = o + 1 + n
                 else
+                    local warned = ''
                     for q = 1, n do
                         local quota = its.quotas[q]
                         quota.room = quota.room - wanted[q]
                         quota.held = quota.held + wanted[q]
-                        parts[q] = its.heads[q] .. ARGV[units_at + q] .. ':'
-                            .. format('%d', quota.used + quota.held)
+                        local projected = quota.used + quota.held
+                        if projected >= its.warn_from[q] then
+                            local text = format('%d', projected)
+                            parts[q] = its.heads[q] .. units[q] .. ':' .. text .. its.warnings[q]
+                            warned = warned .. format(':%d:', q) .. text
+                        elseif not rest then
+                            parts[q] = its.heads[q] .. units[q]
+                        end
+                    end
+                    local text = warned == '' and rest
+                    if not text then
+                        text = its.tail .. (n == 1 and parts[1] or concat(parts, ';', 1, n))
+                            .. '|' .. identity
+                        rest = warned == '' and text
                     end
                     seq = seq + 1
-                    entry = entry_head .. format('%d', seq) .. ':' .. its.deadline_text
-                        .. entry_created .. identity .. '|'
-                        .. (n == 1 and parts[1] or table.concat(parts, ';', 1, n))
+                    local number = place_of(deadline, seq)
+                    local place = format('%d', number)
+                    entry = entry_head .. format('%d', seq) .. ':' .. place .. text
                     fresh[job] = entry
-                    set_h[sets + 1], set_h[sets + 2] = job, entry
-                    set_x[sets + 1], set_x[sets + 2] = its.deadline_text, job
+                    set[sets + 1], set[sets + 2] = job, entry
                     sets = sets + 2
+                    n_added = n_added + 1
+                    places[n_added], members[n_added], numbers[n_added] = place, job, number
                     if not earliest or deadline < earliest then
-                        earliest = deadline
+                        earliest, group.earliest = deadline, its.deadline_text
                     end
                     out[o + 1] = 0
-                    out[o + 2] = entry
+                    out[o + 2] = warned == '' and seq or format('%d', seq) .. warned
                     for q = 3, 1 + n do
                         out[o + q] = nil -- bits of quotas that did not fall short
                     end
@@ -186,44 +223,46 @@ for _ = 1, ARGV[5] do
         end
     end
     if any_short then
-        local first = call('ZRANGE', KEYS[x], 0, 0, 'WITHSCORES')[2]
+        local first = index_first(group.tenant, group.x)
         if first then
-            out[about_holds] = first + 0 <= now and 1 or 0
+            first = deadline_of(first)
+            out[about_holds] = first <= now and 1 or 0
             out[about_holds + 1] = first
-            out[about_holds + 2] = call('ZRANGE', KEYS[x], -1, -1, 'WITHSCORES')[2]
+            out[about_holds + 2] = deadline_of(index_last(group.tenant, group.x) or first)
         end
     end
-    if earliest then
-        writes[w + 1], writes[w + 2] = set_h, set_x
-        writes[w + 3] = {'ZADD', KEYS[2], 'LT', earliest, tenant}
-        w = w + 3
-    end
-    for q = 1, quotas do
-        local quota = known[ARGV[first_field + q - 1]]
-        local s = quota and quota.state
-        if not s or not s[1] then
+    for q = 1, group.quotas do
+        local quota = group.states[q]
+        if not quota or not quota.held then
             out[o + 1] = false
-            out[o + 2] = filled[q + 1] or '0'
+            out[o + 2] = quota and quota.was or '0'
             o = o + 2
         else
-            if earliest and quota.held and quota.held ~= s[5] + 0 then
-                s[5] = quota.held
-                w = w + 1
-                writes[w] = {'HSET', KEYS[k + 6 + q], 'H', quota.held}
+            local text = format('%d', quota.held) .. ' ' .. quota.rest
+            if quota.held ~= quota.held_before then
+                set[sets + 1], set[sets + 2] = quota.field, text
+                sets = sets + 2
             end
-            for field = 1, 10 do
-                out[o + field] = s[field]
-            end
-            o = o + 10
+            o = o + 1
+            out[o] = text
         end
     end
-    k = k + 6 + quotas
+    group.set, group.places, group.members, group.numbers = set, places, members, numbers
 end
 
 if seq > seq_before then
     call('HINCRBY', KEYS[1], 'seq', seq - seq_before)
 end
-for i = 1, w do
-    call(unpack(writes[i]))
+for g = 1, #groups do
+    local group = groups[g]
+    if group.earliest then
+        local set = group.set
+        local x = index_add(group.tenant, group.x, group.places, group.members, group.numbers)
+        if x then
+            set[#set + 1], set[#set + 2] = 'x', x
+        end
+        call(unpack(set))
+        call('ZADD', base .. 'x:' .. group.shard, 'LT', group.earliest, group.tenant)
+    end
 end
 return out

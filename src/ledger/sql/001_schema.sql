@@ -10,10 +10,10 @@
 -- needs no DDL and neither UPDATE nor DELETE on ledger and audit: migrations run as another role.
 
 CREATE DOMAIN amount AS bigint
-    CHECK (VALUE >= 0 AND VALUE <= 9007199254740991);
+    CHECK (VALUE >= 0 AND VALUE <= 9007199254740991); -- AMOUNT_MAX, base/amount.h
 
 CREATE TABLE shard_authority (
-    shard smallint PRIMARY KEY CHECK (shard >= 0 AND shard < 256),
+    shard smallint PRIMARY KEY CHECK (shard >= 0 AND shard < 256), -- SHARDS, quota/plan.h
     epoch bigint NOT NULL CHECK (epoch >= 1),
     state "char" NOT NULL CHECK (state IN ('I', 'A')),
     replid text NOT NULL DEFAULT '',
@@ -35,7 +35,9 @@ COMMENT ON COLUMN shard_authority.nonce IS
 CREATE SEQUENCE config_position_seq;
 CREATE FUNCTION config_position_next() RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock(7237117, 2);
+    PERFORM pg_advisory_xact_lock(
+        7237117, -- LEDGER_LOCKS, ledger/database_internal.h
+        2);
     RETURN nextval('config_position_seq');
 END
 $$;
@@ -45,7 +47,7 @@ COMMENT ON FUNCTION config_position_next() IS
 CREATE TABLE tenant (
     tenant_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text COLLATE "C" NOT NULL UNIQUE CHECK (octet_length(name) BETWEEN 1 AND 64),
-    shard smallint NOT NULL CHECK (shard >= 0 AND shard < 256),
+    shard smallint NOT NULL CHECK (shard >= 0 AND shard < 256), -- SHARDS, quota/plan.h
     state "char" NOT NULL DEFAULT 'A' CHECK (state IN ('A', 'S')),
     display_name text NOT NULL DEFAULT '',
     admit_unlimited_meters boolean NOT NULL DEFAULT false,
@@ -70,7 +72,7 @@ CREATE TABLE limit_ (
     tenant_id bigint NOT NULL REFERENCES tenant,
     limit_id bigint GENERATED ALWAYS AS IDENTITY,
     name text COLLATE "C" NOT NULL CHECK (octet_length(name) BETWEEN 1 AND 128),
-    scope text COLLATE "C" NOT NULL CHECK (octet_length(scope) <= 259),
+    scope text COLLATE "C" NOT NULL CHECK (octet_length(scope) <= 259), -- SCOPE_BYTES_MAX, quota/hold.h
     meter text COLLATE "C" NOT NULL CHECK (octet_length(meter) BETWEEN 1 AND 64),
     period_kind smallint NOT NULL,
     unlimited boolean NOT NULL,
@@ -176,7 +178,7 @@ COMMENT ON TABLE old_lease IS
 
 CREATE TABLE ledger (
     tenant_id bigint NOT NULL,
-    job_id text COLLATE "C" NOT NULL CHECK (octet_length(job_id) BETWEEN 1 AND 255),
+    job_id text COLLATE "C" NOT NULL CHECK (octet_length(job_id) BETWEEN 1 AND 255), -- JOB_ID_BYTES_MAX, quota/hold.h
     entry smallint NOT NULL CHECK (entry >= 0),
     hold_epoch bigint NOT NULL,
     hold_seq bigint NOT NULL,
@@ -212,7 +214,7 @@ COMMENT ON COLUMN ledger.counted IS
 
 CREATE TABLE job_fence (
     tenant_id bigint NOT NULL,
-    job_id text COLLATE "C" NOT NULL CHECK (octet_length(job_id) BETWEEN 1 AND 255),
+    job_id text COLLATE "C" NOT NULL CHECK (octet_length(job_id) BETWEEN 1 AND 255), -- JOB_ID_BYTES_MAX, quota/hold.h
     epoch bigint NOT NULL,
     hold_seq bigint NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -224,7 +226,7 @@ COMMENT ON TABLE job_fence IS 'Attempts that were released: they never commit.';
 
 CREATE TABLE expired_hold (
     tenant_id bigint NOT NULL,
-    job_id text COLLATE "C" NOT NULL CHECK (octet_length(job_id) BETWEEN 1 AND 255),
+    job_id text COLLATE "C" NOT NULL CHECK (octet_length(job_id) BETWEEN 1 AND 255), -- JOB_ID_BYTES_MAX, quota/hold.h
     epoch bigint NOT NULL,
     hold_seq bigint NOT NULL,
     hold text NOT NULL,
@@ -240,7 +242,7 @@ COMMENT ON COLUMN expired_hold.hold IS 'The text of src/quota/hold.h.';
 
 CREATE TABLE pg_hold (
     tenant_id bigint NOT NULL,
-    job_id text COLLATE "C" NOT NULL CHECK (octet_length(job_id) BETWEEN 1 AND 255),
+    job_id text COLLATE "C" NOT NULL CHECK (octet_length(job_id) BETWEEN 1 AND 255), -- JOB_ID_BYTES_MAX, quota/hold.h
     epoch bigint NOT NULL,
     hold_seq bigint NOT NULL,
     hold text NOT NULL,

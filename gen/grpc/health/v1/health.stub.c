@@ -107,12 +107,6 @@ const struct stub_service grpc_health_v1_health_service = {
     grpc_health_v1_health_dispatch,
 };
 
-bool grpc_health_v1_health_register(struct stub_server *server,
-    const struct grpc_health_v1_health_handlers *handlers, void *user)
-{
-    return stub_server_register(server, &grpc_health_v1_health_service, handlers, user);
-}
-
 static void grpc_health_v1_health_check_deliver(stub_function *done, void *user,
     const struct stub_status *status, const ProtobufCMessage *reply)
 {

@@ -47,12 +47,15 @@ struct grpc_health_v1_health_handlers {
         const Grpc__Health__V1__HealthCheckRequest *request);
 };
 
-/* Serves it with a copy of *handlers; before stub_server_start. False: there already. */
-bool grpc_health_v1_health_register(struct stub_server *server,
-    const struct grpc_health_v1_health_handlers *handlers, void *user);
-
 extern const struct stub_service grpc_health_v1_health_service;
 extern const struct stub_method grpc_health_v1_health_methods[2];
+
+/* Serves it with a copy of *handlers; before stub_server_start. False: there already. */
+static inline bool grpc_health_v1_health_register(struct stub_server *server,
+    const struct grpc_health_v1_health_handlers *handlers, void *user)
+{
+    return stub_server_register(server, &grpc_health_v1_health_service, handlers, user);
+}
 
 /* Check: STUB_KIND_UNARY */
 
@@ -68,9 +71,10 @@ static inline int grpc_health_v1_health_check(struct stub_channel *channel,
 {
     ProtobufCMessage *reply;
     int code = stub_unary(channel, &grpc_health_v1_health_methods[0], options,
-        (const ProtobufCMessage *)request, &reply, ret_status);
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
-    *ret_reply = (Grpc__Health__V1__HealthCheckResponse *)(void *)reply;
+    if (ret_reply)
+        *ret_reply = (Grpc__Health__V1__HealthCheckResponse *)(void *)reply;
     return code;
 }
 

@@ -163,12 +163,6 @@ const struct stub_service grpc_reflection_v1_server_reflection_service = {
     grpc_reflection_v1_server_reflection_dispatch,
 };
 
-bool grpc_reflection_v1_server_reflection_register(struct stub_server *server,
-    const struct grpc_reflection_v1_server_reflection_handlers *handlers, void *user)
-{
-    return stub_server_register(server, &grpc_reflection_v1_server_reflection_service, handlers, user);
-}
-
 static void grpc_reflection_v1_server_reflection_server_reflection_info_deliver(stub_function *on_message, void *user,
     struct stub_stream *stream, const ProtobufCMessage *message)
 {

@@ -26,12 +26,15 @@ struct grpc_reflection_v1_server_reflection_handlers {
     void (*server_reflection_info)(void *user, struct stub_call *call);
 };
 
-/* Serves it with a copy of *handlers; before stub_server_start. False: there already. */
-bool grpc_reflection_v1_server_reflection_register(struct stub_server *server,
-    const struct grpc_reflection_v1_server_reflection_handlers *handlers, void *user);
-
 extern const struct stub_service grpc_reflection_v1_server_reflection_service;
 extern const struct stub_method grpc_reflection_v1_server_reflection_methods[1];
+
+/* Serves it with a copy of *handlers; before stub_server_start. False: there already. */
+static inline bool grpc_reflection_v1_server_reflection_register(struct stub_server *server,
+    const struct grpc_reflection_v1_server_reflection_handlers *handlers, void *user)
+{
+    return stub_server_register(server, &grpc_reflection_v1_server_reflection_service, handlers, user);
+}
 
 /* ServerReflectionInfo: STUB_KIND_BIDI */
 

@@ -1,0 +1,141 @@
+#!lua flags=allow-oom
+-- clean: what cannot be read goes, so that it counts as lost: keys of another type, texts of
+-- another form, fields of nobody. No script of ours makes such; a hand in the data does.
+--
+-- KEYS  1 a, then per tenant t and c
+-- ARGV  1-4 guard, then tenants
+-- result "OK", how many keys and fields went
+--
+-- What is lost then is put right as if it had been deleted (check.lua, fill.lua, rebuild.lua). A
+-- tenant that loses a hold in this way loses its quotas too: nobody knows what was held in them,
+-- and only the next leases may be promised. Where t and c are both of another type, nothing says
+-- any more what was lent, and the shard's epoch ends with them.
+
+-- luacheck: read globals call base authority generation marks_key leaf_name drop_index
+local pcall_redis = redis.pcall
+local NUMBER_CHARS = 16 -- 2^53 has as many
+local TEXT_MAX = 65536
+local AT_ONCE = 1000
+local gone = 0
+
+-- By a command that is for one type only. Any other error says nothing about the key.
+local function sound(command, key)
+    local answer = pcall_redis(command, key)
+    return type(answer) ~= 'table' or not answer.err or not answer.err:find('WRONGTYPE', 1, true)
+end
+
+local function keep_if_sound(command, key)
+    if sound(command, key) then
+        return true
+    end
+    call('UNLINK', key)
+    gone = gone + 1
+    return false
+end
+
+local function numbers_fit(text)
+    for number in text:gmatch('%d+') do
+        if #number > NUMBER_CHARS then
+            return false
+        end
+    end
+    return true
+end
+
+local function is_quota(text)
+    local _, blanks = text:gsub(' ', ' ')
+    return blanks == 10 and text:find('^%d[%d ]*%d$') and not text:find('  ', 1, true)
+        and numbers_fit(text)
+end
+
+-- The form of hold.lua.
+local function is_hold(text)
+    local head, quotas, rest = text:match('^(%d+:%d+:%d+:%d+)([^|]*)|(.*)$')
+    if not head or #text > TEXT_MAX or not rest:find('^[%w._/-]*|%d+|[%w._-]+=%d+[%w._=,-]*$') then
+        return false
+    end
+    for quota in quotas:gmatch('[^;]+') do
+        if not quota:find('^%d+:%d+:%d+m?:%d+:%d+$')
+            and not quota:find('^%d+:%d+:%d+m?:%d+:%d+:%d+[%w:._-]*$') then
+            return false
+        end
+    end
+    for meter in rest:match('|%d+|(.*)$'):gmatch('[^,]+') do
+        if not meter:find('^[%w._-]+=%d+$') then
+            return false
+        end
+    end
+    return quotas == '' or quotas:byte(1) == 59
+end
+
+local OWN = {v = '^%d+%.%d+$', q = '^%d+$', x = '^%d+:%d+:%d+$'}
+
+-- Fields that go, how many quotas stay, and whether a hold is among what goes.
+local function look_over(t, tenant)
+    local all, bad, quotas, lost = call('HGETALL', t), {}, {}, false
+    for i = 1, #all, 2 do
+        local field, text = all[i], all[i + 1]
+        if OWN[field] then
+            if not text:find(OWN[field]) then
+                bad[#bad + 1] = field
+            end
+        elseif field:find('=', 1, true) then
+            if field:match('^(%d+)=') ~= tenant or not is_hold(text) then
+                bad[#bad + 1], lost = field, true
+            end
+        elseif field:find('^%d+:%d+m?$') and is_quota(text) then
+            quotas[#quotas + 1] = field
+        else
+            bad[#bad + 1] = field
+        end
+    end
+    return bad, quotas, lost
+end
+
+local function remove(t, fields)
+    for i = 1, #fields, AT_ONCE do
+        gone = gone + call('HDEL', t, unpack(fields, i, math.min(i + AT_ONCE - 1, #fields)))
+    end
+end
+
+local function clean_index(t, tenant)
+    local x, directory = call('HGET', t, 'x'), base .. 'i:' .. tenant
+    local good = keep_if_sound('ZCARD', directory)
+    local leaves = x and good and call('ZRANGE', directory, 0, -1) or {'0'}
+    for l = 1, #leaves do
+        good = keep_if_sound('ZCARD', leaf_name(tenant, leaves[l])) and good
+    end
+    if not good then
+        drop_index(tenant, x)
+        call('HDEL', t, 'x')
+    end
+end
+
+local function clean_tenant(t, c, tenant)
+    local has_t, has_c = keep_if_sound('HLEN', t), keep_if_sound('HLEN', c)
+    if not has_t and not has_c then
+        call('HDEL', KEYS[1], ARGV[4])
+    end
+    local bad, quotas, lost = look_over(t, tenant)
+    remove(t, bad)
+    if lost then
+        remove(t, quotas)
+        quotas = {}
+    end
+    if #quotas > 0 then
+        call('HSET', t, 'q', ('%d'):format(#quotas))
+    elseif has_t then
+        call('HDEL', t, 'q')
+    end
+    clean_index(t, tenant)
+end
+
+keep_if_sound('ZCARD', base .. 'x:' .. ARGV[4])
+if generation > 0 then
+    keep_if_sound('SCARD', marks_key(0))
+    keep_if_sound('SCARD', marks_key(1))
+end
+for i = 5, #ARGV do
+    clean_tenant(KEYS[2 * (i - 4)], KEYS[2 * (i - 4) + 1], ARGV[i])
+end
+return {'OK', gone}

@@ -1,0 +1,75 @@
+#!lua flags=allow-oom
+-- discard: holds that nobody can read go, and with them the quotas that they may be held in, since
+-- nobody knows how much that was. Such a quota has vanished: nothing is admitted in it before the
+-- database has set its lease aside and begun the next one (check.lua, fill.lua). What was held
+-- comes back when that lease ends.
+--
+-- KEYS  1 a   2 t   3 c
+-- ARGV  1-4 guard   5 tenant, then per hold: "tenant=job", its text as it was seen
+-- result "OK", how many holds went, how many quotas
+--
+-- A hold goes only if its text still is the one that was seen. H of a quota is the sum of its
+-- holds, so where there are few holds those quotas go whose H the others do not add up to; where
+-- there are many, all in which something is held.
+
+-- luacheck: read globals call quotas_of readable index_remove
+local HOLDS_MAX = 256
+local AT_ONCE = 1000
+local t, c, tenant = KEYS[2], KEYS[3], ARGV[5]
+local jobs, places, members = {}, {}, {}
+for i = 6, #ARGV, 2 do
+    if call('HGET', t, ARGV[i]) == ARGV[i + 1] then
+        local place = ARGV[i + 1]:match('^%d+:%d+:(%d+):')
+        jobs[#jobs + 1] = ARGV[i]
+        if place then -- else due.lua finds what the index has of it
+            places[#places + 1], members[#members + 1] = place, ARGV[i]
+        end
+    end
+end
+if #jobs == 0 then
+    return {'OK', 0, 0}
+end
+call('HDEL', t, unpack(jobs))
+local own = call('HMGET', t, 'q', 'x', 'v')
+if #places > 0 and not index_remove(tenant, own[2], places, members) then
+    call('HDEL', t, 'x')
+    own[2] = false
+end
+
+local holds = call('HLEN', t) - (own[1] or 0)
+for i = 1, 3 do
+    holds = holds - (own[i] and 1 or 0)
+end
+local sums = {}
+local all = holds <= HOLDS_MAX and call('HGETALL', t) or {}
+for i = 1, #all, 2 do
+    if all[i]:find('=', 1, true) and readable(all[i + 1]) then
+        for _, field, lease, units in quotas_of(all[i + 1]) do
+            local name = field .. ' ' .. lease
+            sums[name] = (sums[name] or 0) + units
+        end
+    end
+end
+
+local leases, fields, quotas = call('HGETALL', c), {}, 0
+for i = 1, #leases, 2 do
+    fields[#fields + 1] = leases[i]
+end
+for from = 1, #fields, AT_ONCE do
+    local to = math.min(from + AT_ONCE - 1, #fields)
+    local texts, gone = call('HMGET', t, unpack(fields, from, to)), {}
+    for i = 1, to - from + 1 do
+        local field, text = fields[from + i - 1], texts[i]
+        local H, L = (text or ''):match('^(%d+) (%d+) ')
+        local sum = holds <= HOLDS_MAX and L and sums[field .. ' ' .. (L + 0)] or 0
+        if text and (not H or H + 0 ~= sum) then
+            gone[#gone + 1] = field
+        end
+    end
+    if #gone > 0 then
+        call('HDEL', t, unpack(gone))
+        call('HINCRBY', t, 'q', -#gone)
+        quotas = quotas + #gone
+    end
+end
+return {'OK', #jobs, quotas}

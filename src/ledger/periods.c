@@ -1,0 +1,128 @@
+/*
+ * The end of a period as an event of time, not of traffic: who waits for the next period is told by
+ * PERIOD_STARTED, whoever else may be idle.
+ *
+ *     find    periods that are over and not followed up; whose rows, limits and tenants nobody has locked
+ *     make    the limits' current periods, where the one that is over was used (rows_make.c: once)
+ *     mark    followed
+ *
+ * Each step is a transaction of its own. Whoever dies in between leaves rows that are found again; a
+ * period that is made already is not made twice. No use in a period ends the chain: idle limits cost
+ * nothing, however many there are, and the first use begins it anew.
+ */
+#include "base/fault.h"
+#include "ledger/ledger.h"
+#include "ledger/rows.h"
+
+/* As the index quota_follow says; the locks are let go at once. */
+static const struct statement find = {
+    "periods_find",
+    "SELECT q.tenant_id, q.limit_id, q.period_start_ms, q.ledger_seq > 0, l.period_kind,"
+    " (SELECT clock_timestamp()) FROM quota q"
+    " JOIN limit_ l ON l.tenant_id = q.tenant_id AND l.limit_id = q.limit_id"
+    " JOIN tenant t ON t.tenant_id = q.tenant_id"
+    " WHERE (q.level = 0) = $2::boolean AND NOT q.followed"
+    " AND q.period_end_ms < " LEDGER_NEVER " AND q.period_end_ms <= " SQL_MS_OF(
+        "clock_timestamp()") " ORDER BY q.period_end_ms"
+                             " LIMIT $1::bigint FOR UPDATE OF q SKIP LOCKED FOR SHARE OF l SKIP LOCKED"
+                             " FOR NO KEY UPDATE OF t SKIP LOCKED"};
+
+static const struct statement mark = {
+    "periods_mark",
+    "UPDATE quota q SET followed = true FROM (SELECT q.tenant_id, q.limit_id, q.period_start_ms"
+    " FROM " ROWS_REFS(
+        SQL_ROWS) " JOIN quota q ON q.tenant_id = n.tenant AND q.limit_id = n.lim"
+                  " AND q.period_start_ms = n.start FOR UPDATE OF q SKIP LOCKED) free"
+                  " WHERE q.tenant_id = free.tenant_id AND q.limit_id = free.limit_id"
+                  " AND q.period_start_ms = free.period_start_ms"};
+
+struct following {
+    struct arena *arena;
+    size_t max;
+    struct rows_ref *over; /* room for max, like next */
+    size_t over_count;
+    struct rows_ref *next;
+    size_t next_count;
+};
+
+/* Those that ended at a level, or those that did not. */
+static enum status find_over(struct database *db, struct following *following, bool level_zero)
+{
+    struct sql_params params;
+    struct sql_row row;
+    PGresult *result;
+    enum status status;
+
+    sql_params_begin(&params, following->arena);
+    sql_add_i64(&params, (int64_t)(following->max - following->over_count));
+    sql_add_bool(&params, level_zero);
+    status = database_run(db, &find, &params, &result);
+    if (status != STATUS_OK)
+        return status;
+    row = sql_rows(result, following->arena);
+    row.bad = sql_count(&row) > following->max - following->over_count;
+    while (sql_next(&row)) {
+        struct rows_ref ref = {.tenant_id = sql_i64(&row)};
+        bool used;
+        int64_t kind;
+
+        ref.ref.limit_id = sql_i64(&row);
+        ref.ref.period_start_ms = sql_i64(&row);
+        following->over[following->over_count++] = ref;
+        used = sql_bool(&row);
+        kind = sql_i64(&row);
+        row.bad |= !period_known(kind);
+        ref.ref.period_start_ms =
+            row.bad ? 0 : period_start_ms((enum period)kind, sql_time_ms(&row));
+        if (used)
+            following->next[following->next_count++] = ref;
+    }
+    return sql_done(&row);
+}
+
+static enum status mark_followed(struct database *db, struct following *following)
+{
+    struct sql_array column;
+    struct sql_params params;
+    const struct rows_ref *refs = following->over;
+    size_t count = rows_refs_sort(following->over, following->over_count);
+
+    sql_params_begin(&params, following->arena);
+    column = sql_array_begin(&params, SQL_BIGINT, count, 0);
+    for (size_t i = 0; i < count; i++)
+        sql_array_i64(&column, refs[i].tenant_id);
+    column = sql_array_begin(&params, SQL_BIGINT, count, 0);
+    for (size_t i = 0; i < count; i++)
+        sql_array_i64(&column, refs[i].ref.limit_id);
+    column = sql_array_begin(&params, SQL_BIGINT, count, 0);
+    for (size_t i = 0; i < count; i++)
+        sql_array_i64(&column, refs[i].ref.period_start_ms);
+    return database_run(db, &mark, &params, NULL);
+}
+
+enum status ledger_periods_follow(struct database *db, struct arena *arena, size_t max,
+                                  bool *ret_more)
+{
+    struct following following = {
+        .arena = arena,
+        .max = max,
+        .over = arena_array(arena, max, sizeof(*following.over)),
+        .next = arena_array(arena, max, sizeof(*following.next)),
+    };
+    enum status status;
+
+    *ret_more = false;
+    if (!following.over || !following.next)
+        return STATUS_EXHAUSTED;
+    status = find_over(db, &following, false);
+    if (status == STATUS_OK && following.over_count < max)
+        status = find_over(db, &following, true);
+    if (status != STATUS_OK || following.over_count == 0)
+        return status;
+    *ret_more = following.over_count == max;
+    following.next_count = rows_refs_sort(following.next, following.next_count);
+    status = rows_make(db, arena, following.next, following.next_count, NULL);
+    if (status == STATUS_OK && FAULT("periods.made"))
+        return STATUS_UNAVAILABLE;
+    return status == STATUS_OK ? mark_followed(db, &following) : status;
+}

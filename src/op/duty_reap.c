@@ -1,0 +1,123 @@
+/*
+ * Holds past their deadline, in the active shards that this server looks after, and what is late in
+ * those of others. A turn takes at most REAP_HOLDS_MAX of each; tenants with locked rows have their
+ * pause first. And marks of jobs that were committed late and that Redis did not hear of (notifies.h).
+ */
+#include "op/duty.h"
+
+#include "op/aside.h"
+#include "op/authority.h"
+#include "op/notify.h"
+#include "op/reap.h"
+#include "op/shares.h"
+#include "quota/times.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* Without those whose pause is not over. */
+static size_t leave_out(struct stores *stores, struct reap_want *wants, size_t count)
+{
+    int64_t mono_us = stores_mono_us(stores);
+    size_t kept = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (aside_until_us(stores->services->aside, wants[i].tenant_id, mono_us) <= mono_us)
+            wants[kept++] = wants[i];
+    return kept;
+}
+
+/* The active shards that this server looks after, or else those of the others. */
+static size_t list_shards(struct services *services, bool own, int shards[SHARDS])
+{
+    size_t active = authority_active(services->authority, shards), count = 0;
+
+    for (size_t i = 0; i < active; i++)
+        if (shares_own(services->shares, shards[i]) == own)
+            shards[count++] = shards[i];
+    return count;
+}
+
+/* What has been due for late_ms. *ret_removed: how many holds went. */
+static enum duty_end reap_some(struct stores *stores, const int *shards, size_t shards_count,
+                               int64_t late_ms, size_t *ret_removed)
+{
+    struct reap_want wants[REAP_TENANTS_MAX];
+    enum duty_end end = DUTY_DONE;
+    size_t count, removed = 0;
+    bool all;
+
+    if (shards_count == 0)
+        return DUTY_DONE;
+    all = reap_list(stores, shards, shards_count, late_ms, wants, &count);
+    count = leave_out(stores, wants, count);
+    all = reap_tenants(stores, wants, count) && all;
+    for (size_t i = 0; i < count; i++) {
+        removed += wants[i].removed + wants[i].discarded;
+        if (wants[i].stuck)
+            aside_put(stores->services->aside, wants[i].tenant_id, stores_mono_us(stores));
+        if (wants[i].more && wants[i].removed + wants[i].discarded > 0)
+            end = DUTY_MORE;
+    }
+    if (removed > 0)
+        log_debug("janitor", "holds.reaped tenants=%zu holds=%zu", count, removed);
+    *ret_removed += removed;
+    /* Redis is away, or a shard is: the next turn tries again. */
+    return end == DUTY_DONE && !all ? DUTY_FAILED : end;
+}
+
+struct reaper {
+    int64_t begun_us;  /* its first turn */
+    int64_t others_us; /* when next to look at the shards of the others */
+};
+
+static void *reaper_create(void)
+{
+    struct reaper *reaper = calloc(1, sizeof(*reaper));
+
+    CHECK(reaper);
+    return reaper;
+}
+
+/* A server that begins may have had a predecessor. */
+static bool is_busy(struct reaper *reaper, struct stores *stores)
+{
+    int64_t mono_us = stores_mono_us(stores);
+
+    if (reaper->begun_us == 0)
+        reaper->begun_us = mono_us;
+    return mono_us < reaper->begun_us + BUSY_AFTER_MS * INT64_C(1000) ||
+           services_busy(stores->services);
+}
+
+static enum duty_end turn(void *own, struct duty_tools *tools)
+{
+    struct reaper *reaper = own;
+    struct stores *stores = tools->stores;
+    bool busy = is_busy(reaper, stores);
+    int shards[SHARDS];
+    size_t removed = 0;
+    enum duty_end end;
+
+    if (!estimate_ready(stores->services->estimate))
+        return DUTY_DONE;
+    if (notify_marks(stores))
+        return DUTY_MORE;
+    end = reap_some(stores, shards, list_shards(stores->services, true, shards), 0, &removed);
+    if (end == DUTY_DONE && busy && stores_mono_us(stores) >= reaper->others_us) {
+        reaper->others_us = stores_mono_us(stores) + REAP_OTHERS_MS * INT64_C(1000);
+        end = reap_some(stores, shards, list_shards(stores->services, false, shards), REAP_LATE_MS,
+                        &removed);
+    }
+    if (end == DUTY_DONE && (busy || removed > 0)) {
+        tools->again_ms = REAP_BUSY_MS;
+        return DUTY_SOONER;
+    }
+    return end;
+}
+
+const struct duty duty_reap = {.name = "reap",
+                               .every_ms = REAP_EVERY_MS,
+                               .create = reaper_create,
+                               .destroy = free,
+                               .turn = turn};

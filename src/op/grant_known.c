@@ -1,0 +1,158 @@
+#include "op/grant_pass.h"
+
+#include "base/check.h"
+#include "op/ask.h"
+
+static void judge_known(struct pass *pass, struct op_reserve *op, const struct settle_facts *facts)
+{
+    struct hold *hold;
+
+    if (facts->record) {
+        reserve_committed(op, facts->record);
+        reserve_step(op, RESERVE_ANSWERED);
+        return;
+    }
+    if (op->work->item.answer == RESERVED_FINAL) {
+        op_fail(
+            &op->op, FAILURE_INTERNAL, true,
+            "Redis remembers a commit of this job of tenant \"%.*s\" that the ledger does not have",
+            SLICE_ARGS(op->op.tenant));
+        reserve_step(op, RESERVE_ANSWERED);
+        return;
+    }
+    if (hold_parse(&pass->stores->scratch, op->work->item.entry, &hold) &&
+        settle_is_fenced(facts, hold->attempt)) {
+        pass->removals[pass->removals_count++] = (struct pass_removal){
+            .shard = op->op.plan->shard,
+            .job = {.tenant_id = op->op.plan->tenant_id,
+                    .job_id = op->job_id,
+                    .committed = false,
+                    .attempt = hold->attempt},
+        };
+        return;
+    }
+    reserve_replay(op, op->work->item.entry);
+    reserve_step(op, RESERVE_ANSWERED);
+}
+
+/* --- refused by the plan -------------------------------------------------------------------------- */
+
+static void found(struct op_reserve *op, const struct counter_lookup *look)
+{
+    op->work->item = (struct counter_reserve_item){.entry = look->entries[0]};
+    op->work->holds_lost = look->lost;
+}
+
+void pass_look_up(struct pass *pass)
+{
+    struct stores *stores = pass->stores;
+    struct counter_lookup *looks = stores_scratch(stores, pass->count, sizeof(*looks));
+    struct counter_call **calls =
+        stores_scratch(stores, pass->count, sizeof(struct counter_call *));
+    struct op_reserve **ops = stores_scratch(stores, pass->count, sizeof(struct op_reserve *));
+    enum recovery reason;
+    size_t count = 0;
+
+    for (size_t i = 0; i < pass->count; i++) {
+        struct op_reserve *op = pass->ops[i];
+
+        if (!reserve_is(op, RESERVE_REFUSED))
+            continue;
+        looks[count] = (struct counter_lookup){.call = {.kind = COUNTER_LOOKUP,
+                                                        .view.shard = op->op.plan->shard,
+                                                        .arena = &stores->scratch},
+                                               .tenant_id = op->op.plan->tenant_id,
+                                               .jobs_count = 1,
+                                               .jobs = &op->job_id};
+        calls[count] = &looks[count].call;
+        ops[count++] = op;
+    }
+    if (count == 0 || stores_run(stores, calls, count, &reason))
+        reason = RECOVERED;
+    for (size_t i = 0; i < count; i++) {
+        if (calls[i]->status != STATUS_OK || calls[i]->guard != GUARD_PASSED)
+            pass_fail_redis(pass, ops[i], calls[i], reason);
+        else
+            found(ops[i], &looks[i]);
+    }
+}
+
+/* What the plan says; if that is no refusal (any more), the op goes on. */
+static void refuse(struct pass *pass, struct op_reserve *op)
+{
+    if (op->op.plan->suspended) {
+        reserve_suspended(op);
+    } else if (reserve_plan(op, pass->now_ms)) {
+        reserve_step(op, RESERVE_PLANNED);
+        return;
+    }
+    reserve_step(op, RESERVE_ANSWERED);
+}
+
+static void judge_refused(struct pass *pass, struct op_reserve *op,
+                          const struct settle_facts *facts)
+{
+    struct slice entry = op->work->item.entry;
+    struct hold *hold;
+
+    if (facts->record) {
+        reserve_committed(op, facts->record);
+        reserve_step(op, RESERVE_ANSWERED);
+        return;
+    }
+    if (entry.len == 0 && op->work->holds_lost) {
+        /* A repeat of what was held there would get a refusal that is none. */
+        op_fail(
+            &op->op, FAILURE_SHARD_RECOVERING, true,
+            "Redis lost the tenant's holds, and this job may have one: repeat with the same job_id");
+        reserve_step(op, RESERVE_ANSWERED);
+        return;
+    }
+    if (entry.len == 0 ||
+        (hold_parse(&pass->stores->scratch, entry, &hold) &&
+         (hold->deadline_ms <= pass->now_ms || settle_is_fenced(facts, hold->attempt)))) {
+        refuse(pass, op);
+        return;
+    }
+    reserve_replay(op, entry); /* or what cannot be read, which it says */
+    reserve_step(op, RESERVE_ANSWERED);
+}
+
+/* --- what the ledger says ------------------------------------------------------------------------- */
+
+static void fail_unread(struct op_reserve *op, const struct ask *ask)
+{
+    if (ask_is_refused(ask))
+        op_fail_harmless(&op->op, ask->status, ask->sqlstate,
+                         "repeat with the same job_id when it is mended");
+    op_fail(&op->op, FAILURE_POSTGRES_UNAVAILABLE, true,
+            "the database cannot be reached; repeat with the same job_id in a moment");
+    op->op.error.effect_unknown = true;
+    reserve_step(op, RESERVE_ANSWERED);
+}
+
+void pass_read_facts(struct pass *pass)
+{
+    struct stores *stores = pass->stores;
+    struct ask *asks = stores_scratch(stores, pass->count, sizeof(*asks));
+    struct op_reserve **asking = stores_scratch(stores, pass->count, sizeof(struct op_reserve *));
+    size_t count = 0;
+
+    for (size_t i = 0; i < pass->count; i++) {
+        struct op_reserve *op = pass->ops[i];
+
+        if (!reserve_is(op, RESERVE_KNOWN) && !reserve_is(op, RESERVE_REFUSED))
+            continue;
+        asks[count] = (struct ask){.tenant_id = op->op.plan->tenant_id, .job_id = op->job_id};
+        asking[count++] = op;
+    }
+    ask_record(stores, asks, count);
+    for (size_t i = 0; i < count; i++) {
+        if (asks[i].status != STATUS_OK)
+            fail_unread(asking[i], &asks[i]);
+        else if (reserve_is(asking[i], RESERVE_KNOWN))
+            judge_known(pass, asking[i], &asks[i].facts);
+        else
+            judge_refused(pass, asking[i], &asks[i].facts);
+    }
+}

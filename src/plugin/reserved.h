@@ -1,0 +1,18 @@
+/*
+ * Names that C, C++, compilers, the C library and protobuf-c have taken. Constant data; any thread.
+ */
+#ifndef HOLDFAST_PLUGIN_RESERVED_H
+#define HOLDFAST_PLUGIN_RESERVED_H
+
+#include <stdbool.h>
+
+/* A word of C or C++ behind which protoc-c puts a _ when it is a field's name, in lower case. */
+bool reserved_by_protoc_c(const char *name);
+
+/* These, those that it does not know, and macros in lower case: no member may be called so. */
+bool reserved_word(const char *name);
+
+/* A macro, type or function of the C library or of protobuf-c: nothing at file scope may be called so. */
+bool reserved_global(const char *name);
+
+#endif

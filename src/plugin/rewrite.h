@@ -1,0 +1,47 @@
+/*
+ * Descriptors as protoc-c 1.4 takes them.
+ *
+ *   optional   proto3's is refused by protoc-c. What protoc makes of it is a oneof with one member, which
+ *              is legal without the word too, so that presence stays readable: x_case says whether the
+ *              field is set
+ *   services   protoc-c would only write code for them that nobody uses and that is no C where a method
+ *              has the name of a word of C
+ *   defaults   that protoc-c would write inexactly are others: defaults.h
+ *   members    whose names would be no C, or that --cstub_opt calls otherwise, have other names: member.h
+ *
+ * One thread.
+ */
+#ifndef HOLDFAST_PLUGIN_REWRITE_H
+#define HOLDFAST_PLUGIN_REWRITE_H
+
+#include "base/arena.h"
+#include "base/slice.h"
+
+#include <google/protobuf/descriptor.pb-c.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The first proto3 `optional` of a file, "pkg.Message.field", or NULL. */
+const char *rewrite_find_optional(struct arena *arena,
+                                  const Google__Protobuf__FileDescriptorProto *file);
+
+/*
+ * A serialized FileDescriptorSet, rewritten by what --cstub_opt says (parameter.h). *ret is to be freed.
+ * False: no such set, or the options cannot be read.
+ */
+MUST_CHECK bool rewrite_set(struct slice set, const char *options, uint8_t **ret,
+                            size_t *ret_bytes);
+
+/*
+ * The lines of a sed script for what protoc-c then writes: where a oneof begins with bytes it leaves out
+ * braces for which gcc asks. *ret is to be freed. False: no such set.
+ */
+MUST_CHECK bool rewrite_braces(struct slice set, uint8_t **ret, size_t *ret_bytes);
+
+/* The lines of another one, from the set before it was rewritten: defaults.h. */
+MUST_CHECK bool rewrite_defaults(struct slice set, uint8_t **ret, size_t *ret_bytes);
+
+/* The names of its files, one a line. *ret is to be freed. False: no such set. */
+MUST_CHECK bool rewrite_files(struct slice set, uint8_t **ret, size_t *ret_bytes);
+
+#endif

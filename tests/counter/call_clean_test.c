@@ -1,0 +1,218 @@
+#include "tests/counter/fixture.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct fixture f;
+
+static void set_up(void)
+{
+    struct counter_totals totals = totals_of(1, LEASE(1), 100000);
+
+    fixture_set_up(&f);
+    fixture_fill(&f, &totals, 1);
+}
+
+static void tear_down(void)
+{
+    fixture_tear_down(&f);
+}
+
+TestSuite(call_clean, .init = set_up, .fini = tear_down);
+
+static size_t clean(void)
+{
+    static const int64_t tenants[] = {TENANT};
+    struct counter_clean call = {
+        .call = fixture_call(&f, COUNTER_CLEAN), .tenants_count = 1, .tenants = tenants};
+
+    fixture_run(&f, &call.call);
+    return call.removed;
+}
+
+/* Its call, as it came back. */
+static struct counter_call reserve(struct counter_reserve_item *item)
+{
+    struct counter_reserve reserve = {
+        .call = fixture_call(&f, COUNTER_RESERVE), .now_ms = NOW, .items_count = 1, .items = item};
+
+    counter_add(f.counter, &reserve.call);
+    counter_run(f.counter);
+    return reserve.call;
+}
+
+static struct counter_check check(void)
+{
+    struct counter_check check = {
+        .call = fixture_call(&f, COUNTER_CHECK), .now_ms = NOW, .max = 10, .cursor = "0"};
+
+    fixture_run(&f, &check.call);
+    return check;
+}
+
+/* A hold of three quotas, of which one warned, below a scope. */
+static void admit_warned(const char *job)
+{
+    struct counter_reserve_item item = item_over(&f, job, 3, 5);
+    struct hold_warning warnings[3] = {{.soft = 1, .amount = 2, .cap = 3, .limit_name = SLICE("l.1-x_y"),
+                                        .scope_len = 6}};
+    const struct hold_meter meters[] = {{SLICE("tokens"), 5}, {SLICE("a.b-c_d"), 0}};
+    const int64_t softs[] = {1, 1000000, 1000000};
+
+    item.warnings = warnings;
+    item.softs = softs;
+    item.identity = slice_from_cstr(hold_identity(&f.arena, SLICE("team-a/user.7"), 3, meters, 2));
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_ADMITTED);
+}
+
+Test(call_clean, what_scripts_wrote_stays)
+{
+    struct counter_totals more[] = {totals_of(2, LEASE(1), 100), totals_of(3, LEASE(2), 100)};
+    const char *before, *after;
+
+    fixture_fill(&f, more, 2);
+    admit_warned("warned");
+    for (int i = 0; i < 80; i++)
+        fixture_admit(&f, arena_printf(&f.arena, "job-%d=with:signs;|/%d", i, i), i);
+    fixture_notify(&f, "job-7=with:signs;|/7", NULL, NULL, 0);
+    before = fixture_cli(&f, "hgetall " KEY_T);
+    cr_assert_eq(clean(), 0);
+    after = fixture_cli(&f, "hgetall " KEY_T);
+    cr_assert_str_eq(before, after);
+    cr_assert_eq(check().findings_count, 0);
+}
+
+/* Some script fails or counts wrongly on each of these; none does afterwards. */
+Test(call_clean, what_no_script_wrote_goes)
+{
+    static const char *const hands[] = {
+        "set " KEY_T " x",
+        "set " KEY_C " x",
+        "set " KEY_LEAF " x",
+        "set " KEY_X " x",
+        "set " KEY_MARKS " x",
+        "set 'q:{1}:2:i:7' x",
+        "hset " KEY_T " 1:0 garbage",
+        "hset " KEY_T " 1:0 '1 2 3'",
+        "hset " KEY_T " 1:0 '0 3145729 -5 0 0 1764072600000 0 0 0 0 0'",
+        "hset " KEY_T " 1:0 '0 3145729 99999999999999999999 0 0 1764072600000 0 0 0 0 0'",
+        "hset " KEY_T " 7=job 3:1",
+        "hset " KEY_T " 7=job '3:1:451602447360001:60000;0:1:0:1:30'",
+        "hset " KEY_T " 7=job '3:1:451602447360001:60000;0:1:0:1|x|0|tokens=30'",
+        "hset " KEY_T " 7=job ''",
+        "hset " KEY_T " 8=other '3:1:451602447360001:60000;0:1:0:1:30|x|0|tokens=30'",
+        "hset " KEY_T " nobody x",
+        "hset " KEY_T " 1:2:3 x",
+        "hset " KEY_T " v x",
+        "hset " KEY_T " q x",
+        "hset " KEY_T " x x",
+    };
+
+    for (size_t i = 0; i < ARRAY_COUNT(hands); i++) {
+        struct counter_totals totals = totals_of(1, LEASE(2 + (int64_t)i), 1000);
+        struct counter_reserve_item item;
+        size_t removed;
+
+        fixture_cli(&f, "del " KEY_T " " KEY_C " " KEY_LEAF " " KEY_X " " KEY_MARKS " 'q:{1}:2:i:7'");
+        fixture_fill(&f, &totals, 1);
+        fixture_admit(&f, "job", 30);
+        fixture_notify(&f, "marked", NULL, NULL, 0);
+        fixture_cli(&f, "%s", hands[i]);
+        removed = clean();
+        cr_assert(removed > 0, "%s", hands[i]);
+        cr_assert_eq(clean(), 0, "%s: once is enough", hands[i]);
+        item = item_of(&f, "next", 1);
+        cr_assert_eq(reserve(&item).status, STATUS_OK, "%s", hands[i]);
+        fixture_notify(&f, "job", NULL, NULL, 0);
+        (void)check();
+        cr_assert_eq(clean(), 0, "%s", hands[i]);
+    }
+}
+
+Test(call_clean, with_a_hold_the_quotas_are_lost)
+{
+    struct counter_reserve_item item = item_of(&f, "next", 1);
+    struct counter_check found;
+
+    fixture_admit(&f, "job", 30);
+    fixture_cli(&f, "hset " KEY_T " 7=job 3:1");
+    cr_assert_eq(reserve(&item).status, STATUS_OK);
+    cr_assert_eq(clean(), 2, "the hold and the quota: %s",
+                 fixture_cli(&f, "hgetall " KEY_T));
+    item = item_of(&f, "after", 1);
+    cr_assert_eq(reserve(&item).status, STATUS_OK);
+    cr_assert_eq(item.answer, RESERVED_SHORT);
+    cr_assert_eq(item.shortfalls[0], SHORT_VANISHED);
+    found = check();
+    cr_assert_eq(found.findings[0].kind, FINDING_LOST);
+}
+
+Test(call_clean, a_look_tells_who_cannot_be_read)
+{
+    struct counter_due due = {.call = fixture_call(&f, COUNTER_DUE), .now_ms = DEADLINE, .max = 5};
+    struct counter_check found;
+
+    fixture_admit(&f, "job", 30);
+    fixture_cli(&f, "set " KEY_T " x");
+    found = check();
+    cr_assert_eq(found.findings_count, 1);
+    cr_assert_eq(found.findings[0].kind, FINDING_UNREADABLE);
+    cr_assert_eq(found.findings[0].tenant_id, TENANT);
+    fixture_run(&f, &due.call);
+    cr_assert_eq(due.tenants_count, 1, "others are not kept from being asked for");
+}
+
+Test(call_clean, where_nothing_tells_what_was_lent_the_epoch_ends)
+{
+    struct counter_reserve_item item = item_of(&f, "job", 1);
+
+    fixture_cli(&f, "set " KEY_T " x");
+    fixture_cli(&f, "set " KEY_C " x");
+    cr_assert_eq(clean(), 2);
+    cr_assert_eq(reserve(&item).guard, GUARD_LOST);
+}
+
+Test(call_clean, an_authority_that_cannot_be_read_is_lost_and_gives_way)
+{
+    static const char *const hands[] = {
+        "set " KEY_A " x",           "hset " KEY_A " seq x",      "hset " KEY_A " 17 x",
+        "hset " KEY_A " l x",        "hset " KEY_A " l -3",       "hset " KEY_A " 17 3:",
+        "hset " KEY_A " 17 99999999999999999999:aa", "hset " KEY_A " f x",
+    };
+
+    for (size_t i = 0; i < ARRAY_COUNT(hands); i++) {
+        struct counter_init init;
+        struct counter_observe observe = {.call = fixture_call(&f, COUNTER_OBSERVE)};
+        struct counter_reserve_item item = item_of(&f, "job", 1);
+        bool marks = strstr(hands[i], " f x");
+
+        fixture_cli(&f, "%s", hands[i]);
+        cr_assert_eq(reserve(&item).status, STATUS_OK, "%s", hands[i]);
+        cr_assert_eq(reserve(&item).guard, marks ? GUARD_PASSED : GUARD_LOST, "%s", hands[i]);
+        counter_add(f.counter, &observe.call);
+        counter_run(f.counter);
+        cr_assert_eq(observe.call.status, STATUS_OK, "%s", hands[i]);
+        f.view.epoch++;
+        init = (struct counter_init){.call = fixture_call(&f, COUNTER_INIT)};
+        fixture_run(&f, &init.call);
+        cr_assert_eq(reserve(&item).guard, GUARD_PASSED, "%s", hands[i]);
+        fixture_notify(&f, "job", NULL, NULL, 0);
+    }
+}
+
+Test(call_clean, tenants_of_a_call_are_named)
+{
+    struct counter_reserve_item items[] = {item_of(&f, "a", 1), item_of(&f, "b", 1)};
+    struct counter_reserve reserve = {.call.kind = COUNTER_RESERVE, .items = items, .items_count = 2};
+    struct counter_check check = {.call.kind = COUNTER_CHECK};
+    struct counter_lookup lookup = {.call.kind = COUNTER_LOOKUP, .tenant_id = 9};
+    int64_t tenants[COUNTER_LIST_MAX];
+
+    cr_assert_eq(counter_tenants(&reserve.call, tenants), 1);
+    cr_assert_eq(tenants[0], TENANT);
+    cr_assert_eq(counter_tenants(&check.call, tenants), 0);
+    cr_assert_eq(counter_tenants(&lookup.call, tenants), 1);
+    cr_assert_eq(tenants[0], 9);
+}

@@ -1,0 +1,134 @@
+/*
+ * A pretended Postgres at the level of ledger/ledger.h and ledger/committer.h: rows in memory, locks on
+ * quota and limit rows, transactions that land whole or not at all. What is decided is decided by
+ * src/quota, as in the real one. It replaces the library ledger in this program; postgres_test.c
+ * compares the two.
+ *
+ * Time passes in every call, locks are waited for, and a COMMIT is on its way on its own: it lands
+ * although its sender is gone.
+ */
+#ifndef HOLDFAST_TESTS_SIM_POSTGRES_H
+#define HOLDFAST_TESTS_SIM_POSTGRES_H
+
+#include "base/arena.h"
+#include "ledger/ledger.h"
+#include "tests/sim/chaos.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pg_quota {
+    struct pg_quota *next;
+    struct quota_row row;
+    int64_t locked_by; /* a transaction's number, or 0 */
+};
+
+struct pg_lease {
+    struct pg_lease *next;
+    struct lease_row row;
+};
+
+struct pg_limit {
+    struct pg_limit *next;
+    struct ledger_limit limit;
+    int64_t cap, soft;
+    bool deleted;
+    int64_t locked_by;
+};
+
+struct pg_expired {
+    struct pg_expired *next;
+    struct attempt attempt;
+    const char *text;
+    int64_t at_ms;
+};
+
+struct pg_job {
+    struct pg_job *next;
+    struct slice job_id;
+    struct settle_record *record;
+    size_t fences_count;
+    struct attempt *fences;
+    struct pg_expired *expired;
+};
+
+struct pg_event {
+    struct pg_event *next;
+    struct ledger_event event;
+};
+
+enum { PG_JOB_BUCKETS = 256 };
+
+struct pg_tenant {
+    struct pg_tenant *next;
+    struct ledger_tenant info;
+    int shard;
+    int64_t config_position;
+    int64_t event_seq;
+    struct pg_limit *limits;
+    struct pg_quota *quotas;
+    struct pg_lease *leases;
+    struct pg_job *jobs[PG_JOB_BUCKETS];
+    struct pg_event *events, **events_tail;
+};
+
+struct pg_authority {
+    bool exists;
+    struct shard_view view;
+    int64_t changed_ms;
+};
+
+struct pg_request { /* an admin change that was answered */
+    struct pg_request *next;
+    struct slice request_id, content;
+    bool created;
+    int64_t limit_id;
+};
+
+enum { PG_SERVERS_MAX = 64 };
+
+struct postgres {
+    struct arena storage; /* everything above; nothing is ever given back */
+    struct chaos *chaos;
+    int64_t (*now_ms)(void *user);
+    void *user;
+    struct pg_tenant *tenants;
+    struct pg_authority authority[SHARDS];
+    struct pg_request *requests;
+    int64_t tenants_count, limits_count, config_position;
+    int64_t transactions; /* the last one's number */
+    struct pg_server {
+        char name[64];
+        int64_t until_ms;
+    } servers[PG_SERVERS_MAX]; /* who says that it is there */
+    size_t servers_count;
+    struct pg_lock_owner {
+        int64_t transaction;
+        int group;
+    } *owners;
+    size_t owners_count;
+    int64_t commits, conflicts; /* for the report */
+};
+
+/* Where database_create and committer_create connect to from here on. */
+void postgres_use(struct postgres *postgres);
+
+void postgres_init(struct postgres *postgres, struct chaos *chaos, int64_t (*now_ms)(void *user),
+                   void *user);
+void postgres_done(struct postgres *postgres);
+
+/* A process is gone: its transactions that have not sent COMMIT are rolled back. */
+void postgres_group_gone(struct postgres *postgres, int group);
+
+/* An outsider locks every quota row of a tenant, and lets them go again. */
+void postgres_lock_tenant(struct postgres *postgres, int64_t tenant_id);
+void postgres_unlock_tenant(struct postgres *postgres, int64_t tenant_id);
+
+struct pg_tenant *postgres_tenant(struct postgres *postgres, int64_t tenant_id);
+struct pg_tenant *postgres_tenant_named(struct postgres *postgres, struct slice name);
+struct pg_job *postgres_job(struct postgres *postgres, int64_t tenant_id, struct slice job_id,
+                            bool make); /* or NULL */
+int64_t pg_lent_aside(const struct pg_tenant *tenant, struct quota_ref ref); /* by old leases */
+
+#endif

@@ -1,0 +1,186 @@
+/*
+ * Rest: trouble ends, holds expire, and everything that was not used must be there again.
+ */
+#include "tests/sim/world.h"
+
+#include "base/check.h"
+#include "tests/sim/fibre.h"
+#include "tests/sim/server.h"
+#include "tests/sim/wrap.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { TRIES = 6 };
+
+static void heal(struct world *world)
+{
+    world->chaos.redis = (struct chaos_rates){0};
+    world->chaos.postgres = (struct chaos_rates){0};
+    world->chaos.redis_away = world->chaos.postgres_away = false;
+    for (int i = 0; i < WORLD_SERVERS; i++)
+        if (!world->servers[i] || !world->servers[i]->up)
+            world_start_server(world, i);
+    for (int i = 0; i < world->node; i++)
+        world->nodes[i].dead = true;
+    world_trace(world, "rest: everything heals");
+}
+
+static void make_active(struct world *world, struct truth_tenant *tenant)
+{
+    struct ask ask = {.verb = VERB_TENANT,
+                      .tenant = tenant->name,
+                      .request_id = "rest",
+                      .give_up_us = fibre_now_us() + 5000000};
+    struct reply reply;
+
+    if (!postgres_tenant(&world->postgres, tenant->tenant_id)->info.suspended)
+        return;
+    world_call(world, &ask, &reply);
+    tenant->suspended = tenant->suspended_maybe = false;
+    tenant->cap_changed_us = fibre_now_us();
+}
+
+/* What the record leaves of a meter, over all its limits; -1: no limit names it. */
+static int64_t room_of(struct world *world, const struct truth_tenant *tenant, size_t meter)
+{
+    const struct pg_tenant *rows = postgres_tenant(&world->postgres, tenant->tenant_id);
+    int64_t room = -1, at_ms = sim_ms_at(fibre_now_us());
+
+    for (const struct pg_limit *limit = rows->limits; limit; limit = limit->next) {
+        int64_t left = limit->cap;
+
+        if (limit->deleted || !slice_equal_cstr(limit->limit.meter, sim_meters[meter]))
+            continue;
+        for (const struct pg_quota *quota = rows->quotas; quota; quota = quota->next)
+            if (quota->row.ref.limit_id == limit->limit.limit_id &&
+                quota->row.ref.period_start_ms == period_start_ms(limit->limit.period, at_ms))
+                left = quota->row.stops.cap - quota->row.committed - quota->row.debt -
+                       pg_lent_aside(rows, quota->row.ref);
+        left = left < 0 ? 0 : left;
+        room = room < 0 || left < room ? left : room;
+    }
+    return room;
+}
+
+static bool reserve(struct world *world, struct truth_tenant *tenant, size_t meter, int64_t units,
+                    const char *job, struct reply *reply)
+{
+    struct ask ask = {.verb = VERB_RESERVE,
+                      .tenant = tenant->name,
+                      .job = job,
+                      .units = {-1, -1},
+                      .ttl_ms = 5000,
+                      .give_up_us = fibre_now_us() + 5000000};
+
+    ask.units[meter] = units;
+    world_call(world, &ask, reply);
+    world_trace(world, "rest: %s meter %zu reserve %" PRId64 ": decision %d %s", tenant->name, meter,
+                units, (int)reply->decision, reply->text);
+    return reply->answered && reply->failure == FAILURE_NONE && reply->has_hold;
+}
+
+static void release(struct world *world, struct truth_tenant *tenant, const char *job,
+                    const struct reply *held)
+{
+    struct ask ask = {.verb = VERB_RELEASE,
+                      .tenant = tenant->name,
+                      .job = job,
+                      .token = &held->hold,
+                      .give_up_us = fibre_now_us() + 5000000};
+    struct reply reply;
+
+    world_call(world, &ask, &reply);
+}
+
+static void print_rows(struct world *world, const struct truth_tenant *tenant)
+{
+    const struct pg_tenant *rows = postgres_tenant(&world->postgres, tenant->tenant_id);
+
+    for (const struct pg_quota *quota = rows->quotas; quota; quota = quota->next) {
+        const struct quota_row *row = &quota->row;
+
+        world_trace(world, "row limit %" PRId64 " period %" PRId64 " cap %" PRId64
+                    " committed %" PRId64 " debt %" PRId64 " leased %" PRId64 " lease %" PRId64
+                    " G %" PRId64 " B %" PRId64 " S %" PRId64 " aside %" PRId64 " recall %d",
+                    row->ref.limit_id, row->ref.period_start_ms, row->stops.cap, row->committed,
+                    row->debt, row->leased, row->lease_id, row->granted, row->returned, row->spent,
+                    pg_lent_aside(rows, row->ref), row->recall);
+    }
+}
+
+/* All that is left can be had, and not one unit more. */
+static void check_meter(struct world *world, struct truth_tenant *tenant, size_t meter, int round)
+{
+    struct reply held = {0};
+    char job[32], more[32];
+    int64_t room = 0;
+    bool ok = false;
+
+    snprintf(job, sizeof(job), "rest%d.%zu", round, meter);
+    snprintf(more, sizeof(more), "more%d.%zu", round, meter);
+    for (int i = 0; i < TRIES && !ok; i++) {
+        /* Not across the end of a minute. */
+        if (sim_ms_at(fibre_now_us()) % 60000 > 45000)
+            fibre_sleep_us(20000000);
+        room = room_of(world, tenant, meter);
+        if (room <= 0)
+            return;
+        ok = reserve(world, tenant, meter, room, job, &held);
+        if (!ok)
+            fibre_sleep_us(1000000);
+    }
+    world->truth.checks++;
+    if (!ok) {
+        print_rows(world, tenant);
+        truth_break(&world->truth, "I7 no capacity is lost", NULL,
+                    "%s meter %zu: %" PRId64 " units are free and cannot be had: %s (reason %d)",
+                    tenant->name, meter, room, held.answered ? held.text : "no answer",
+                    (int)held.reason);
+        return;
+    }
+    {
+        struct reply extra;
+
+        if (reserve(world, tenant, meter, 1, more, &extra))
+            truth_break(&world->truth, "I3 no over-admission", NULL,
+                        "%s meter %zu: one unit more than %" PRId64, tenant->name, meter, room);
+    }
+    release(world, tenant, job, &held);
+}
+
+static int64_t last_deadline_us(const struct world *world)
+{
+    int64_t last_us = 0;
+
+    for (int i = 0; i < WORLD_TENANTS; i++)
+        for (const struct truth_job *job = world->tenants[i].jobs; job; job = job->next) {
+            int64_t us = (job->extend_max_ms - SIM_EPOCH_MS) * 1000;
+
+            last_us = us > last_us ? us : last_us;
+        }
+    return last_us;
+}
+
+void world_rest(struct world *world)
+{
+    int64_t until_us;
+
+    heal(world);
+    if (world->truth.broken)
+        return;
+    until_us = last_deadline_us(world) + 6000000;
+    if (until_us > fibre_now_us())
+        fibre_sleep_us(until_us - fibre_now_us());
+    for (int i = 0; i < WORLD_TENANTS; i++)
+        make_active(world, &world->tenants[i]);
+    fibre_sleep_us(2000000);
+    /* What is set aside after a loss comes home by the deadline of its lease. */
+    if (world->truth.redis_lost || !world->truth.strict)
+        fibre_sleep_us(INT64_C(400) * 1000000);
+    for (int i = 0; i < WORLD_TENANTS; i++)
+        truth_audit(&world->truth, &world->tenants[i]);
+    for (int i = 0; i < WORLD_TENANTS; i++)
+        for (size_t meter = 0; meter < SIM_METERS && !world->truth.broken; meter++)
+            check_meter(world, &world->tenants[i], meter, 1);
+}
