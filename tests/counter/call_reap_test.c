@@ -320,6 +320,57 @@ Test(call_reap, a_text_without_an_attempt_stops_no_script)
     cr_assert_eq(due_at(DEADLINE, TENANT, 10).holds_count, 1);
 }
 
+static int64_t sent_by_redis(void)
+{
+    const char *stats = strstr(fixture_cli(&f, "info stats"), "total_net_output_bytes:");
+    int64_t bytes = 0;
+
+    cr_assert(stats && sscanf(stats, "total_net_output_bytes:%" SCNd64, &bytes) == 1);
+    return bytes;
+}
+
+/* A text longer than any hold would keep whoever looks at it, and everyone behind, waiting for it. */
+Test(call_reap, what_is_too_long_for_a_hold_never_leaves_redis)
+{
+    struct counter_reserve_item item;
+    struct slice job = SLICE("bad");
+    struct counter_lookup lookup = {
+        .call = fixture_call(&f, COUNTER_LOOKUP), .tenant_id = TENANT, .jobs_count = 1, .jobs = &job};
+    struct counter_holds holds = {.call = fixture_call(&f, COUNTER_HOLDS),
+                                  .now_ms = NOW,
+                                  .tenant_id = TENANT,
+                                  .max = 10,
+                                  .after_deadline_ms = -1};
+    struct counter_extend extend = {.call = fixture_call(&f, COUNTER_EXTEND),
+                                    .now_ms = NOW,
+                                    .tenant_id = TENANT,
+                                    .job_id = job,
+                                    .deadline_ms = DEADLINE + 1,
+                                    .lifetime_ms = 1000000};
+    struct counter_due due;
+    int64_t before;
+
+    fixture_admit(&f, "bad", 30);
+    fixture_cli(&f, "eval \"return redis.call('hset', KEYS[1], ARGV[1], redis.call('hget', KEYS[1], ARGV[1])"
+                    " .. string.rep('1', 1000000))\" 1 " KEY_T " %d=bad", TENANT);
+    before = sent_by_redis();
+    item = item_of(&f, "bad", 1);
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_DUE);
+    fixture_run(&f, &lookup.call);
+    cr_assert(slice_equal_cstr(lookup.entries[0], "?"));
+    fixture_run(&f, &holds.call);
+    cr_assert_eq(holds.holds_count, 1);
+    fixture_run(&f, &extend.call);
+    cr_assert_eq(extend.answer, EXTENDED_DUE);
+    due = due_packed();
+    cr_assert_eq(due.holds_count, 1);
+    cr_assert_lt(sent_by_redis() - before, 100000);
+    cr_assert_eq(discard(due.holds, 1).discarded_count, 1);
+    cr_assert_eq(due_packed().holds_count, 0);
+    cr_assert_lt(sent_by_redis() - before, 100000);
+}
+
 Test(call_reap, of_a_text_that_breaks_off_nothing_is_given_back)
 {
     struct counter_totals second = totals_of(2, LEASE(1), 100);

@@ -14,7 +14,7 @@
 -- luacheck: read globals call base authority generation marks_key leaf_name drop_index
 local pcall_redis = redis.pcall
 local NUMBER_CHARS = 16 -- 2^53 has as many
-local TEXT_MAX = 65536
+local HOLD_TEXT_MAX = 32768 -- HOLD_TEXT_MAX, quota/hold.h
 local AT_ONCE = 1000
 local gone = 0
 
@@ -51,7 +51,8 @@ end
 -- The form of hold.lua.
 local function is_hold(text)
     local head, quotas, rest = text:match('^(%d+:%d+:%d+:%d+)([^|]*)|(.*)$')
-    if not head or #text > TEXT_MAX or not rest:find('^[%w._/-]*|%d+|[%w._-]+=%d+[%w._=,-]*$') then
+    if not head or #text > HOLD_TEXT_MAX
+        or not rest:find('^[%w._/-]*|%d+|[%w._-]+=%d+[%w._=,-]*$') then
         return false
     end
     for quota in quotas:gmatch('[^;]+') do

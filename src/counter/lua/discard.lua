@@ -12,13 +12,13 @@
 -- holds, so where there are few holds those quotas go whose H the others do not add up to; where
 -- there are many, all in which something is held.
 
--- luacheck: read globals call quotas_of readable index_remove
+-- luacheck: read globals call shown quotas_of readable index_remove
 local HOLDS_MAX = 256
 local AT_ONCE = 1000
 local t, c, tenant = KEYS[2], KEYS[3], ARGV[5]
 local jobs, places, members = {}, {}, {}
 for i = 6, #ARGV, 2 do
-    if call('HGET', t, ARGV[i]) == ARGV[i + 1] then
+    if shown(call('HGET', t, ARGV[i])) == ARGV[i + 1] then
         local place = ARGV[i + 1]:match('^%d+:%d+:(%d+):')
         jobs[#jobs + 1] = ARGV[i]
         if place then -- else due.lua finds what the index has of it

@@ -9,7 +9,7 @@
 -- it alone. Such a score is put right here, so that it comes up once; a tenant without holds has
 -- the score inf. What the index names and t does not have, goes from the index.
 
--- luacheck: read globals call base amount PLACES place_of deadline_of
+-- luacheck: read globals call shown base amount PLACES place_of deadline_of
 -- luacheck: read globals index_first index_upto index_remove
 local now, max = amount(ARGV[5]), amount(ARGV[6])
 local out, x_name = {'OK'}, base .. 'x:' .. ARGV[4]
@@ -20,7 +20,7 @@ if ARGV[7] ~= '0' then
     local lost, where = {}, {}
     for i = 1, #jobs do
         if entries[i] then
-            out[#out + 1], out[#out + 2] = jobs[i], entries[i]
+            out[#out + 1], out[#out + 2] = jobs[i], shown(entries[i])
         else
             lost[#lost + 1], where[#where + 1] = jobs[i], places[i]
         end

@@ -10,12 +10,12 @@
 --
 -- The tenant's score in x stays: it may be earlier than the truth (due.lua puts it right).
 
--- luacheck: read globals call lease_floor amount load attempt_of quotas_of
+-- luacheck: read globals call shown lease_floor amount load attempt_of quotas_of
 -- luacheck: read globals place_of index_add index_remove
 local now, wanted = amount(ARGV[5]), amount(ARGV[9])
 local t, tenant, job = KEYS[2], ARGV[6], ARGV[7]
 local found = call('HMGET', t, job, 'x')
-local entry, x = found[1], found[2]
+local entry, x = shown(found[1]), found[2]
 if not entry then
     return {'OK', 1, false}
 end

@@ -6,7 +6,7 @@
 --       8 job of the cursor; the page begins strictly after (deadline, job)   9 tenant
 -- result "OK", count of all, count of due ones, then "tenant=job" and entry of each
 
--- luacheck: read globals call base amount PLACES place_of deadline_of leaf_name index_after
+-- luacheck: read globals call shown base amount PLACES place_of deadline_of leaf_name index_after
 local t, tenant, max = KEYS[2], ARGV[9], amount(ARGV[6])
 local after = tenant .. '=' .. ARGV[8]
 local own = call('HMGET', t, 'x', 'q', 'v')
@@ -66,7 +66,7 @@ take_same()
 local entries = #found > 0 and call('HMGET', t, unpack(found)) or {}
 for i = 1, #found do
     if entries[i] then
-        out[#out + 1], out[#out + 2] = found[i], entries[i]
+        out[#out + 1], out[#out + 2] = found[i], shown(entries[i])
     end
 end
 return out

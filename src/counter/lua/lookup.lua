@@ -6,11 +6,12 @@
 -- result "OK", 1 if t was lost (c has more quotas), so that nil says nothing, else 0; per job its
 --        entry, or nil
 
--- luacheck: read globals call
+-- luacheck: read globals call shown
 local out = call('HMGET', KEYS[2], unpack(ARGV, 5))
 local found = true
 for i = 1, #out do
     found = found and out[i]
+    out[i] = shown(out[i])
 end
 local lost = not found and call('HLEN', KEYS[3]) > (call('HGET', KEYS[2], 'q') or 0) + 0
 table.insert(out, 1, 'OK')

@@ -27,7 +27,7 @@
 -- those of counter.h. Each key is read once, holds are counted in memory, and all writes come last:
 -- an error before them leaves nothing half done.
 
--- luacheck: read globals call authority amount base LEASE_IDS shards_end
+-- luacheck: read globals call shown authority amount base LEASE_IDS shards_end
 -- luacheck: read globals place_of index_add index_first index_last deadline_of marks_known
 
 local UNITS, DEADLINE, UNFILLED, VANISHED, SOFT = 1, 2, 4, 8, 16
@@ -148,7 +148,7 @@ for g = 1, #groups do
             o = o + 1
             out[o] = 5
         else
-            local entry = fresh[job] or entries[entries_at + i]
+            local entry = fresh[job] or shown(entries[entries_at + i])
             if entry then
                 out[o + 1] = (entry:match('^%d+:%d+:(%d+)') or 0) + 0 >= live_from and 2 or 3
                 out[o + 2] = entry

@@ -12,12 +12,12 @@
 --
 -- What the attempt held before is given back first, where its lease still is the key's.
 
--- luacheck: read globals call lease_floor amount load flush base attempt_of quotas_of give_back
--- luacheck: read globals place_of index_add index_remove
+-- luacheck: read globals call shown lease_floor amount load flush base attempt_of quotas_of
+-- luacheck: read globals give_back place_of index_add index_remove
 local t, tenant, job = KEYS[2], ARGV[6], ARGV[7]
 local attempt, deadline, created = ARGV[8] .. '.' .. ARGV[9], amount(ARGV[10]), amount(ARGV[11])
 local found = call('HMGET', t, job, 'x')
-local before, x = found[1], found[2]
+local before, x = shown(found[1]), found[2]
 local place_before
 if not before and ARGV[14] == '1' then
     return {'OK', 1, false}
