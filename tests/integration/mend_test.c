@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum { NEVER = HOLDFAST__V1__PERIOD__PERIOD_NEVER };
-enum { LIMIT = 100, MINUTE_MS = 60000, TTL_MS = 120000, HOLDS = 45 };
+enum { LIMIT = 100, MINUTE_MS = 60000, TTL_MS = 120000, HOLDS = 45, TO_COMMIT = 5 };
 
 static struct fixture_server server;
 static struct stub_channel *channel;
@@ -204,13 +204,14 @@ Test(mend, a_refused_repeat_is_not_final_while_a_tenants_hash_is_lost)
     cr_assert(answer.effect_unknown);
 }
 
+/* The first few are to be committed, whenever what was lost is there again. */
 static void hold_many(const char *tenant, struct answer *answers, int64_t ttl_ms)
 {
     char job[16];
 
     for (int i = 0; i < HOLDS; i++) {
         snprintf(job, sizeof(job), "job-%d", i);
-        reserve(tenant, job, 2, ttl_ms, &answers[i]);
+        reserve(tenant, job, 2, i < TO_COMMIT ? TTL_MS : ttl_ms, &answers[i]);
         cr_assert(admitted(&answers[i]), "%s", answers[i].text);
     }
 }
@@ -220,61 +221,43 @@ static void expect_mended(struct place *place, const struct answer *answers)
 {
     char job[16];
 
-    fixture_redis("DEL %s", place->key);
     cr_assert(fixture_until(MINUTE_MS, is_there, place), "%s is not made anew", place->key);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < TO_COMMIT; i++) {
         snprintf(job, sizeof(job), "job-%d", i);
         commit(place->tenant, job, i % 2 ? answers[i].id : NULL);
     }
-    cr_assert(books_free_within(place->tenant, MINUTE_MS), "%" PRId64 " held",
-              books_held(place->tenant));
-    cr_assert_eq(books_units(place->tenant), 10);
-    cr_assert_eq(books_holds(place->tenant), 0);
-    books_balance(place->tenant);
 }
 
-Test(mend, a_leaf_of_the_index_is_lost)
+static void expect_free(const char *tenant)
 {
-    struct answer answers[HOLDS];
-    struct place place;
-
-    plan("leaf");
-    hold_many("leaf", answers, 13000);
-    place = place_of("leaf", "d", ":0");
-    expect_mended(&place, answers);
+    cr_assert(books_free_within(tenant, MINUTE_MS), "%s: %" PRId64 " held", tenant, books_held(tenant));
+    cr_assert_eq(books_units(tenant), 2 * TO_COMMIT);
+    cr_assert_eq(books_holds(tenant), 0);
+    books_balance(tenant);
 }
 
-Test(mend, the_list_of_leaves_is_lost)
+/* A tenant each: a leaf of the index, the list of leaves, that of leases, and its shard's of tenants. */
+Test(mend, a_key_that_others_tell_of_is_lost)
 {
-    struct answer answers[HOLDS];
-    struct place place;
+    static const struct {
+        const char *tenant, *kind, *behind;
+    } lost[] = {
+        {"leaf", "d", ":0"}, {"leaves", "i", ""}, {"leases", "c", ""}, {"tenants", "x", ""}};
+    struct answer answers[4][HOLDS];
+    struct place places[4];
 
-    plan("leaves");
-    hold_many("leaves", answers, 13000);
-    place = place_of("leaves", "i", "");
-    expect_mended(&place, answers);
-}
-
-Test(mend, the_list_of_leases_is_lost)
-{
-    struct answer answers[HOLDS];
-    struct place place;
-
-    plan("leases");
-    hold_many("leases", answers, 13000);
-    place = place_of("leases", "c", "");
-    expect_mended(&place, answers);
-}
-
-Test(mend, the_shards_list_of_tenants_is_lost)
-{
-    struct answer answers[HOLDS];
-    struct place place;
-
-    plan("tenants");
-    hold_many("tenants", answers, 13000);
-    place = place_of("tenants", "x", "");
-    expect_mended(&place, answers);
+    for (int i = 0; i < 4; i++)
+        plan(lost[i].tenant);
+    for (int i = 0; i < 4; i++) {
+        hold_many(lost[i].tenant, answers[i], 13000);
+        places[i] = place_of(lost[i].tenant, lost[i].kind, lost[i].behind);
+    }
+    for (int i = 0; i < 4; i++)
+        fixture_redis("DEL %s", places[i].key);
+    for (int i = 0; i < 4; i++)
+        expect_mended(&places[i], answers[i]);
+    for (int i = 0; i < 4; i++)
+        expect_free(lost[i].tenant);
 }
 
 /* Its sixteen shards begin new epochs; what was held is set aside, and still commits. */
