@@ -71,7 +71,10 @@ static struct reap_want want_of(struct pass *pass, struct op_reserve *op)
     return want;
 }
 
-/* Whose holds cannot be reaped now waits alone: asking again at once would keep everybody else. */
+/*
+ * Whose holds cannot be reaped now waits alone: asking again at once would keep everybody else. Where no
+ * waiting helps, it is told.
+ */
 static void set_stuck_aside(struct pass *pass, struct reap_want *wants, size_t count)
 {
     struct services *services = pass->stores->services;
@@ -85,8 +88,14 @@ static void set_stuck_aside(struct pass *pass, struct reap_want *wants, size_t c
         want = find_want(wants, count, op->op.plan->tenant_id);
         if (!want || !want->stuck)
             continue;
-        aside_put(services->aside, want->tenant_id, services_mono_us(services));
-        reserve_step(op, RESERVE_STUCK);
+        if (op_fail_if_bad(&op->op)) {
+            reserve_step(op, RESERVE_ANSWERED);
+        } else if (want->refused != STATUS_OK) {
+            pass_fail_postgres(pass, op, want->refused, false);
+        } else {
+            aside_put(services->aside, want->tenant_id, services_mono_us(services));
+            reserve_step(op, RESERVE_STUCK);
+        }
     }
 }
 

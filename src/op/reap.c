@@ -18,7 +18,7 @@ struct reap {
     int64_t reaped_to_ms;
     struct quota_row *rows; /* by tenant */
     size_t rows_count;
-    bool refused; /* the database answered an error */
+    enum status refused; /* the database answered this error; STATUS_OK: it did not */
 };
 
 /* False: some shard did not answer. Each call is looked at by itself: the others go on. */
@@ -265,7 +265,7 @@ static bool write_down(struct reap *reap)
             return true;
         }
         if (status != STATUS_CONFLICT) {
-            reap->refused = stores_refused(stores, status);
+            reap->refused = stores_refused(stores, status) ? status : STATUS_OK;
             return false;
         }
         leave_out_stuck(reap);
@@ -356,6 +356,7 @@ static bool in_parts(struct reap *reap)
 
     if (reap->wants_count == 1) {
         reap->wants[0].stuck = true;
+        reap->wants[0].refused = reap->refused;
         return true;
     }
     left = part_of(reap, 0, half);
@@ -369,7 +370,7 @@ static bool carry_out(struct reap *reap)
     if (reap->jobs_count == 0)
         return true;
     if (!write_down(reap))
-        return reap->refused && in_parts(reap);
+        return reap->refused != STATUS_OK && in_parts(reap);
     return !FAULT("reap.between") && let_go(reap);
 }
 
@@ -386,6 +387,7 @@ bool reap_tenants(struct stores *stores, struct reap_want *wants, size_t count)
         wants[i].found = wants[i].removed = wants[i].discarded = 0;
         wants[i].count = wants[i].unreadable = 0;
         wants[i].more = wants[i].stuck = false;
+        wants[i].refused = STATUS_OK;
     }
     all = find_holds(&reap);
     return carry_out(&reap) && all;

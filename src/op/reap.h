@@ -43,7 +43,8 @@ struct reap_want {
     size_t removed;   /* of them, those that Redis let go of */
     size_t discarded; /* besides: those that nobody can read, which are gone */
     bool more;        /* more are due */
-    bool stuck;       /* nothing was done for it: a row is locked, or the database refused */
+    bool stuck; /* nothing was done for it: a row is locked, its rows contradict each other, or */
+    enum status refused; /* the database answered this error; STATUS_OK: it did not */
     /* private */
     size_t first, count; /* its part of the jobs */
     size_t unreadable;   /* due holds that nobody can read */

@@ -287,6 +287,14 @@ static bool commits_again(void *user)
     return answer.code == STUB_OK;
 }
 
+static bool reserves_again(void *user)
+{
+    struct answer answer;
+
+    call_reserve(channel, user, &answer);
+    return answer.code == STUB_OK && admitted(&answer);
+}
+
 Test(commits, a_tenant_whose_rows_contradict_is_set_aside_alone)
 {
     struct ask ask = ask_for("crooked", "job", 10, 60000);
@@ -313,6 +321,41 @@ Test(commits, a_tenant_whose_rows_contradict_is_set_aside_alone)
                    tenant_number("crooked"));
     cr_assert(fixture_until(20000, commits_again, &ask));
     books_balance("crooked");
+}
+
+/* The hold has to be reaped before its job may hold anew, which cannot be done: no caller waits for it. */
+Test(commits, a_due_hold_that_cannot_be_reaped_is_told_of)
+{
+    struct ask crooked = ask_for("crooked-due", "job", 10, 300);
+    struct ask raised = ask_for("raised-due", "job", 10, 300);
+    struct answer answer;
+
+    plan("crooked-due", 1000);
+    plan("raised-due", 1000);
+    fixture_sql_do("CREATE FUNCTION test_raise() RETURNS trigger LANGUAGE plpgsql AS"
+                   " 'BEGIN RAISE ''planted''; END'");
+    fixture_sql_do("CREATE TRIGGER test_raise BEFORE INSERT ON expired_hold FOR EACH ROW"
+                   " WHEN (new.tenant_id = %" PRId64 ") EXECUTE FUNCTION test_raise()",
+                   tenant_number("raised-due"));
+    hold(&crooked, &answer);
+    hold(&raised, &answer);
+    fixture_sql_do("UPDATE quota SET leased = leased + 1 WHERE tenant_id = %" PRId64,
+                   tenant_number("crooked-due"));
+    wait_until_us(fixture_now_us() + 400000);
+    call_reserve(channel, &crooked, &answer);
+    cr_assert(answer.code == STUB_INTERNAL, "%d %s", answer.code, answer.text);
+    cr_assert(strstr(answer.text, "crooked-due"), "%s", answer.text);
+    cr_assert(answer.effect_stated && !answer.effect_unknown);
+    call_reserve(channel, &raised, &answer);
+    cr_assert(answer.code == STUB_INTERNAL, "%d %s", answer.code, answer.text);
+    cr_assert(strstr(answer.text, "P0001"), "%s", answer.text);
+    cr_assert(answer.effect_stated && !answer.effect_unknown);
+    fixture_sql_do("DROP TRIGGER test_raise ON expired_hold");
+    fixture_sql_do("DROP FUNCTION test_raise");
+    fixture_sql_do("UPDATE quota SET leased = leased - 1 WHERE tenant_id = %" PRId64,
+                   tenant_number("crooked-due"));
+    cr_assert(fixture_until(20000, reserves_again, &crooked));
+    cr_assert(fixture_until(20000, reserves_again, &raised));
 }
 
 /* An error of the database is not its absence: INTERNAL with the SQLSTATE, and others go on. */

@@ -40,6 +40,7 @@
 
 enum { NEVER = HOLDFAST__V1__PERIOD__PERIOD_NEVER };
 enum { CALLERS = 128, PROBES = 4, HAMMERS = 8, HAMMERS_MAX = 64, PAUSE_US = 4000, CALL_MS = 5000 };
+enum { WARM_S = 5 };
 enum { PROBE_RESERVE, PROBE_EXTEND, PROBE_USAGE, PROBE_COMMIT, PROBE_REAP, PROBE_KINDS };
 
 static const char *const kind_names[] = {"first Reserve", "Extend", "GetUsage", "Commit", "reap"};
@@ -521,6 +522,8 @@ static int run_beside(char *what, int seconds)
     prepare_victim(what);
     make_tenants("q", seconds * 2000);
     make_tenants("l", seconds * 2000);
+    make_tenants("w", WARM_S * 2000);
+    run_phase('w', WARM_S, quiet); /* every shard is begun before anything is measured */
     run_phase('q', seconds, quiet);
     if (strstr(what, "locked"))
         conn = lock_victim(what);
