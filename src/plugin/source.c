@@ -48,7 +48,7 @@ static void write_dispatch(struct text *out, const struct service *service)
                     "        if (!handlers->%s)\n"
                     "            return false;\n"
                     "        if (call)\n"
-                    "            handlers->%s(user, call",
+                    "            (handlers->%s)(user, call",
                     i, method->member, method->member);
         if (!method->client_streams)
             text_printf(out, ",\n                (const %s *)(const void *)request",

@@ -376,49 +376,49 @@ static bool holdfast_v1_admin_service_dispatch(const void *table, void *user, si
         if (!handlers->create_tenant)
             return false;
         if (call)
-            handlers->create_tenant(user, call,
+            (handlers->create_tenant)(user, call,
                 (const Holdfast__V1__CreateTenantRequest *)(const void *)request);
         return true;
     case 1:
         if (!handlers->update_tenant)
             return false;
         if (call)
-            handlers->update_tenant(user, call,
+            (handlers->update_tenant)(user, call,
                 (const Holdfast__V1__UpdateTenantRequest *)(const void *)request);
         return true;
     case 2:
         if (!handlers->list_tenants)
             return false;
         if (call)
-            handlers->list_tenants(user, call,
+            (handlers->list_tenants)(user, call,
                 (const Holdfast__V1__ListTenantsRequest *)(const void *)request);
         return true;
     case 3:
         if (!handlers->put_limit)
             return false;
         if (call)
-            handlers->put_limit(user, call,
+            (handlers->put_limit)(user, call,
                 (const Holdfast__V1__PutLimitRequest *)(const void *)request);
         return true;
     case 4:
         if (!handlers->delete_limit)
             return false;
         if (call)
-            handlers->delete_limit(user, call,
+            (handlers->delete_limit)(user, call,
                 (const Holdfast__V1__DeleteLimitRequest *)(const void *)request);
         return true;
     case 5:
         if (!handlers->list_limits)
             return false;
         if (call)
-            handlers->list_limits(user, call,
+            (handlers->list_limits)(user, call,
                 (const Holdfast__V1__ListLimitsRequest *)(const void *)request);
         return true;
     case 6:
         if (!handlers->get_status)
             return false;
         if (call)
-            handlers->get_status(user, call,
+            (handlers->get_status)(user, call,
                 (const Holdfast__V1__GetStatusRequest *)(const void *)request);
         return true;
     default:

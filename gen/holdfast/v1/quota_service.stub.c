@@ -570,63 +570,63 @@ static bool holdfast_v1_quota_service_dispatch(const void *table, void *user, si
         if (!handlers->reserve)
             return false;
         if (call)
-            handlers->reserve(user, call,
+            (handlers->reserve)(user, call,
                 (const Holdfast__V1__ReserveRequest *)(const void *)request);
         return true;
     case 1:
         if (!handlers->commit)
             return false;
         if (call)
-            handlers->commit(user, call,
+            (handlers->commit)(user, call,
                 (const Holdfast__V1__CommitRequest *)(const void *)request);
         return true;
     case 2:
         if (!handlers->release)
             return false;
         if (call)
-            handlers->release(user, call,
+            (handlers->release)(user, call,
                 (const Holdfast__V1__ReleaseRequest *)(const void *)request);
         return true;
     case 3:
         if (!handlers->extend)
             return false;
         if (call)
-            handlers->extend(user, call,
+            (handlers->extend)(user, call,
                 (const Holdfast__V1__ExtendRequest *)(const void *)request);
         return true;
     case 4:
         if (!handlers->check)
             return false;
         if (call)
-            handlers->check(user, call,
+            (handlers->check)(user, call,
                 (const Holdfast__V1__CheckRequest *)(const void *)request);
         return true;
     case 5:
         if (!handlers->watch)
             return false;
         if (call)
-            handlers->watch(user, call,
+            (handlers->watch)(user, call,
                 (const Holdfast__V1__WatchRequest *)(const void *)request);
         return true;
     case 6:
         if (!handlers->get_reservation)
             return false;
         if (call)
-            handlers->get_reservation(user, call,
+            (handlers->get_reservation)(user, call,
                 (const Holdfast__V1__GetReservationRequest *)(const void *)request);
         return true;
     case 7:
         if (!handlers->list_reservations)
             return false;
         if (call)
-            handlers->list_reservations(user, call,
+            (handlers->list_reservations)(user, call,
                 (const Holdfast__V1__ListReservationsRequest *)(const void *)request);
         return true;
     case 8:
         if (!handlers->get_usage)
             return false;
         if (call)
-            handlers->get_usage(user, call,
+            (handlers->get_usage)(user, call,
                 (const Holdfast__V1__GetUsageRequest *)(const void *)request);
         return true;
     default:

@@ -83,14 +83,14 @@ static bool grpc_health_v1_health_dispatch(const void *table, void *user, size_t
         if (!handlers->check)
             return false;
         if (call)
-            handlers->check(user, call,
+            (handlers->check)(user, call,
                 (const Grpc__Health__V1__HealthCheckRequest *)(const void *)request);
         return true;
     case 1:
         if (!handlers->watch)
             return false;
         if (call)
-            handlers->watch(user, call,
+            (handlers->watch)(user, call,
                 (const Grpc__Health__V1__HealthCheckRequest *)(const void *)request);
         return true;
     default:

@@ -147,7 +147,7 @@ static bool grpc_reflection_v1_server_reflection_dispatch(const void *table, voi
         if (!handlers->server_reflection_info)
             return false;
         if (call)
-            handlers->server_reflection_info(user, call);
+            (handlers->server_reflection_info)(user, call);
         return true;
     default:
         return false;

@@ -150,7 +150,7 @@ static bool grpc_reflection_v1alpha_server_reflection_dispatch(const void *table
         if (!handlers->server_reflection_info)
             return false;
         if (call)
-            handlers->server_reflection_info(user, call);
+            (handlers->server_reflection_info)(user, call);
         return true;
     default:
         return false;
