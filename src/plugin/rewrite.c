@@ -139,22 +139,44 @@ static const field_message *first_of(const message_message *message, size_t oneo
     return NULL;
 }
 
-static void braces_of_message(struct text *out, struct arena *arena, const char *scope,
-                              const message_message *message)
+/* What protoc-c should have written in place of {0}; NULL: that will do. */
+static const char *braces_of_field(struct arena *arena, const struct types *enums,
+                                   const field_message *field)
+{
+    const struct type *type;
+
+    if (!field->has_type)
+        return NULL;
+    if (field->type == GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_BYTES)
+        return "{{0, NULL}}";
+    if (field->type != GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_ENUM)
+        return NULL;
+    type = field->type_name ? types_find(enums, field->type_name) : NULL;
+    return type ? text_format(arena, "{(%s)0}", type->c_type) : NULL;
+}
+
+static void braces_of_message(struct text *out, struct arena *arena, const struct types *enums,
+                              const char *scope, const message_message *message)
 {
     const char *c_name = types_join(arena, scope, message->name ? message->name : "");
 
     for (size_t i = 0; i < message->n_oneof_decl; i++) {
         const field_message *first = first_of(message, i);
         const char *name = message->oneof_decl[i]->name;
+        const char *braces = name && first ? braces_of_field(arena, enums, first) : NULL;
 
-        if (name && first && first->has_type &&
-            first->type == GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_BYTES)
-            text_printf(out, "s/\\b\\(%s__NOT_SET, \\){0}/\\1{{0, NULL}}/\n",
-                        name_constant(arena, types_join(arena, c_name, name)));
+        if (braces)
+            text_printf(out, "s/\\b\\(%s__NOT_SET, \\){0}/\\1%s/\n",
+                        name_constant(arena, types_join(arena, c_name, name)), braces);
     }
     for (size_t i = 0; i < message->n_nested_type; i++)
-        braces_of_message(out, arena, c_name, message->nested_type[i]);
+        braces_of_message(out, arena, enums, c_name, message->nested_type[i]);
+}
+
+/* False: options that cannot be read, for which the plugin has refused the file. */
+static bool read_own(struct arena *arena, const file_message *file, struct options *ret)
+{
+    return file->name && options_read(arena, file, ret);
 }
 
 bool rewrite_braces(struct slice bytes, uint8_t **ret, size_t *ret_bytes)
@@ -162,23 +184,30 @@ bool rewrite_braces(struct slice bytes, uint8_t **ret, size_t *ret_bytes)
     struct arena arena;
     set_message *set = set_unpack(&arena, bytes);
     struct text out = {0};
+    struct types enums;
+    struct options options;
 
     if (!set)
         return false;
+    types_init(&enums, &arena);
+    for (size_t i = 0; i < set->n_file; i++)
+        if (read_own(&arena, set->file[i], &options))
+            types_add_enums(&enums, set->file[i], &options);
+    types_sort(&enums);
     text_add(&out, "", 0);
     for (size_t i = 0; i < set->n_file; i++) {
         const file_message *file = set->file[i];
         const char *package = file->package ? file->package : "";
-        struct options options;
 
-        if (!options_read(&arena, file, &options))
+        if (!read_own(&arena, file, &options))
             continue;
         for (size_t j = 0; j < file->n_message_type; j++)
-            braces_of_message(&out, &arena, options.c_package ? options.c_package : package,
+            braces_of_message(&out, &arena, &enums, options.c_package ? options.c_package : package,
                               file->message_type[j]);
     }
     *ret = (uint8_t *)out.data;
     *ret_bytes = out.len;
+    types_done(&enums);
     arena_done(&arena);
     return true;
 }

@@ -34,7 +34,8 @@ MUST_CHECK bool rewrite_set(struct slice set, const char *options, uint8_t **ret
 
 /*
  * The lines of a sed script for what protoc-c then writes: where a oneof begins with bytes it leaves out
- * braces for which gcc asks. *ret is to be freed. False: no such set.
+ * braces for which gcc asks, and where it begins with an enum, a cast that C++ needs. *ret is to be freed.
+ * False: no such set.
  */
 MUST_CHECK bool rewrite_braces(struct slice set, uint8_t **ret, size_t *ret_bytes);
 

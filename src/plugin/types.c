@@ -37,22 +37,30 @@ const char *types_c_name(struct arena *arena, const file_message *file,
     return types_full_name(arena, file, name);
 }
 
-static void add_message(struct types *types, const struct type *file, const char *scope,
-                        const char *c_scope, const message_message *message)
+static struct type *add(struct types *types, const struct type *file, const char *full_name,
+                        const char *c_name)
 {
-    const char *full_name = types_join(types->arena, scope, message->name);
-    const char *c_name = types_join(types->arena, c_scope, message->name);
+    struct type *type;
 
     if (types->count == types->capacity) {
         types->capacity = types->capacity ? 2 * types->capacity : 64;
         types->items = realloc(types->items, types->capacity * sizeof(*types->items));
         CHECK(types->items);
     }
-    types->items[types->count] = *file;
-    types->items[types->count].full_name = full_name;
-    types->items[types->count].c_type = name_type(types->arena, c_name);
-    types->items[types->count].c_symbol = name_symbol(types->arena, c_name);
-    types->count++;
+    type = &types->items[types->count++];
+    *type = *file;
+    type->full_name = full_name;
+    type->c_type = name_type(types->arena, c_name);
+    return type;
+}
+
+static void add_message(struct types *types, const struct type *file, const char *scope,
+                        const char *c_scope, const message_message *message)
+{
+    const char *full_name = types_join(types->arena, scope, message->name);
+    const char *c_name = types_join(types->arena, c_scope, message->name);
+
+    add(types, file, full_name, c_name)->c_symbol = name_symbol(types->arena, c_name);
     for (size_t i = 0; i < message->n_nested_type; i++)
         add_message(types, file, full_name, c_name, message->nested_type[i]);
 }
@@ -65,6 +73,40 @@ void types_add_file(struct types *types, const file_message *file, const struct 
 
     for (size_t i = 0; i < file->n_message_type; i++)
         add_message(types, &type, package, c_package, file->message_type[i]);
+}
+
+static void add_enum(struct types *types, const struct type *file, const char *scope,
+                     const char *c_scope, const Google__Protobuf__EnumDescriptorProto *type)
+{
+    const char *name = type->name ? type->name : "";
+
+    (void)add(types, file, types_join(types->arena, scope, name),
+              types_join(types->arena, c_scope, name));
+}
+
+static void add_enums_of(struct types *types, const struct type *file, const char *scope,
+                         const char *c_scope, const message_message *message)
+{
+    const char *name = message->name ? message->name : "";
+    const char *full_name = types_join(types->arena, scope, name);
+    const char *c_name = types_join(types->arena, c_scope, name);
+
+    for (size_t i = 0; i < message->n_enum_type; i++)
+        add_enum(types, file, full_name, c_name, message->enum_type[i]);
+    for (size_t i = 0; i < message->n_nested_type; i++)
+        add_enums_of(types, file, full_name, c_name, message->nested_type[i]);
+}
+
+void types_add_enums(struct types *types, const file_message *file, const struct options *options)
+{
+    const char *package = file->package ? file->package : "";
+    const char *c_package = options->c_package ? options->c_package : package;
+    struct type type = {.file = file->name, .has_header = !options->no_generate};
+
+    for (size_t i = 0; i < file->n_enum_type; i++)
+        add_enum(types, &type, package, c_package, file->enum_type[i]);
+    for (size_t i = 0; i < file->n_message_type; i++)
+        add_enums_of(types, &type, package, c_package, file->message_type[i]);
 }
 
 static int compare(const void *a, const void *b)

@@ -123,7 +123,7 @@ struct  Google__Protobuf__Value
 };
 #define GOOGLE__PROTOBUF__VALUE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&google__protobuf__value__descriptor) \
-    , GOOGLE__PROTOBUF__VALUE__KIND__NOT_SET, {0} }
+    , GOOGLE__PROTOBUF__VALUE__KIND__NOT_SET, {(Google__Protobuf__NullValue)0} }
 
 
 /*
