@@ -6,6 +6,7 @@
 #include "stub/tls_reason.h"
 
 #include <grpc/support/time.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +43,17 @@ static grpc_arg text_arg(const char *key, const char *value)
         grpc_arg){.type = GRPC_ARG_STRING, .key = borrowed(key), .value.string = borrowed(value)};
 }
 
+/* Core takes the port of "host:99999" for another one, 99999 - 65536, and connects there. */
+static bool port_is_too_large(const char *target)
+{
+    const char *colon = strrchr(target, ':');
+    size_t digits = colon ? strspn(colon + 1, "0123456789") : 0;
+
+    if (strncmp(target, "unix", 4) == 0 || digits == 0 || colon[1 + digits])
+        return false;
+    return digits > 5 || strtol(colon + 1, NULL, 10) > UINT16_MAX;
+}
+
 static grpc_channel *connection_create(const char *target,
                                        const struct stub_channel_options *options)
 {
@@ -70,6 +82,11 @@ static grpc_channel *connection_create(const char *target,
     grpc_channel_args args = {.num_args = ARRAY_COUNT(list) - 2, .args = list};
     grpc_channel *connection;
 
+    if (port_is_too_large(target)) {
+        grpc_channel_credentials_release(plain);
+        return grpc_lame_client_channel_create(target, GRPC_STATUS_UNAVAILABLE,
+                                               "the port of the target is above 65535");
+    }
     if (options->keepalive_ms > 0)
         list[args.num_args++] = int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, options->keepalive_ms);
     if (options->credentials && options->server_name)

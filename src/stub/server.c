@@ -7,6 +7,7 @@
  */
 #include "stub/server.h"
 
+#include "base/address.h"
 #include "stub/accept.h"
 #include "stub/core.h"
 #include "stub/guard.h"
@@ -151,13 +152,31 @@ static int bind_errno(const char *address)
     return error;
 }
 
+/* Core makes port 443 of one that is missing, and of 99999 another one that is free. */
+static bool check_address(const char *address, char *ret_error, size_t error_bytes)
+{
+    static const struct address_use use = {.usual_port = 8080,
+                                           .listen = true,
+                                           .tls = "; TLS is asked for by the option tls"};
+    char error[ADDRESS_ERROR_BYTES];
+    struct address parsed;
+
+    CHECK(address);
+    if (address_parse(slice_from_cstr(address), &use, &parsed, error))
+        return true;
+    snprintf(ret_error, error_bytes, "cannot listen on %s: %s", address, error);
+    return false;
+}
+
 static bool open_port(struct stub_server *server, const char *address, char *ret_error,
                       size_t error_bytes)
 {
     grpc_server_credentials *credentials;
-    int error = socket_file_claim(address);
-    int port;
+    int error, port;
 
+    if (!check_address(address, ret_error, error_bytes))
+        return false;
+    error = socket_file_claim(address);
     if (error) {
         snprintf(ret_error, error_bytes, "cannot listen on %s: %s", address, strerror(error));
         return false;

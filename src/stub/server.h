@@ -33,7 +33,8 @@ struct stub_server;
 
 /* Zeroed options give the defaults. Nothing is kept of the pointers after stub_server_create. */
 struct stub_server_options {
-    const char *const *listen; /* "127.0.0.1:8080", "[::1]:0", "unix:/path"; port 0: any free one */
+    /* "127.0.0.1:8080", "[::1]:0", "unix:/path", nothing else; port 0: any free one */
+    const char *const *listen;
     size_t listen_count;
     int64_t message_bytes_max;  /* larger ones are refused, RESOURCE_EXHAUSTED; 0: 4 MiB */
     int streams_max;            /* concurrent calls per connection; 0: 1,000 */

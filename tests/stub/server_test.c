@@ -1,4 +1,5 @@
 /* The server's own life: ports, unknown methods, drain, stop. */
+#include "base/check.h"
 #include "tests/stub/fixture.h"
 
 #include <criterion/criterion.h>
@@ -30,6 +31,44 @@ Test(server, refuses_an_address_that_is_none)
 
     cr_assert_null(echo_start(&options, error, sizeof(error)));
     cr_assert(strstr(error, "nonsense:port"), "%s", error);
+}
+
+/* Core would listen on another port. */
+Test(server, refuses_a_port_that_is_none)
+{
+    static const char *const addresses[] = {"127.0.0.1:99999", "127.0.0.1:65536", "127.0.0.1",
+                                            "[::1]",           "127.0.0.1:",      "localhost:4294967297",
+                                            "unix:",           ""};
+
+    for (size_t i = 0; i < ARRAY_COUNT(addresses); i++) {
+        struct stub_server_options options = {.listen = &addresses[i], .listen_count = 1};
+        char error[256] = "", named[64];
+
+        snprintf(named, sizeof(named), "cannot listen on %s: the ", addresses[i]);
+        cr_assert_null(stub_server_create(&options, error, sizeof(error)), "%s", addresses[i]);
+        cr_assert(strstr(error, *addresses[i] ? named : "it is empty"), "%s", error);
+    }
+}
+
+/* Core would call the port that is left of it without its higher bits. */
+Test(server, a_client_calls_no_other_port)
+{
+    struct fixture f = fixture_start(NULL);
+    Test__Echo__V1__EchoRequest request = TEST__ECHO__V1__ECHO_REQUEST__INIT;
+    struct stub_call_options options = {.wait_for_ready = true};
+    struct stub_status st = STUB_STATUS_INIT;
+    struct stub_channel *channel;
+    char target[64];
+
+    snprintf(target, sizeof(target), "127.0.0.1:%d",
+             atoi(strrchr(echo_target(f.echo), ':') + 1) + 65536);
+    channel = stub_channel_create(target, NULL);
+    cr_assert_eq(test_echo_v1_echo_service_echo(channel, &options, &request, NULL, &st),
+                 STUB_UNAVAILABLE);
+    cr_assert(strstr(st.message, "above 65535"), "%s", st.message);
+    stub_status_clear(&st);
+    stub_channel_destroy(channel);
+    fixture_stop(&f);
 }
 
 Test(server, serves_on_a_unix_socket)
