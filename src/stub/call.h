@@ -22,7 +22,8 @@
  *
  * Other mistakes reach the client and the log with a sentence that names the method and the reason, and the
  * function returns false: a reply or message that is NULL, not initialised, of another type, or that holds a
- * text that is not UTF-8, and an answer of the wrong kind of method, end the call with INTERNAL. A message
+ * text that is not UTF-8, or NULL where a count or a length says that there is more, and an answer of the
+ * wrong kind of method, end the call with INTERNAL. A message
  * sent to a method with one reply is refused (STUB_SEND_DEAD) and changes nothing. NULL for a call, channel,
  * server or stream is a CHECK, and declared (nonnull).
  */

@@ -201,8 +201,9 @@ ProtobufCMessage *stub_status_detail(const struct stub_status *status,
  *
  * Synchronous: returns the code. When it is STUB_OK, *ret_reply is the reply, to be freed with
  * protobuf_c_message_free_unpacked(reply, NULL); else it is NULL. ret_reply and ret_status may be NULL. A
- * request that is NULL, not initialised, or in which a message is of another type is no call: INTERNAL, with
- * the field's name. Whether its texts are UTF-8 is for the server to say.
+ * request that is NULL, not initialised, or in which a message is of another type, or something NULL that
+ * its count or length says is there, is no call: INTERNAL, with the field's name. Whether its texts are
+ * UTF-8 is for the server to say.
  */
 int stub_unary(struct stub_channel *channel, const struct stub_method *method,
                const struct stub_call_options *options, const ProtobufCMessage *request,
@@ -236,7 +237,7 @@ void stub_unary_async(struct stub_channel *channel, const struct stub_method *me
 /*
  * Queues a message without waiting; from any thread, callbacks included. STUB_SEND_FULL: with
  * STUB_FULL_WAIT, try again after on_drained. STUB_SEND_DEAD: the call is over or half-closed, or the message
- * cannot be sent (NULL, not initialised, of another type), which ends the call with INTERNAL and the
+ * cannot be sent (as the request of a unary call), which ends the call with INTERNAL and the
  * reason.
  */
 enum stub_send stub_stream_try_send(struct stub_stream *stream,
@@ -314,7 +315,8 @@ typedef void stub_deliver_message(stub_function *on_message, void *user, struct 
                                   const ProtobufCMessage *message);
 
 /*
- * Begins a stream whose messages come by callback; the generated x_start passes on its on_message.
+ * Begins a stream whose messages come by callback; the generated x_start passes on its on_message, which is
+ * not NULL (a CHECK).
  * *events (which may be NULL) is copied. When the call cannot be started, on_end runs on this thread
  * before the function returns. Never NULL; to be given up with stub_stream_release.
  */

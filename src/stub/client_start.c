@@ -96,7 +96,7 @@ struct stub_stream *stub_stream_start(struct stub_channel *channel,
 {
     struct stub_stream *stream = client_create(channel, method);
 
-    CHECK(channel && method && deliver);
+    CHECK(channel && method && deliver && on_message);
     stream->deliver = deliver;
     stream->on_message = on_message;
     if (events)

@@ -47,6 +47,7 @@ struct walk {
 
 static bool check_fields(struct walk *walk, const ProtobufCMessage *message);
 
+/* A text or a message. */
 static bool check_item(struct walk *walk, const ProtobufCFieldDescriptor *field, const void *item)
 {
     bool ok;
@@ -54,7 +55,7 @@ static bool check_item(struct walk *walk, const ProtobufCFieldDescriptor *field,
     if (!item)
         return true; /* not set */
     if (field->type == PROTOBUF_C_TYPE_STRING)
-        return wire_text_valid(item, strlen(item)) ||
+        return !walk->texts || wire_text_valid(item, strlen(item)) ||
                refuse(walk->refusal, field->name, "is not valid UTF-8");
     if (!same_type(item, field->descriptor))
         return refuse(walk->refusal, field->name,
@@ -67,34 +68,80 @@ static bool check_item(struct walk *walk, const ProtobufCFieldDescriptor *field,
     return ok || refuse_below(walk->refusal, field->name);
 }
 
-static bool check_field(struct walk *walk, const ProtobufCMessage *message,
-                        const ProtobufCFieldDescriptor *field)
+static bool check_bytes(struct walk *walk, const ProtobufCFieldDescriptor *field,
+                        const ProtobufCBinaryData *bytes)
+{
+    return bytes->len == 0 || bytes->data ||
+           refuse(walk->refusal, field->name, "has a length, and no bytes");
+}
+
+static bool has_pointers(const ProtobufCFieldDescriptor *field)
+{
+    return field->type == PROTOBUF_C_TYPE_MESSAGE || field->type == PROTOBUF_C_TYPE_STRING;
+}
+
+static bool check_repeated(struct walk *walk, const ProtobufCMessage *message,
+                           const ProtobufCFieldDescriptor *field)
 {
     const char *start = (const char *)message;
-    const void *const *items;
-    uint32_t chosen;
+    const void *items;
     size_t count;
 
-    if (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
-        memcpy(&chosen, start + field->quantifier_offset, sizeof(chosen));
-        if (chosen != field->id)
-            return true;
-    }
     memcpy(&items, start + field->offset, sizeof(items));
-    if (field->label != PROTOBUF_C_LABEL_REPEATED)
-        return check_item(walk, field, items);
     memcpy(&count, start + field->quantifier_offset, sizeof(count));
     if (count > 0 && !items)
         return refuse(walk->refusal, field->name, "has a number of elements, and no elements");
-    for (size_t i = 0; i < count; i++) {
-        if (!items[i])
+    if (field->type == PROTOBUF_C_TYPE_BYTES) {
+        for (size_t i = 0; i < count; i++)
+            if (!check_bytes(walk, field, (const ProtobufCBinaryData *)items + i))
+                return false;
+        return true;
+    }
+    for (size_t i = 0; has_pointers(field) && i < count; i++) {
+        const void *item = ((const void *const *)items)[i];
+
+        if (!item)
             return refuse(walk->refusal, field->name, "has an element that is NULL");
-        if (!check_item(walk, field, items[i]))
+        if (!check_item(walk, field, item))
             return false;
     }
     return true;
 }
 
+/* A field that is not repeated: is it set as far as a number beside it says so? */
+static bool is_set(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
+{
+    const char *quantifier = (const char *)message + field->quantifier_offset;
+    protobuf_c_boolean has;
+    uint32_t chosen;
+
+    if (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
+        memcpy(&chosen, quantifier, sizeof(chosen));
+        return chosen == field->id;
+    }
+    if (field->label != PROTOBUF_C_LABEL_OPTIONAL || has_pointers(field))
+        return true;
+    memcpy(&has, quantifier, sizeof(has));
+    return has;
+}
+
+static bool check_field(struct walk *walk, const ProtobufCMessage *message,
+                        const ProtobufCFieldDescriptor *field)
+{
+    const char *member = (const char *)message + field->offset;
+    const void *item;
+
+    if (field->label == PROTOBUF_C_LABEL_REPEATED)
+        return check_repeated(walk, message, field);
+    if (!is_set(message, field))
+        return true;
+    if (field->type == PROTOBUF_C_TYPE_BYTES)
+        return check_bytes(walk, field, (const ProtobufCBinaryData *)(const void *)member);
+    memcpy(&item, member, sizeof(item));
+    return check_item(walk, field, item);
+}
+
+/* A number alone is always good. */
 static bool check_fields(struct walk *walk, const ProtobufCMessage *message)
 {
     const ProtobufCMessageDescriptor *type = message->descriptor;
@@ -102,8 +149,8 @@ static bool check_fields(struct walk *walk, const ProtobufCMessage *message)
     for (unsigned i = 0; i < type->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &type->fields[i];
 
-        if ((field->type == PROTOBUF_C_TYPE_MESSAGE ||
-             (field->type == PROTOBUF_C_TYPE_STRING && walk->texts)) &&
+        if ((field->label == PROTOBUF_C_LABEL_REPEATED || field->type == PROTOBUF_C_TYPE_BYTES ||
+             has_pointers(field)) &&
             !check_field(walk, message, field))
             return false;
     }

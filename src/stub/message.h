@@ -43,7 +43,8 @@ struct message_refusal {
 
 /*
  * Packs a message of this type. False: *ret_refusal says why; it is NULL, not initialised, of another type,
- * too large, or somewhere in it a text is not UTF-8 or a submessage of another type. On success it is not
+ * too large, or somewhere in it a text is not UTF-8, a submessage of another type, or something NULL that its
+ * count or length says is there. On success it is not
  * written, and the slice is the caller's to unref.
  */
 MUST_CHECK bool message_encode(const ProtobufCMessageDescriptor *type,

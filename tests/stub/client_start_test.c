@@ -280,8 +280,8 @@ Test(client_start, says_internal_for_a_message_it_cannot_read)
 
     method.response = &test__echo__v1__echo_response__descriptor; /* field 1 is a text there */
     request.to = 3;
-    stub_stream_release(stub_stream_start(f.channel, &method, NULL, &request.base, on_any, NULL,
-                                          &events, &seen));
+    stub_stream_release(stub_stream_start(f.channel, &method, NULL, &request.base, on_any,
+                                          (stub_function *)on_any, &events, &seen));
     cr_assert(eventually(has_ended, &seen));
     cr_assert_eq(seen.code, STUB_INTERNAL);
     cr_assert(strstr(seen.message, "text"), "%s", seen.message);

@@ -20,6 +20,7 @@ enum misdeed {
     REPLY_NULL,
     REPLY_OTHER_TYPE,
     REPLY_NOT_INITIALISED,
+    REPLY_WITHOUT_BYTES,
     REPLY_NOT_UTF8,
     FAIL_NULL,
     FAIL_ODD_DETAILS,
@@ -90,6 +91,10 @@ static void echo(void *user, struct stub_call *call, const echo_request *request
         break;
     case REPLY_NOT_INITIALISED:
         deed->first = stub_call_reply(call, &empty.base);
+        break;
+    case REPLY_WITHOUT_BYTES:
+        response.payload.len = 1;
+        deed->first = stub_call_reply(call, &response.base);
         break;
     case REPLY_NOT_UTF8:
         deed->first = stub_call_reply(call, &bad.base);
@@ -207,6 +212,7 @@ Test(misuse, a_reply_that_is_none_is_internal_with_the_reason)
     expect(REPLY_NULL, STUB_INTERNAL, "the reply: the message is missing");
     expect(REPLY_OTHER_TYPE, STUB_INTERNAL, "another type");
     expect(REPLY_NOT_INITIALISED, STUB_INTERNAL, "not initialised");
+    expect(REPLY_WITHOUT_BYTES, STUB_INTERNAL, "payload has a length, and no bytes");
     expect(REPLY_NOT_UTF8, STUB_INTERNAL, "text is not valid UTF-8");
     expect(FINISH_ON_UNARY, STUB_INTERNAL, "answered by _reply");
 }
@@ -396,6 +402,25 @@ Test(misuse, a_request_that_is_none_is_internal_with_the_reason)
     fixture_stop(&f);
 }
 
+Test(misuse, a_number_of_things_that_are_not_there_is_internal_with_the_reason)
+{
+    struct fixture f = fixture_start(NULL);
+    echo_request request = TEST__ECHO__V1__ECHO_REQUEST__INIT;
+    char *words[] = {fine, NULL};
+
+    request.payload.len = 5;
+    expect_request(f.channel, &request, "payload has a length, and no bytes");
+    request.payload.len = 0;
+    request.n_numbers = 2;
+    expect_request(f.channel, &request, "numbers has a number of elements, and no elements");
+    request.n_numbers = 0;
+    request.n_words = 2;
+    expect_request(f.channel, &request, "words has a number of elements, and no elements");
+    request.words = words;
+    expect_request(f.channel, &request, "words has an element that is NULL");
+    fixture_stop(&f);
+}
+
 Test(misuse, a_message_to_the_server_that_is_none_ends_the_call_with_the_reason)
 {
     struct fixture f = fixture_start(NULL);
@@ -554,6 +579,14 @@ Test(misuse, a_stream_that_waits_is_not_resumed, .signal = SIGABRT)
 Test(misuse, a_stream_that_waits_is_not_released, .signal = SIGABRT)
 {
     stub_stream_release(open_chat());
+}
+
+Test(misuse, a_stream_whose_messages_nobody_takes, .signal = SIGABRT)
+{
+    struct fixture f = fixture_start(NULL);
+    count_request request = TEST__ECHO__V1__COUNT_REQUEST__INIT;
+
+    test_echo_v1_echo_service_count_start(f.channel, NULL, &request, NULL, NULL, NULL);
 }
 
 /* --- no object at all ----------------------------------------------------------------------------- */
