@@ -65,6 +65,7 @@ bool admin_find_tenant(struct cli *cli, const char *tenant, Holdfast__V1__Tenant
     struct stub_call_options call = call_options(cli);
     int64_t start_us = clock_mono_us(clock_real());
 
+    cli->last_call = CLI_CALL_READS;
     stub_status_clear(ret_status);
     /* Sorted by name: the tenant itself comes before all others that begin with its name. */
     request.prefix = arguments_text(tenant);
@@ -99,6 +100,7 @@ bool admin_put_tenant(struct cli *cli, Holdfast__V1__Tenant *tenant, bool create
     int64_t start_us = clock_mono_us(clock_real());
     int code;
 
+    cli->last_call = how->validate_only ? CLI_CALL_READS : CLI_CALL_CHANGES;
     stub_status_clear(ret_status);
     fill_note(&note, how->reason, id);
     added.tenant = updated.tenant = tenant;
@@ -127,6 +129,7 @@ bool admin_put_limit(struct cli *cli, Holdfast__V1__Limit *limit, const struct a
     char id[CLI_ID_BYTES];
     int64_t start_us = clock_mono_us(clock_real());
 
+    cli->last_call = how->validate_only ? CLI_CALL_READS : CLI_CALL_CHANGES;
     stub_status_clear(ret_status);
     fill_note(&note, how->reason, id);
     request.limit = limit;
@@ -151,6 +154,7 @@ bool admin_delete_limit(struct cli *cli, const char *tenant, const Holdfast__V1_
     char id[CLI_ID_BYTES];
     int64_t start_us = clock_mono_us(clock_real());
 
+    cli->last_call = how->validate_only ? CLI_CALL_READS : CLI_CALL_CHANGES;
     stub_status_clear(ret_status);
     fill_note(&note, how->reason, id);
     request.tenant = arguments_text(tenant);
@@ -174,6 +178,7 @@ bool admin_bounds(struct cli *cli, struct room_bounds *ret, struct stub_status *
     struct stub_call_options call = call_options(cli);
     int64_t start_us = clock_mono_us(clock_real());
 
+    cli->last_call = CLI_CALL_READS;
     stub_status_clear(ret_status);
     while (holdfast_v1_admin_service_get_status(cli_channel(cli), &call, &request, &response,
                                                 ret_status)) {
@@ -208,6 +213,7 @@ bool admin_list_limits(struct cli *cli, const char *tenant, Holdfast__V1__Limit 
     size_t count = 0;
     int64_t start_us = clock_mono_us(clock_real());
 
+    cli->last_call = CLI_CALL_READS;
     request.tenant = arguments_text(tenant);
     request.page_size = 1000;
     do {
@@ -248,6 +254,7 @@ bool admin_usage(struct cli *cli, const char *tenant, Holdfast__V1__GetUsageResp
     struct stub_call_options call = call_options(cli);
     int64_t start_us = clock_mono_us(clock_real());
 
+    cli->last_call = CLI_CALL_READS;
     request.tenant = arguments_text(tenant);
     request.include_descendants = true;
     request.page_size = 1000;

@@ -397,7 +397,7 @@ static int run(struct bench *bench)
     int result = CLI_OK;
 
     if (!prepare(bench, &status)) {
-        result = cli_fail(bench->cli, CLI_CALL_CHANGES, &status);
+        result = cli_fail(bench->cli, bench->cli->last_call, &status);
         stub_status_clear(&status);
         return result;
     }

@@ -28,6 +28,7 @@ bool book_read(struct cli *cli, const struct book *book, const char *meter,
     struct book_reading reading = {0};
     int64_t start_us = clock_mono_us(clock_real());
 
+    cli->last_call = CLI_CALL_READS;
     stub_status_clear(ret_status);
     request.tenant = arguments_text(book->tenant);
     request.meter = arguments_text(meter);

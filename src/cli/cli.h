@@ -26,6 +26,9 @@ enum cli_exit {
     CLI_OUTPUT = 5,     /* what was to be printed could not be written */
 };
 
+/* What a call could have done: the effect of a read, or of a trial, is never unknown. */
+enum cli_call { CLI_CALL_READS, CLI_CALL_CHANGES };
+
 struct cli {
     const char *server;      /* its address, as in base/address.h */
     const char *server_from; /* what said so, "--server" or "$HOLDFAST_LISTEN"; NULL: nothing did */
@@ -37,6 +40,7 @@ struct cli {
     const char *tls_key;
     const char *tls_server_name;
     struct stub_channel *channel; /* made by cli_channel */
+    enum cli_call last_call;      /* of admin.h and books.h */
 };
 
 /*
@@ -62,9 +66,6 @@ void cli_close(struct cli *cli);
 
 /* The options of one call: the timeout, and waiting for the server to come up. */
 struct stub_call_options cli_call_options(const struct cli *cli);
-
-/* What a call could have done: the effect of a read, or of a trial, is never unknown. */
-enum cli_call { CLI_CALL_READS, CLI_CALL_CHANGES };
 
 /* Prints an error with all its details and what to do about it; as JSON on stdout with --json, else
    on stderr. Returns CLI_SERVER. */

@@ -28,6 +28,7 @@
 /* Each watched tenant costs a thread and a stream; of more tenants the others are read afterwards. */
 #define WATCHED_MAX 16
 #define SERVERS_MAX 16
+#define RUN_BYTES_MAX 180 /* so that a job_id has room for the number */
 #define TENANTS_MAX 100000
 #define HELD_ZERO_US INT64_C(5000000)
 #define HELD_PAUSE_US 50000
@@ -103,7 +104,7 @@ struct replay {
 
     char tenant_default[CLI_ID_BYTES];
     char run_default[CLI_ID_BYTES];
-    char job_prefix[200];
+    char job_prefix[RUN_BYTES_MAX + 2];
     struct stub_channel *channels[SERVERS_MAX];
     size_t channels_count;
     struct trace trace;
@@ -151,6 +152,8 @@ static error_t parse_text_option(struct replay *replay, int key, char *arg,
         replay->servers = arg;
         return 0;
     case KEY_RUN:
+        if (strlen(arg) > RUN_BYTES_MAX)
+            argp_error(state, "--run: at most %d characters", RUN_BYTES_MAX);
         replay->run = arg;
         return 0;
     case KEY_NO_VERIFY:
@@ -548,11 +551,11 @@ static int run(struct replay *replay)
         return CLI_USAGE;
     make_jobs(replay);
     if (!open_books(replay))
-        return cli_fail(replay->cli, CLI_CALL_CHANGES, &replay->status);
+        return cli_fail(replay->cli, replay->cli->last_call, &replay->status);
     fly(replay, FLIGHT_SPEND);
     enter_totals(replay);
     if (!close_books(replay))
-        return cli_fail(replay->cli, CLI_CALL_CHANGES, &replay->status);
+        return cli_fail(replay->cli, replay->cli->last_call, &replay->status);
     if (replay->verify) {
         fly(replay, FLIGHT_READ);
         compare_jobs(replay);
@@ -605,7 +608,7 @@ int command_replay(struct cli *cli, int argc, char **argv)
         replay.run = cli_random_id("replay-", replay.run_default);
     if (!replay.tenant)
         replay.tenant = cli_random_id("replay-", replay.tenant_default);
-    snprintf(replay.job_prefix, sizeof(replay.job_prefix), "%.180s-", replay.run);
+    snprintf(replay.job_prefix, sizeof(replay.job_prefix), "%s-", replay.run);
     replay.totals = calloc(1, sizeof(*replay.totals));
     CHECK(replay.totals);
     result = run(&replay);

@@ -3,6 +3,7 @@
 #include "base/amount.h"
 #include "cli/amounts.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -97,12 +98,15 @@ bool trace_read(FILE *file, struct trace *ret, char ret_error[TRACE_ERROR_BYTES]
             append(&trace, &row);
     }
     if (!wrong && ferror(file))
-        wrong = "cannot be read";
-    if (!wrong && number == 0)
+        wrong = strerror(errno);
+    else if (!wrong && number == 0)
         wrong = "the file is empty";
     free(line);
     if (wrong) {
-        snprintf(ret_error, TRACE_ERROR_BYTES, "line %zu: %s", number, wrong);
+        if (number == 0)
+            snprintf(ret_error, TRACE_ERROR_BYTES, "%s", wrong);
+        else
+            snprintf(ret_error, TRACE_ERROR_BYTES, "line %zu: %s", number, wrong);
         trace_done(&trace);
         return false;
     }

@@ -65,5 +65,7 @@ Test(trace, names_the_bad_line_and_why)
     cr_assert(strstr(error, "ContextTokens"), "%s", error);
     cr_assert_not(read_text(HEADER "2023-11-16 18:00:00,1,9007199254740992\n"));
     cr_assert(strstr(error, "GeneratedTokens"), "%s", error);
+    cr_assert_not(read_text(""));
+    cr_assert_str_eq(error, "the file is empty");
     cr_assert_null(trace.rows);
 }

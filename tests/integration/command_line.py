@@ -114,6 +114,7 @@ class Mistakes(unittest.TestCase):
         self.expect("did you mean --tenant?", "usage", "--tenat", "demo")
         self.expect("did you mean --server?", "--sever", "x", "usage")
         self.expect("did you mean soft_stop?", "watch", "-t", "demo", "--kind", "softstop")
+        self.expect("--run: at most 180 characters", "replay", "x.csv", "--run", 181 * "x")
         self.expect('there is no command "frobnicate"\n', "frobnicate")
 
     def test_what_is_missing_or_empty_is_named(self):
@@ -226,6 +227,13 @@ class Answers(unittest.TestCase):
                 self.assertIn("effect  none: it changes nothing", err)
                 self.assertNotIn("carried out", err)
                 self.assertIn("is the server running there?", err)
+        # These read first, and have changed nothing by then.
+        trace = DIR / "short.csv"
+        trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,1,5\n")
+        for words in (["replay", str(trace), "--retries", "0"], ["bench", "-n", "1"]):
+            code, _, err = holdfast(*words, "-T", "1s", address=address)
+            self.assertEqual(code, SERVER, err)
+            self.assertIn("effect  none: it changes nothing", err)
         code, _, err = holdfast("reserve", "-t", "demo", "tokens=1", "-T", "1s", address=address)
         self.assertEqual(code, SERVER)
         self.assertIn("effect  unknown: it may have been carried out", err)
