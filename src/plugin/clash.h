@@ -1,8 +1,8 @@
 /*
  * C has one name space where .proto has many. Every name that the generated C would define is entered
- * here with what it comes from, and two that meet are an error that names both, instead of C that
- * does not compile. Members of structs are entered as "Type.member". A name that the C library or
- * protobuf-c has (reserved.h) meets that one too. One thread.
+ * here with its origin. If two are the same, that is an error that names both, instead of C that
+ * does not compile. Members of structs are entered as "Type.member". Names of the C library and of
+ * protobuf-c (reserved.h) clash in the same way. One thread.
  */
 #ifndef HOLDFAST_PLUGIN_CLASH_H
 #define HOLDFAST_PLUGIN_CLASH_H

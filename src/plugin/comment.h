@@ -1,6 +1,7 @@
 /*
- * Text of a .proto inside C: comments, string literals. Whatever is in it, the C stays as it is: no
- * end of the comment, no trigraph, no character that turns the direction of writing. One thread.
+ * Text of a .proto inside C: comments and string literals. Whatever the text holds, it cannot change the C
+ * around it: it ends no comment, and has no trigraph and no character that changes the direction of writing.
+ * One thread.
  */
 #ifndef HOLDFAST_PLUGIN_COMMENT_H
 #define HOLDFAST_PLUGIN_COMMENT_H
@@ -8,8 +9,8 @@
 #include "plugin/text.h"
 
 /*
- * A block comment of the lines of `comment`, then, after an empty line, of `note`; each may be NULL or
- * empty, and without both nothing is written. `indent` stands before each line.
+ * A block comment: the lines of `comment`, an empty line, the lines of `note`. Each may be NULL or empty; if
+ * both are, nothing is written. `indent` stands before each line.
  */
 void comment_write(struct text *out, const char *indent, const char *comment, const char *note);
 

@@ -1,7 +1,7 @@
 /*
- * Defaults of proto2 that protoc-c 1.4 writes inexactly: 15 digits of a double, which may be too much for
- * it then, 6 of a float, and -0.0 as the integer 0. So it gets another number in place of each, one that
- * nobody has as a default, and afterwards sed puts the right one in its place. One thread.
+ * Defaults of proto2 that protoc-c 1.4 writes inexactly: it writes 15 digits of a double, which may round to
+ * more than a double holds, 6 digits of a float, and -0.0 as the integer 0. So it gets another number in
+ * place of each, one that is nobody's default. Afterwards sed puts the right one there. One thread.
  */
 #ifndef HOLDFAST_PLUGIN_DEFAULTS_H
 #define HOLDFAST_PLUGIN_DEFAULTS_H
@@ -12,8 +12,8 @@
 #include <google/protobuf/descriptor.pb-c.h>
 
 /*
- * Puts such numbers in place of the defaults that need it; the new texts lie in the arena. rules, unless
- * NULL, gets the lines of the sed script, which are the same each time for the same set.
+ * Replaces the defaults that need it; the new texts are in the arena. rules, unless NULL, gets the lines of
+ * the sed script. The same set always gives the same lines.
  */
 void defaults_hide(struct arena *arena, Google__Protobuf__FileDescriptorSet *set,
                    struct text *rules);

@@ -6,8 +6,8 @@
  *                 get a _ as well: unix_, errno_, requires_
  *   --cstub_opt   pkg.Message.field=name says otherwise
  *
- * The last two reach protoc-c by a rewritten descriptor (rewrite.h), so that the message's own descriptor
- * has that name too; the wire and reflection do not change. One thread.
+ * protoc-c learns of the last two from a rewritten descriptor (rewrite.h), so the message's own descriptor
+ * has that name too. The wire and reflection do not change. One thread.
  */
 #ifndef HOLDFAST_PLUGIN_MEMBER_H
 #define HOLDFAST_PLUGIN_MEMBER_H

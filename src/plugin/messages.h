@@ -22,8 +22,8 @@ struct messages {
 };
 
 /*
- * One file. `written` is what this run generates, of which a fault that is no clash is an error: a name
- * that no C name can be made of, or a member that only cstub-protoc can have renamed.
+ * One file. `written`: this run generates it. Then other faults are errors too: a name that cannot become a
+ * name in C, or a member that only cstub-protoc can rename.
  */
 void messages_take(struct messages *messages, const Google__Protobuf__FileDescriptorProto *file,
                    const struct options *options, bool written);

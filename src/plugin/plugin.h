@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 /*
- * *ret_response is to be freed by the caller. What is wrong with the user's .proto is told inside the
- * response. False: the request itself is not readable, nothing is returned.
+ * The caller frees *ret_response. Faults of the user's .proto are told inside the response. False: the
+ * request itself cannot be read, and nothing is returned.
  */
 MUST_CHECK bool plugin_run(struct slice request, uint8_t **ret_response, size_t *ret_bytes);
 

@@ -9,10 +9,10 @@
 /* A word of C or C++ behind which protoc-c puts a _ when it is a field's name, in lower case. */
 bool reserved_by_protoc_c(const char *name);
 
-/* These, those that it does not know, and macros in lower case: no member may be called so. */
+/* Those, words that protoc-c does not know, and macros in lower case: no member may have such a name. */
 bool reserved_word(const char *name);
 
-/* A macro, type or function of the C library or of protobuf-c: nothing at file scope may be called so. */
+/* A macro, type or function of the C library or protobuf-c: nothing at file scope may have such a name. */
 bool reserved_global(const char *name);
 
 #endif

@@ -1,11 +1,10 @@
 /*
  * Descriptors as protoc-c 1.4 takes them.
  *
- *   optional   proto3's is refused by protoc-c. What protoc makes of it is a oneof with one member, which
- *              is legal without the word too, so that presence stays readable: x_case says whether the
- *              field is set
- *   services   protoc-c would only write code for them that nobody uses and that is no C where a method
- *              has the name of a word of C
+ *   optional   protoc-c refuses proto3's. protoc represents it as a oneof with one member, which is legal
+ *              without the word, so presence stays readable: x_case says whether the field is set
+ *   services   protoc-c would write code for them that nobody uses, and that does not compile if the name
+ *              of a method is a word of C
  *   defaults   that protoc-c would write inexactly are others: defaults.h
  *   members    whose names would be no C, or that --cstub_opt calls otherwise, have other names: member.h
  *
@@ -33,8 +32,8 @@ MUST_CHECK bool rewrite_set(struct slice set, const char *options, uint8_t **ret
                             size_t *ret_bytes);
 
 /*
- * The lines of a sed script for what protoc-c then writes: where a oneof begins with bytes it leaves out
- * braces for which gcc asks, and where it begins with an enum, a cast that C++ needs. *ret is to be freed.
+ * The lines of a sed script for what protoc-c then writes: it leaves out braces that gcc asks for where a
+ * oneof begins with bytes, and a cast that C++ needs where it begins with an enum. *ret is to be freed.
  * False: no such set.
  */
 MUST_CHECK bool rewrite_braces(struct slice set, uint8_t **ret, size_t *ret_bytes);

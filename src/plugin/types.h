@@ -35,11 +35,11 @@ void types_done(struct types *types);
 void types_add_file(struct types *types, const Google__Protobuf__FileDescriptorProto *file,
                     const struct options *options);
 
-/* The same of its enums, which are messages to nobody: into a table of their own. They have no c_symbol. */
+/* Adds its enums instead, for a table of their own. They have no c_symbol. */
 void types_add_enums(struct types *types, const Google__Protobuf__FileDescriptorProto *file,
                      const struct options *options);
 
-/* To be called once, after the last types_add_file and before the first types_find. */
+/* Call it once, after the last types_add_file and before the first types_find. */
 void types_sort(struct types *types);
 
 /* name as descriptors write it, ".pkg.Message". NULL: there is none. */

@@ -18,12 +18,12 @@
  *
  * Answering twice is the caller's bug: the second answer is ignored, logged once, and the function
  * returns false. (It is no CHECK: two threads may lose that race for a reason the application can
- * survive.) It needs a reference held, of course.
+ * survive.) The caller needs a reference for that.
  *
- * Other mistakes reach the client and the log with a sentence that names the method and the reason, and the
- * function returns false: a reply or message that is NULL, not initialised, of another type, or that holds a
- * text that is not UTF-8, or NULL where a count or a length says that there is more, and an answer of the
- * wrong kind of method, end the call with INTERNAL. A message
+ * For other mistakes the function returns false, and the client and the log get a sentence that names the
+ * method and the reason. The call ends with INTERNAL when a reply or message is NULL, not initialised or of
+ * another type, when it holds a text that is not UTF-8 or NULL where a count or a length says that there is
+ * something, and when the answer is of the wrong kind for the method. A message
  * sent to a method with one reply is refused (STUB_SEND_DEAD) and changes nothing. NULL for a call, channel,
  * server or stream is a CHECK, and declared (nonnull).
  */

@@ -9,8 +9,8 @@
  *   out     none -> busy <-> idle;  none, busy, idle -> status -> sent
  *           any of the first three -> last;  any -> dead
  *           What has gone out and whether a batch is inside Core: busy, status and last have one.
- *           Status is for a call whose end Core was asked for before; last is the one batch with
- *           which status and that question go together, and nothing comes after it. Dead: nothing can
+ *           Status is for a call whose end Core was asked for earlier. Last is the one batch that carries
+ *           both the status and that question; nothing comes after it. Dead: nothing can
  *           be sent any more; a batch may still be inside Core.
  *
  *   close   unasked -> asked -> seen -> [waits] -> told;  unasked -> shared
@@ -22,8 +22,8 @@
  *           The messages of a streaming client. On: a read is inside Core, or its message is with the
  *           application. Paused: the same, and it is the last; owed: stub_call_resume posts the next.
  *
- * Under the call's lock, but for life before the request has come and after the last reference has gone.
- * What an application does wrong decides no step: whoever calls these has looked before.
+ * They are under the call's lock, except life: before the request has come and after the last reference has
+ * gone it is not. An application's mistakes decide no step: the callers of these have checked before.
  */
 #ifndef HOLDFAST_STUB_CALL_STAGE_H
 #define HOLDFAST_STUB_CALL_STAGE_H

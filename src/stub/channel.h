@@ -2,7 +2,7 @@
  * What the files of the client's runtime share; nobody outside src/stub/ includes it.
  *
  * A channel's refs: one until stub_channel_destroy, one for each call. At 0 its completion queue is
- * shut down, and the thread leaves: no batch can be started any more then.
+ * shut down and the thread ends. After that no batch can be started.
  */
 #ifndef HOLDFAST_STUB_CHANNEL_H
 #define HOLDFAST_STUB_CHANNEL_H

@@ -8,9 +8,8 @@
  *                      stub_stream_send_end, _close             stub_stream_send_end, _release
  *
  * A channel is one or more connections to a target plus one background thread that does their I/O.
- * All functions may be used from any thread; callbacks run on the channel's and must not block. The
- * form that waits is not for them: on the thread that does the I/O it aborts. A call never lasts
- * longer than its timeout.
+ * All functions may be used from any thread. Callbacks run on the channel's thread and must not block. They
+ * must not use the form that waits: on that thread it aborts. A call never lasts longer than its timeout.
  *
  * fork: Core's threads do not exist in a child of a process that has used it. There every call of every
  * channel ends at once with UNAVAILABLE and a text that says so, and streams end; no server can be made
@@ -200,10 +199,10 @@ ProtobufCMessage *stub_status_detail(const struct stub_status *status,
  * The generated client functions come down to these.
  *
  * Synchronous: returns the code. When it is STUB_OK, *ret_reply is the reply, to be freed with
- * protobuf_c_message_free_unpacked(reply, NULL); else it is NULL. ret_reply and ret_status may be NULL. A
- * request that is NULL, not initialised, or in which a message is of another type, or something NULL that
- * its count or length says is there, is no call: INTERNAL, with the field's name. Whether its texts are
- * UTF-8 is for the server to say.
+ * protobuf_c_message_free_unpacked(reply, NULL); else it is NULL. ret_reply and ret_status may be NULL. No
+ * call is made for a request that is NULL or not initialised, or that holds a message of another type or
+ * something NULL that its count or length says is there: INTERNAL, with the field's name. The server checks
+ * whether its texts are UTF-8.
  */
 int stub_unary(struct stub_channel *channel, const struct stub_method *method,
                const struct stub_call_options *options, const ProtobufCMessage *request,

@@ -9,12 +9,12 @@
  *   receive  one RECV_MESSAGE; the next is posted when the application has taken this one
  *   send     the next of the queue, and the half-close behind the last
  *
- * `pending` counts those inside Core; the end of the call brings it to 0 by itself. What then? A
- * stream that was opened is freed by stub_stream_close, which waits for that; until then it holds its
- * reference to the channel, since reading on may start a batch even when all that was under way is
- * done. A stream that was started is ended by the completion that finds `pending` at 0: on_end, at once
- * or when TLS has told why the server was not reached, then the channel is given up, then the
- * reference that stood for all this; stub_stream_release gives up the other.
+ * `pending` counts those inside Core; the end of the call brings it to 0. What happens then depends on the
+ * form. stub_stream_close waits for it and frees a stream that was opened. Until then the stream keeps its
+ * reference to the channel, because reading on may start another batch even when all others are done. A
+ * stream that was started is ended by the completion that finds `pending` at 0. It runs on_end, at once or
+ * when TLS has said why the server was not reached. Then it gives up the channel, and the reference that
+ * stood for all this. stub_stream_release gives up the other one.
  */
 #ifndef HOLDFAST_STUB_CLIENT_STREAM_H
 #define HOLDFAST_STUB_CLIENT_STREAM_H

@@ -11,19 +11,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Has Core write to our log, where it lets us: a current one writes to stderr. */
+/* Makes Core write to our log if it can; a current Core writes to stderr. */
 void core_log(void);
 
 /*
- * Before a process makes its first connection: has two threads wait for a mutex of Core's, which is
- * dangerous for the first time later; core.c says why. Any thread. Only the first call does it; it takes some
- * milliseconds, in which abseil measures the processor's clock.
+ * Call it before the process makes its first connection. It makes two threads wait for a mutex of Core's: the
+ * first time is dangerous if it comes later, and core.c says why. Any thread. Only the first call does
+ * it, and takes some milliseconds, in which abseil measures the processor's clock.
  */
 void core_contend(void);
 
 /*
- * To be called before the first grpc_init. From then on a child of this process by fork() is one in which
- * Core must not be called: its threads are gone, and their locks may be held for ever.
+ * Call it before the first grpc_init. From then on Core must not be called in a child made by fork(): the
+ * threads of Core are gone there, and their locks may be held for ever.
  */
 void core_use(void);
 extern atomic_bool core_forked;

@@ -2,10 +2,10 @@
  * Memory that clients make Core take. Inside the runtime only.
  *
  * Core 1.51 keeps whatever a connection makes it keep: header blocks without an end, tens of
- * thousands of streams that are reset at once or that were never agreed upon. Nothing in its
- * interface sets a bound, a resource quota does not count these. So the guard looks at the memory of
- * the process from outside, and when that grows beyond its bound it cuts the connection that sends
- * most: Core sees a peer that has gone, and frees what it had.
+ * thousands of streams that are reset at once or that were never agreed on. Nothing in its
+ * interface sets a bound, and a resource quota does not count these. So the guard watches the memory of
+ * the process from outside. When it grows beyond its bound, the guard cuts the connection that sends
+ * most. Core sees a peer that is gone, and frees what it kept for it.
  *
  * The bound is soft: growth goes on until the guard has looked (every 10 ms) and Core has digested
  * what it had read. Memory that the allocator keeps after an attack does not count again. On unix

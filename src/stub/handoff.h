@@ -1,7 +1,7 @@
 /*
- * Tells ThreadSanitizer what it cannot see: who starts a batch hands over what the tag leads to, and
- * whoever gets the tag from the completion queue takes it. Core's queue orders the two, but Core is
- * not built for the sanitizer. Nothing at all in other builds. Any thread.
+ * Tells ThreadSanitizer what it cannot see: the thread that starts a batch hands over what the tag points to,
+ * and the thread that gets the tag from the completion queue takes it. Core's queue orders the two, but
+ * Core is not built for the sanitizer. Other builds do nothing here. Any thread.
  */
 #ifndef HOLDFAST_STUB_HANDOFF_H
 #define HOLDFAST_STUB_HANDOFF_H

@@ -11,9 +11,9 @@
  *   }
  *   stub_server_intercept(server, &(struct stub_interceptor){.before = before, .user = users});
  *
- * `before` runs in the order in which they were added, `after` in reverse, for those whose `before`
- * has run. Both see every call that reaches this process: of all kinds, of methods that nobody
- * serves, and those whose message the runtime refuses. What Core itself turns away (a message over
+ * `before` runs in the order in which interceptors were added. `after` runs in reverse, for those whose
+ * `before` has run. Both see every call that reaches this process: calls of all kinds, of methods that
+ * nobody serves, and calls whose message the runtime refuses. What Core itself refuses (a message over
  * message_bytes_max, compression, a broken connection) never becomes a call.
  */
 #ifndef HOLDFAST_STUB_INTERCEPT_H

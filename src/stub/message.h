@@ -42,16 +42,16 @@ struct message_refusal {
 };
 
 /*
- * Packs a message of this type. False: *ret_refusal says why; it is NULL, not initialised, of another type,
- * too large, or somewhere in it a text is not UTF-8, a submessage of another type, or something NULL that its
- * count or length says is there. On success it is not
- * written, and the slice is the caller's to unref.
+ * Packs a message of this type. False: *ret_refusal says why. The message is NULL, not initialised, of
+ * another type or too large; or somewhere in it a text is not UTF-8, a submessage is of another type, or
+ * something is NULL that its count or length says is there. On success *ret_refusal is not written, and the
+ * caller unrefs the slice.
  */
 MUST_CHECK bool message_encode(const ProtobufCMessageDescriptor *type,
                                const ProtobufCMessage *message, grpc_slice *ret_slice,
                                struct message_refusal *ret_refusal);
 
-/* The same for a request, whose texts are the server's to look at: its answer says more. */
+/* The same for a request. Its texts are not checked: the server does it, and its answer says more. */
 MUST_CHECK bool message_encode_request(const ProtobufCMessageDescriptor *type,
                                        const ProtobufCMessage *message, grpc_slice *ret_slice,
                                        struct message_refusal *ret_refusal);

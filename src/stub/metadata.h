@@ -11,7 +11,7 @@
 /* NULL: the pair is legal. Else what is wrong with it, static text: "the key is not legal: ...". */
 const char *metadata_fault(grpc_slice key, grpc_slice value);
 
-/* What a pair counts for in the bound that a peer sets, by RFC 9113, 6.5.2. */
+/* The size of a pair as it counts against a peer's bound (RFC 9113, 6.5.2). */
 static inline size_t metadata_bytes(grpc_slice key, grpc_slice value)
 {
     return GRPC_SLICE_LENGTH(key) + GRPC_SLICE_LENGTH(value) + 32;

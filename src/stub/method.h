@@ -1,6 +1,6 @@
 /*
  * What the generator writes and the runtime reads: methods, services, files. Nobody writes these
- * tables by hand; a user of the generated code includes x.stub.h and need not look in here. The
+ * tables by hand; users of the generated code include x.stub.h and need not read this file. The
  * generator fills the structs by position: a new member goes to the end, and into the generator.
  *
  * All of it is constant data, usable from every thread.

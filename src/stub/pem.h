@@ -1,5 +1,5 @@
 /*
- * PEM files as TLS needs them: read, checked, and told apart from what was read before. For the files
+ * PEM files as TLS needs them: reads and checks them, and notices when they have changed. For the files
  * of src/stub/ only.
  */
 #ifndef HOLDFAST_STUB_PEM_H
@@ -40,8 +40,8 @@ void pem_stamps_read(const struct stub_tls_files *files, struct pem_stamps *ret)
 bool pem_stamps_equal(const struct pem_stamps *a, const struct pem_stamps *b);
 
 /*
- * False while a file is so young that another write may leave the stamp as it is: the clock that files
- * are stamped by ticks slowly.
+ * False while a file is so new that another write may not change its stamp: the clock of the file system
+ * ticks slowly.
  */
 bool pem_stamps_settled(const struct pem_stamps *stamps);
 

@@ -1,6 +1,6 @@
 /*
- * Packed messages that wait to be handed to the transport: bounded in number and bytes, with a policy
- * for one more when it is full. Inside the runtime only; under the lock of the call that it is of.
+ * Packed messages that wait for the transport: bounded in number and bytes, with a policy for one more when
+ * the queue is full. Inside the runtime only; under the lock of its call.
  */
 #ifndef HOLDFAST_STUB_QUEUE_H
 #define HOLDFAST_STUB_QUEUE_H
@@ -47,8 +47,8 @@ static inline void queue_reset(struct queue *queue, const struct stub_queue *bou
 }
 
 /*
- * Is there room for a message of so many bytes? One that is alone always has it. Drops what the
- * policy says.
+ * Is there room for a message of so many bytes? An empty queue always has room for one. Drops what
+ * the policy says.
  */
 enum queue_room queue_make_room(struct queue *queue, size_t bytes);
 

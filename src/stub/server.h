@@ -83,14 +83,14 @@ struct stub_server_options {
  * nothing and cannot end the listener. 0: an eighth of RLIMIT_NOFILE, at least 16, at most 256. It
  * counts for the whole process; of several servers the largest holds.
  *
- * memory_bytes_max is for servers that others than friends can reach: several times what the process
- * takes under its own load. Without it one client can make Core 1.51 take all the memory there is.
+ * memory_bytes_max is for servers that strangers can reach: set it to several times what the process takes
+ * under its own load. Without it one client can make Core 1.51 take all the memory there is.
  */
 
 /*
  * Opens the ports (calls that arrive wait until stub_server_start). NULL: ret_error says why, naming
- * the address: it is in use, or not valid, or not permitted. Block the signals that you want to
- * handle before: Core starts threads here.
+ * the address: it is in use, or not valid, or not permitted. Before that, block the signals that you want to
+ * handle: Core starts threads here.
  */
 STUB_MUST_CHECK struct stub_server *stub_server_create(const struct stub_server_options *options,
                                                        char *ret_error,

@@ -1,8 +1,8 @@
 /*
- * Unix sockets that are there before a server opens its own. Inside the runtime only.
+ * Unix sockets that exist before a server opens its own. Inside the runtime only.
  *
- * Core takes over whatever socket file it finds, and the server that listened on it goes on without
- * a single caller. So it is asked first whether anybody is at home.
+ * Core takes over any socket file that it finds, and the server that listened on it gets no callers any
+ * more. So the runtime first checks whether somebody still serves it.
  */
 #ifndef HOLDFAST_STUB_SOCKET_FILE_H
 #define HOLDFAST_STUB_SOCKET_FILE_H
@@ -10,8 +10,8 @@
 #include "base/check.h"
 
 /*
- * 0: `address` ("unix:path", "unix:///path" or another kind, of which nothing is said) may be
- * listened on; a socket file that nobody serves has been removed. Else the errno that says why not:
+ * 0: a server may listen on `address` ("unix:path" or "unix:///path"; addresses of other kinds are not
+ * checked). A socket file that nobody serves has been removed. Else the errno that says why not:
  * EADDRINUSE, ENOTSOCK for a file of another kind, EACCES, ENAMETOOLONG.
  */
 MUST_CHECK int socket_file_claim(const char *address);

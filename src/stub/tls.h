@@ -1,9 +1,9 @@
 /*
- * TLS: the files that a server or a channel proves itself with and checks the other side by.
+ * TLS: the files with which a server or a channel proves who it is and checks the other side.
  *
- * All files are PEM. TLS 1.2 is the least. A private key that others may read or change, or that its
- * group may change, is refused, as are an encrypted key, and a key that is not its certificate's. An
- * expired certificate is used and warned of: the other side will refuse it.
+ * All files are PEM. The oldest version is TLS 1.2. A private key that others may read or change, or that
+ * its group may change, is refused. So are an encrypted key and one that does not belong to the certificate.
+ * An expired certificate is used, with a warning: the other side will refuse it.
  *
  * Server: stub_server_options.tls. The files are looked at again whenever a client connects, so that
  * new ones are in use from the next connection on; running connections keep what they began with. Files
@@ -13,8 +13,8 @@
  * Client: stub_credentials_create reads the files once; for new files make new credentials and a new
  * channel. A call that cannot reach its server ends with UNAVAILABLE or DEADLINE_EXCEEDED, and its message
  * says why the handshake fails: "...; TLS: the server asks for a client certificate, and there is
- * none". It comes from a handshake that the channel makes by itself, at most once in two seconds; a
- * call that calls back does not wait for it, and may end without.
+ * none". The reason comes from a handshake that the channel makes itself, at most once in two seconds; a
+ * call that has no time left may end without it.
  */
 #ifndef HOLDFAST_STUB_TLS_H
 #define HOLDFAST_STUB_TLS_H

@@ -1,6 +1,6 @@
 /*
- * Why TLS with a server does not come up. Core 1.51 says it in its log only, so one more handshake is made
- * here, with the same address and the same files, by OpenSSL alone. For the files of src/stub/ only.
+ * Finds out why TLS with a server fails. Core 1.51 says it in its log only, so this makes one more handshake
+ * with the same address and the same files, by OpenSSL alone. For the files of src/stub/ only.
  */
 #ifndef HOLDFAST_STUB_TLS_PROBE_H
 #define HOLDFAST_STUB_TLS_PROBE_H
@@ -15,7 +15,7 @@ enum { TLS_FINDING_MAX = 512, TLS_PROBE_MS = 1500 };
 /* The files of a client's credentials as OpenSSL has them; shared, never changed. */
 struct tls_probe;
 
-/* Of files that pem_load has accepted. NULL: OpenSSL refuses them all the same; there is no probe then. */
+/* From files that pem_load has accepted. NULL: OpenSSL still refuses them, and there is no probe. */
 struct tls_probe *tls_probe_create(const struct stub_tls_files *files, const struct pem *pem);
 struct tls_probe *tls_probe_ref(struct tls_probe *probe);
 void tls_probe_unref(struct tls_probe *probe);

@@ -2,12 +2,11 @@
  * Calls on a TLS channel that does not come up end with the reason. For the files of src/stub/ only.
  *
  * A thread of the channel's sleeps until a call begins while a connection is not ready. Once one has
- * failed, or has been connecting for half a second, it shakes hands with the server by itself
- * (tls_probe.h), one time in two seconds at most. A call that ends without having reached the server
- * has its finding appended; if it has time left, it waits for one, two seconds at most. The thread of a
- * call that waits for its end waits itself. One that calls back is put aside: its callback comes
- * later, on the channel's thread, which goes on meanwhile. A finding holds for ten seconds, or until the
- * connection is ready.
+ * failed, or has been connecting for half a second, that thread makes a handshake of its own with the server
+ * (tls_probe.h), at most once in two seconds. A call that ends without having reached the server
+ * gets the finding appended. If it has time left, it waits for one, two seconds at most: in the form that
+ * waits, its thread does. A call that calls back is put aside: its callback comes later, on the channel's
+ * thread, which goes on in between. A finding is valid for ten seconds, or until the connection is ready.
  */
 #ifndef HOLDFAST_STUB_TLS_REASON_H
 #define HOLDFAST_STUB_TLS_REASON_H

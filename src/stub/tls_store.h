@@ -2,8 +2,8 @@
  * A server's TLS files as its ports use them: the newest that could be used. For the files of
  * src/stub/ only.
  *
- * Of the two ways that Core 1.51 has to change certificates under way, this is the callback
- * (grpc_ssl_server_credentials_create_options_using_config_fetcher), which Core asks at each new
+ * Core 1.51 has two ways to change certificates while it serves. This uses the callback
+ * (grpc_ssl_server_credentials_create_options_using_config_fetcher), which Core calls for each new
  * connection. The other, grpc_tls_certificate_provider_file_watcher, gives up the old certificate
  * before it tries the new one: a pair that does not match leaves the port with neither.
  */
@@ -30,7 +30,7 @@ void tls_store_destroy(struct tls_store *store);
 /* Credentials for one port, to be released by the caller; Core asks the store through them. */
 MUST_CHECK grpc_server_credentials *tls_store_port(struct tls_store *store);
 
-/* [any thread] Looks at the files. True: what the ports use from now on is what lies there. */
+/* [any thread] Looks at the files. True: from now on the ports use what is in them. */
 bool tls_store_refresh(struct tls_store *store);
 
 /* Are all clients asked for certificates? */

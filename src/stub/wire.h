@@ -2,8 +2,8 @@
  * Checks a serialized message before it is unpacked.
  *
  * protobuf-c cuts a string at its first NUL, does not look at UTF-8, recurses without a limit and
- * tells only "no" about a bad message. So one walk over the bytes, led by the descriptor, comes
- * first: after WIRE_OK unpacking fails only if memory runs out, and otherwise the field is named.
+ * says only "no" about a bad message. So this first walks over the bytes, guided by the descriptor.
+ * After WIRE_OK unpacking fails only if memory runs out; any other verdict names the field.
  *
  * Pure functions; any thread.
  */
