@@ -444,12 +444,23 @@ static bool has_not_landed(struct batch *batch, struct commit_item *item)
     return !found && !item->maybe_landed;
 }
 
+/* Only the expired hold could say what is meant, and nobody can read it. */
+static bool is_unreadable(const struct batch_item *of, const struct settle_facts *facts)
+{
+    return of->by_job && facts->expired_unreadable && !facts->record;
+}
+
 static void decide_item(struct batch *batch, struct batch_item *of)
 {
     struct commit_item *item = of->item;
     struct settle_item *settle = &item->settle;
 
     settle->facts = &batch->jobs[of->job].facts;
+    if (is_unreadable(of, settle->facts)) {
+        item->refused = item->maybe_landed ? STATUS_UNKNOWN : STATUS_CORRUPT;
+        of->refused = true;
+        return;
+    }
     of->again = expired_moved(of, settle->facts) || needs_other_rows(batch, item);
     if (of->again)
         return;

@@ -47,7 +47,7 @@ struct batch_item {
     bool by_job;            /* known by its job id only: expired_hold says which hold */
     struct attempt expired; /* which one that was before the locks; seq 0: none */
     bool again;             /* decided on too little: run it again */
-    bool refused;           /* COMMIT answered an error for it before, and it did not land */
+    bool refused;           /* with the status item->refused: that is its answer */
 };
 
 struct batch {

@@ -60,7 +60,7 @@ struct commit_item {
     struct commit_item *next; /* for the owner */
     bool maybe_landed;        /* private: an earlier run may have committed it */
     bool came_back;           /* private: it was in a batch before */
-    enum status refused;      /* private: what COMMIT answered; the next run asks if it landed */
+    enum status refused;      /* private: what it is to be answered, if it has not landed */
     int tries;                /* private: runs that met a conflict */
 };
 

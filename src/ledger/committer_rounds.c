@@ -7,6 +7,7 @@
 #include "ledger/database_internal.h"
 #include "ledger/lane.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -192,7 +193,10 @@ static void put_back_again(struct committer *committer, struct batch *batch)
     items_put_back(committer, again, again_count);
 }
 
-/* Items that COMMIT had answered an error for, and that are not on the record. Returns the others. */
+/*
+ * Items that COMMIT had answered an error for, and that are not on the record; those that only a hold that
+ * nobody can read could decide. Returns how many are left.
+ */
 static size_t finish_refused(struct committer *committer, struct batch *batch)
 {
     size_t kept = 0;
@@ -200,10 +204,15 @@ static size_t finish_refused(struct committer *committer, struct batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         struct commit_item *item = batch->items[i].item;
 
-        if (batch->items[i].refused)
-            items_finish(committer, &item, 1, item->refused);
-        else
+        if (!batch->items[i].refused) {
             batch->items[kept++] = batch->items[i];
+            continue;
+        }
+        if (item->refused == STATUS_CORRUPT)
+            log_every(&committer->log_batch, LOG_ERROR, "ledger",
+                      "commit.hold_unreadable tenant_id=%" PRId64 ": the expired hold of a job",
+                      item->settle.tenant_id);
+        items_finish(committer, &item, 1, item->refused);
     }
     batch->count = kept;
     return kept;

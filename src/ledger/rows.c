@@ -416,11 +416,12 @@ enum status rows_expired_find_read(PGresult *result, struct arena *arena, struct
         struct slice text = sql_text(&row);
         struct hold *hold = NULL;
 
-        if (!job || !hold_parse(arena, text, &hold)) {
+        if (!job || (!hold_parse(arena, text, &hold) && hold_is_readable(text))) {
             row.bad = true;
             break;
         }
         job->facts.expired = hold;
+        job->facts.expired_unreadable = !hold;
     }
     return sql_done(&row);
 }

@@ -87,7 +87,10 @@ MUST_CHECK enum status rows_lock(struct database *db, struct book *book,
 MUST_CHECK enum status rows_lock_tenant(struct database *db, struct book *book,
                                         const struct rows_ref *refs, size_t count);
 
-/* Ledger, fences and newest expired hold of each job (sorted by rows_job_compare, no duplicates). */
+/*
+ * Ledger, fences and newest expired hold of each job (sorted by rows_job_compare, no duplicates). An
+ * expired hold that nobody can read is a fact of its job, and no failure of the others.
+ */
 MUST_CHECK enum status rows_facts(struct database *db, struct arena *arena, struct rows_job *jobs,
                                   size_t count);
 

@@ -165,6 +165,8 @@ static void get(struct op *base, struct stores *stores)
         query_fail_counter(base, recovering);
     else if (unreadable && !job.facts.record)
         op_fail_unreadable(base, false);
+    else if (job.facts.expired_unreadable && !live && !job.facts.record)
+        op_fail_read(base, STATUS_CORRUPT, "");
     else
         show(op, live, &job.facts);
     op_finish(base);

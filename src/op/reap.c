@@ -46,19 +46,6 @@ static void add_job(struct reap *reap, struct reap_want *want, struct slice job_
     want->count++;
 }
 
-/* Not for lack of memory: nothing is thrown away for that. */
-static bool is_unreadable(struct slice entry)
-{
-    struct arena arena;
-    struct hold *hold;
-    bool readable;
-
-    arena_init(&arena, 4096, SIZE_MAX / 2);
-    readable = hold_parse(&arena, entry, &hold);
-    arena_done(&arena);
-    return !readable;
-}
-
 /*
  * The quotas of a want's holds, each once: no more than one script may be about. While the holds have
  * fewer in all, nobody looks which of them are the same.
@@ -140,7 +127,8 @@ static void take_due(struct reap *reap, struct reap_want *want, struct quotas *q
         if (want->job_id.len > 0 && slice_equal(one->job_id, want->job_id))
             continue;
         if (!hold_parse(&reap->stores->scratch, one->entry, &hold)) {
-            want->unreadable += is_unreadable(one->entry);
+            /* Nothing is thrown away for lack of memory. */
+            want->unreadable += !hold_is_readable(one->entry);
             continue;
         }
         if (!still_fit(reap, want, quotas, hold))
@@ -176,7 +164,7 @@ static void discard(struct reap *reap, struct reap_want *want)
     if (!run(stores, &asked, 1))
         return;
     for (size_t i = 0; i < due.holds_count; i++)
-        if (is_unreadable(due.holds[i].entry))
+        if (!hold_is_readable(due.holds[i].entry))
             due.holds[discard.holds_count++] = due.holds[i];
     discard.holds = due.holds;
     if (discard.holds_count == 0 || !run(stores, &thrown, 1) || discard.discarded_count == 0)

@@ -305,6 +305,18 @@ bool hold_parse(struct arena *arena, struct slice text, struct hold **ret_hold)
     return true;
 }
 
+bool hold_is_readable(struct slice text)
+{
+    struct arena arena;
+    struct hold *hold;
+    bool readable;
+
+    arena_init(&arena, 4096, SIZE_MAX / 2);
+    readable = hold_parse(&arena, text, &hold);
+    arena_done(&arena);
+    return readable;
+}
+
 bool quota_ref_equal(struct quota_ref a, struct quota_ref b)
 {
     return a.limit_id == b.limit_id && a.period_start_ms == b.period_start_ms;

@@ -95,6 +95,9 @@ MUST_CHECK bool hold_is_sound(const struct hold *hold);
 /* False: not the text of a hold that is sound, or out of memory of the arena. */
 MUST_CHECK bool hold_parse(struct arena *arena, struct slice text, struct hold **ret_hold);
 
+/* Without an arena's limit: false says that the text is at fault, not the memory. */
+bool hold_is_readable(struct slice text);
+
 /* The text, NUL-terminated; NULL past the arena's limit. */
 MUST_CHECK char *hold_text(struct arena *arena, const struct hold *hold);
 

@@ -67,6 +67,7 @@ struct settle_facts {
     size_t fences_count, fences_room; /* room: of an array made here; 0: it is another's */
     struct attempt *fences;
     const struct hold *expired; /* newest row of expired_hold, or NULL */
+    bool expired_unreadable;    /* there is one, and nobody can say what it held: expired is NULL */
 };
 
 enum settle_kind { SETTLE_COMMIT, SETTLE_RELEASE };

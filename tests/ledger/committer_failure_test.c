@@ -5,6 +5,7 @@
 #include "tests/support/fixture.h"
 
 #include <criterion/criterion.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -71,6 +72,43 @@ Test(committer_failure, an_item_that_the_database_refuses_fails_alone)
     cr_assert_eq(support_of_quota(&tenant, "committed"), OTHERS * 2);
     support_check_quotas(&tenant);
     committing_done(&poison);
+    plan_unref(plan);
+}
+
+/* In one batch with it are others that only their expired holds can decide: none of them runs again. */
+Test(committer_failure, an_expired_hold_that_nobody_can_read_is_its_own_jobs_affair)
+{
+    enum { JOBS = 16, BAD = 5 };
+    struct support_tenant tenant = support_tenant_make("unreadable", 1000, 1000, 1000);
+    struct plan *plan = support_plan(&tenant);
+    static struct committing jobs[JOBS];
+
+    for (int i = 0; i < JOBS; i++) {
+        struct hold *hold = support_hold(&arena, &tenant, i + 1, 2, support_now_ms() - 5000);
+
+        fixture_sql_do("INSERT INTO expired_hold (tenant_id, job_id, epoch, hold_seq, hold,"
+                       " deadline_ms, purge_after) VALUES (%" PRId64 ", 'job-%d', %" PRId64
+                       ", %d, '%s', %" PRId64 ", 'infinity')",
+                       tenant.tenant_id, i, hold->attempt.epoch, i + 1,
+                       i == BAD ? "no hold" : hold_text(&arena, hold), hold->deadline_ms);
+    }
+    for (int i = 0; i < JOBS; i++) {
+        char job_id[16];
+
+        snprintf(job_id, sizeof(job_id), "job-%d", i);
+        committing_init(&jobs[i], &tenant, plan, SETTLE_COMMIT, job_id, NULL);
+        committing_submit(&jobs[i], committer);
+    }
+    for (int i = 0; i < JOBS; i++) {
+        committing_wait(&jobs[i]);
+        cr_assert_eq(jobs[i].item.status, i == BAD ? STATUS_CORRUPT : STATUS_OK, "%d: %s", i,
+                     status_name(jobs[i].item.status));
+        cr_assert(i == BAD || jobs[i].item.settle.outcome == SETTLE_COMMITTED);
+        cr_assert_not(jobs[i].item.came_back, "%d ran again", i);
+        committing_done(&jobs[i]);
+    }
+    cr_assert_eq(support_of_quota(&tenant, "committed"), (JOBS - 1) * 2);
+    support_check_quotas(&tenant);
     plan_unref(plan);
 }
 

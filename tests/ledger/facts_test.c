@@ -158,15 +158,19 @@ Test(facts, are_told_in_the_order_asked_and_twice_if_asked_twice)
     cr_assert(jobs[2].facts.expired && !jobs[0].facts.expired && !jobs[4].facts.expired);
 }
 
-Test(facts, a_text_that_is_no_hold_is_an_error_and_not_a_guess)
+Test(facts, a_text_that_is_no_hold_is_told_of_its_job_alone_and_not_guessed)
 {
     struct support_tenant tenant = support_tenant_make("f-corrupt", 1000, 1000, 0);
-    struct ledger_job job = job_of(&tenant, "job");
-    int64_t now_ms;
+    struct ledger_job jobs[2] = {job_of(&tenant, "job"), job_of(&tenant, "beside")};
 
+    expired(&tenant, "job", 1, 10);
+    expired(&tenant, "beside", 4, 10);
     fixture_sql_do("INSERT INTO expired_hold (tenant_id, job_id, epoch, hold_seq, hold, deadline_ms,"
-                   " purge_after) VALUES (%" PRId64 ", 'job', 1, 1, 'no hold', 1, 'infinity')",
+                   " purge_after) VALUES (%" PRId64 ", 'job', 9, 1, 'no hold', 1, 'infinity')",
                    tenant.tenant_id);
-    cr_assert_eq(ledger_facts_read(db, &arena, &job, 1, &now_ms), STATUS_CORRUPT);
-    cr_assert_eq(database_ping(db), STATUS_OK);
+    read_facts(jobs, 2);
+    cr_assert(jobs[0].facts.expired_unreadable);
+    cr_assert_null(jobs[0].facts.expired, "the older one is not taken for it");
+    cr_assert_not(jobs[1].facts.expired_unreadable);
+    cr_assert_eq(jobs[1].facts.expired->attempt.seq, 4);
 }
