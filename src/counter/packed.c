@@ -1,5 +1,6 @@
 #include "counter/packed.h"
 
+#include "base/amount.h"
 #include "quota/lease.h"
 #include "quota/times.h"
 
@@ -55,7 +56,8 @@ bool packed_quota_read(struct slice text, struct counter_quota *ret)
 
     *ret = (struct counter_quota){.exists = true};
     for (size_t i = 0; i < ARRAY_COUNT(numbers); i++)
-        if (!slice_cut(&text, ' ', &field) || !slice_to_i64(field, numbers[i]))
+        if (!slice_cut(&text, ' ', &field) || !slice_to_i64(field, numbers[i]) ||
+            !amount_valid(*numbers[i]))
             return false;
     return !text.data;
 }

@@ -144,7 +144,7 @@ static struct ledger_grant grant_for(const struct op_reserve *op, size_t i, int6
         .tenant_id = op->op.plan->tenant_id,
         .shard = op->op.plan->shard,
         .ref = work->quotas[i].quota,
-        .outstanding = state->held + units,
+        .outstanding = amount_add_saturated(state->held, units),
     };
 
     if (bits & (SHORT_UNFILLED | SHORT_VANISHED))

@@ -129,7 +129,8 @@ static enum recovery try_once(struct stores *stores, int shard, int64_t above, c
         !authority_may_begin_on(stores->services->authority, shard, observed.replid,
                                 services_mono_us(stores->services)))
         return RECOVERY_NO_REDIS; /* the row names another, which lives for somebody */
-    above = observed.epoch > above ? observed.epoch : above;
+    if (observed.epoch > above && observed.epoch - view.epoch <= COUNTER_EPOCHS_AHEAD)
+        above = observed.epoch;
     if (stores->table->authority_bump(stores->db, &view, above, observed.replid, reason, &won,
                                       &view) != STATUS_OK)
         return RECOVERY_NO_POSTGRES;

@@ -72,6 +72,27 @@ Test(call_check, a_quota_that_is_not_lent_any_more_is_forgotten)
     cr_assert_str_eq(fixture_cli(&f, "exists " KEY_C), "0");
 }
 
+/* It would be in an answer that nobody can read, about all tenants of the page. */
+Test(call_check, what_no_script_wrote_among_the_leases_is_told_of_its_tenant)
+{
+    static const char *const hands[] = {"hset " KEY_C " x 1", "hset " KEY_C " 99:0 x"};
+
+    for (size_t i = 0; i < ARRAY_COUNT(hands); i++) {
+        static const int64_t tenants[] = {TENANT};
+        struct counter_clean clean = {
+            .call = fixture_call(&f, COUNTER_CLEAN), .tenants_count = 1, .tenants = tenants};
+        struct counter_check check;
+
+        fixture_cli(&f, "%s", hands[i]);
+        check = check_at(NOW);
+        cr_assert_eq(check.findings_count, 1, "%s", hands[i]);
+        cr_assert_eq(check.findings[0].kind, FINDING_UNREADABLE);
+        fixture_run(&f, &clean.call);
+        cr_assert_eq(clean.removed, 1);
+        cr_assert_eq(check_at(NOW).findings_count, 0);
+    }
+}
+
 Test(call_check, h_is_put_right_by_the_holds)
 {
     struct counter_check check;

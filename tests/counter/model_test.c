@@ -62,6 +62,20 @@ static int64_t any_tenant(void)
     return 1 + below(MODEL_TENANTS);
 }
 
+/* As the root keeps them: no more is spent than was granted, and what is held is not given back. */
+static void keep_sound(struct counter_totals *totals, const struct counter_quota *quota)
+{
+    bool same = quota->exists && totals->lease_id == quota->lease_id;
+    int64_t most = totals->granted, held = same ? quota->held : 0;
+
+    if (same && most < quota->granted)
+        most = quota->granted;
+    if (totals->spent > most)
+        totals->spent = most;
+    if (totals->returned > most - held)
+        totals->returned = most - held;
+}
+
 /* Mostly the lease that the quota has, at times the next, an earlier one or one of the last epoch. */
 static struct counter_totals any_totals(int64_t tenant_id)
 {
@@ -83,6 +97,7 @@ static struct counter_totals any_totals(int64_t tenant_id)
     if (totals.spent < 0)
         totals.spent = 0;
     totals.returned = one_in(4) ? quota->returned + below(3) : quota->returned;
+    keep_sound(&totals, quota);
     totals.lease_deadline_ms = now_ms + below(many ? 900000 : 200000);
     totals.used = below(100);
     totals.debt = below(1 + totals.used);

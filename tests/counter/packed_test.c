@@ -38,7 +38,8 @@ Test(packed, names_of_quotas_come_back)
 Test(packed, what_is_no_name_or_no_quota_is_refused)
 {
     const char *names[] = {"", "7", "7:", ":7", "7:m", "x:1", "7:1x", "7:-1", "7:99999999999999999999"};
-    const char *quotas[] = {"", "1", "1 2 3", "1 2 3 4 5 6 7 8 9 10 x", "1 2 3 4 5 6 7 8 9 10 11 12"};
+    const char *quotas[] = {"", "1", "1 2 3", "1 2 3 4 5 6 7 8 9 10 x", "1 2 3 4 5 6 7 8 9 10 11 12",
+                            "1 2 3 4 5 6 7 8 9 10 -1", "9007199254740992 2 3 4 5 6 7 8 9 10 11"};
     struct counter_quota quota;
     struct quota_ref ref;
 

@@ -194,6 +194,14 @@ class Redis(Tampered):
         ("DEL", "d"), ("DEL", "x"), ("LARGE", "t", "NUMBER=held"), ("LARGE", "t", "LIMIT:0"),
         ("BOTH", "t", "c"), ("SET", "a", "x"), ("HSET", "a", "seq", "many"), ("HSET", "a", "f", "x"),
         ("HSET", "a", "SHARD", "x"),
+        # Numbers in their form that no script wrote.
+        ("HSET", "t", "x", "99999999999999999999:3:4"), ("HSET", "t", "v", "99999.1"),
+        ("HSET", "t", "LIMIT:0", "9007199254740991 2097152 200 0 0 1 0 0 0 0 0"),
+        ("HSET", "t", "LIMIT:0", "0 2097152 200 9007199254740991 0 1 0 0 0 0 0"),
+        ("HSET", "t", "LIMIT:0", "0 9007199254740991 200 0 0 9007199254740991 0 0 0 0 0"),
+        ("HSET", "c", "LIMIT:0", "9007199254740991"), ("HSET", "c", "LIMIT:0", "x"),
+        ("HSET", "c", "nobody", "1"), ("ZADD", "x", "5", "nobody"),
+        ("HSET", "a", "seq", "99999999999999999999"), ("HSET", "a", "SHARD", "999999999999999:aa"),
     )
 
     def tamper(self, hand):

@@ -39,6 +39,9 @@ end
 local function missing_of(t, c)
     local some, missing, fields = call('HRANDFIELD', c, SAMPLE, 'WITHVALUES'), {}, {}
     for i = 1, #some, 2 do
+        if not some[i]:find('^%d+:%d+m?$') or not some[i + 1]:find('^%d+$') then
+            error({err = 'BADLEASE ' .. some[i]}) -- clean.lua
+        end
         fields[#fields + 1] = some[i]
     end
     local texts = #fields > 0 and call('HMGET', t, unpack(fields)) or {}

@@ -11,7 +11,8 @@
 -- and only the next leases may be promised. Where t and c are both of another type, nothing says
 -- any more what was lent, and the shard's epoch ends with them.
 
--- luacheck: read globals call base authority generation marks_key leaf_name drop_index
+-- luacheck: read globals call base authority generation marks_key leaf_name drop_index LEAF_CHARS
+-- luacheck: read globals lease_floor LEASE_IDS AMOUNT_MAX
 local pcall_redis = redis.pcall
 local NUMBER_CHARS = 16 -- 2^53 has as many
 local HOLD_TEXT_MAX = 32768 -- HOLD_TEXT_MAX, quota/hold.h
@@ -35,17 +36,11 @@ end
 
 local function numbers_fit(text)
     for number in text:gmatch('%d+') do
-        if #number > NUMBER_CHARS then
+        if #number > NUMBER_CHARS or number + 0 > AMOUNT_MAX then
             return false
         end
     end
     return true
-end
-
-local function is_quota(text)
-    local _, blanks = text:gsub(' ', ' ')
-    return blanks == 10 and text:find('^%d[%d ]*%d$') and not text:find('  ', 1, true)
-        and numbers_fit(text)
 end
 
 -- The form of hold.lua.
@@ -69,6 +64,22 @@ local function is_hold(text)
     return quotas == '' or quotas:byte(1) == 59
 end
 
+-- A lease of a later epoch than the shard's is none that a script has seen.
+local function is_lease(text)
+    return text:find('^%d+$') and numbers_fit(text) and text + 0 < lease_floor + LEASE_IDS
+end
+
+-- The form of quota.lua, and what it says of the numbers.
+local function is_quota(text)
+    local _, blanks = text:gsub(' ', ' ')
+    if blanks ~= 10 or not text:find('^%d[%d ]*%d$') or text:find('  ', 1, true)
+        or not numbers_fit(text) then
+        return false
+    end
+    local H, L, G, B, S = text:match('^(%d+) (%d+) (%d+) (%d+) (%d+) ')
+    return is_lease(L) and H + B <= G + 0 and S + 0 <= G + 0
+end
+
 local OWN = {v = '^%d+%.%d+$', q = '^%d+$', x = '^%d+:%d+:%d+$'}
 
 -- Fields that go, how many quotas stay, and whether a hold is among what goes.
@@ -77,7 +88,8 @@ local function look_over(t, tenant)
     for i = 1, #all, 2 do
         local field, text = all[i], all[i + 1]
         if OWN[field] then
-            if not text:find(OWN[field]) then
+            if not text:find(OWN[field])
+                or field == 'x' and #text:match('^%d+') > LEAF_CHARS then
                 bad[#bad + 1] = field
             end
         elseif field:find('=', 1, true) then
@@ -93,10 +105,20 @@ local function look_over(t, tenant)
     return bad, quotas, lost
 end
 
-local function remove(t, fields)
+local function remove(key, fields)
     for i = 1, #fields, AT_ONCE do
-        gone = gone + call('HDEL', t, unpack(fields, i, math.min(i + AT_ONCE - 1, #fields)))
+        gone = gone + call('HDEL', key, unpack(fields, i, math.min(i + AT_ONCE - 1, #fields)))
     end
+end
+
+local function clean_leases(c)
+    local all, bad = call('HGETALL', c), {}
+    for i = 1, #all, 2 do
+        if not all[i]:find('^%d+:%d+m?$') or not is_lease(all[i + 1]) then
+            bad[#bad + 1] = all[i]
+        end
+    end
+    remove(c, bad)
 end
 
 local function clean_index(t, tenant)
@@ -128,6 +150,7 @@ local function clean_tenant(t, c, tenant)
     elseif has_t then
         call('HDEL', t, 'q')
     end
+    clean_leases(c)
     clean_index(t, tenant)
 end
 

@@ -8,8 +8,9 @@
 -- result "OK", per totals: 0 TAKEN | 1 VANISHED | 2 OLDER, then the quota's text (or nil and the
 --        lease that it was filled with last)
 --
--- A version is set if (epoch, version) is larger than what is there. Who creates a quota also looks
--- for quotas of the tenant whose period is over (ended.lua).
+-- A version is set if it is larger than what is there, or if that is of another epoch: none is
+-- later than the guard's. Who creates a quota also looks for quotas of the tenant whose period is
+-- over (ended.lua).
 
 -- luacheck: read globals call amount load flush push totals TOTALS withhold fill_all keep_filled
 -- luacheck: read globals forget_ended base
@@ -25,7 +26,7 @@ for _ = 1, versions do
     local has = newest[t] or call('HGET', t, 'v')
     local e, v = (has or '-1.-1'):match('^(%-?%d+)%.(%-?%d+)$')
     local epoch = ARGV[2] + 0
-    if epoch > e + 0 or (epoch == e + 0 and version > v + 0) then
+    if epoch ~= e + 0 or version > v + 0 then
         newest[t] = ARGV[2] .. '.' .. ARGV[at + 1]
     end
     at = at + 2

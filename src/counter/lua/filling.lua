@@ -13,7 +13,7 @@
 --               over is as the database saw it with t.B returned
 
 -- luacheck: push ignore 211
--- luacheck: read globals call base load of_tenant totals TOTALS raise lease_floor
+-- luacheck: read globals call base load of_tenant totals TOTALS raise lease_floor LEASE_IDS
 -- A quota, all zero, in place of what load gave.
 local function create(t, field)
     local q = {H = 0, L = 0, G = 0, B = 0, S = 0, D = 0, C = 0, Cv = 0, Cd = 0, W = 0, E = 0,
@@ -34,6 +34,9 @@ local function fill(t, tenant, was)
     local newest = q and q.L or was and was + 0 or -1
     if was and was + 0 > newest then
         newest = was + 0
+    end
+    if newest >= lease_floor + LEASE_IDS then -- of a later epoch: no script wrote it (clean.lua)
+        error({err = 'BADLEASE ' .. newest})
     end
     if newest > t.L or t.L < lease_floor then
         return 2

@@ -18,7 +18,10 @@
 local FINAL_MS = 600000 -- FINAL_MS, quota/times.h
 local FINAL_MAX = 32768
 local generation, generation_since = (authority[4] or '0:0'):match('^(%d+):(%d+)$')
-generation = (generation or 0) + 0 -- what cannot be read begins anew
+if not generation or #generation > 15 then
+    generation = 0 -- what cannot be read begins anew
+end
+generation = generation + 0
 
 local function marks_key(back)
     return ('%sf:%d'):format(base, generation - back)

@@ -22,11 +22,12 @@ local LEASE_IDS = 1048576 -- LEASE_IDS_PER_EPOCH, quota/lease.h
 local PLACES = 256 -- PACKED_PLACES, counter/packed.h
 local info = call('INFO', 'replication')
 local authority = redis.pcall('HMGET', KEYS[1], 'l', ARGV[4], 'seq', 'f') -- no hash: an error
-if authority[2] ~= ARGV[3] or authority[1] ~= LAYOUT or not (authority[3] or '0'):find('^%d+$')
+local hold_seq = authority[3] or '0'
+if authority[2] ~= ARGV[3] or authority[1] ~= LAYOUT or not hold_seq:find('^%d+$') or #hold_seq > 15
     or not info:find('role:master', 1, true)
     or not info:find('master_replid:' .. ARGV[1], 1, true) then
     local epoch, nonce = (authority[2] or ''):match('^(%d+):(%w+)$')
-    if authority[1] ~= LAYOUT or not (authority[3] or '0'):find('^%d+$')
+    if authority[1] ~= LAYOUT or not hold_seq:find('^%d+$') or #hold_seq > 15
         or not epoch or #epoch > 15 or #nonce > 32 then
         epoch, nonce = '0', '' -- it is another layout's, or no script has written it
     end

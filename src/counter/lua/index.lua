@@ -21,6 +21,7 @@
 -- luacheck: push ignore 211
 -- luacheck: read globals call base PLACES
 local LEAF = 33
+local LEAF_CHARS = 15
 local LEAVES_AT_ONCE = 8 -- holds that end together are mostly of few
 
 local function place_of(deadline, seq)
@@ -31,9 +32,13 @@ local function leaf_name(tenant, leaf)
     return base .. 'd:' .. tenant .. ':' .. leaf
 end
 
--- Newest leaf, last leaf, least place of the last.
+-- Newest leaf, last leaf, least place of the last. A leaf that nobody could count up to ends the
+-- script: clean.lua takes such an x for none.
 local function read_x(x)
     local newest, last, from = (x or '0:0:0'):match('^(%d+):(%d+):(%d+)$')
+    if not newest or #newest > LEAF_CHARS then
+        error({err = 'BADX ' .. x})
+    end
     return newest + 0, last, from + 0
 end
 

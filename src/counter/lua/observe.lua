@@ -8,8 +8,9 @@
 local LAYOUT = '2' -- COUNTER_LAYOUT, counter/counter.h
 local info = redis.call('INFO', 'replication')
 local authority = redis.pcall('HMGET', KEYS[1], 'l', ARGV[1], 'seq') -- no hash: an error
+local hold_seq = authority[3] or '0'
 local epoch, nonce = (authority[2] or ''):match('^(%d+):(%w+)$')
-if authority[1] ~= LAYOUT or not (authority[3] or '0'):find('^%d+$')
+if authority[1] ~= LAYOUT or not hold_seq:find('^%d+$') or #hold_seq > 15
     or not epoch or #epoch > 15 or #nonce > 32 then
     epoch, nonce = '0', '' -- it is another layout's, or no script has written it
 end

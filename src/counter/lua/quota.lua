@@ -28,10 +28,15 @@ local function of_tenant(t)
     return known
 end
 
+-- Never more is held, given back or spent than was granted: another text is a hand's (clean.lua).
 local function parse(text)
     local H, L, G, B, S, D, C, Cv, Cd, W, E = text:match(QUOTA)
-    return {H = H + 0, L = L + 0, G = G + 0, B = B + 0, S = S + 0, D = D + 0, C = C + 0,
+    local q = {H = H + 0, L = L + 0, G = G + 0, B = B + 0, S = S + 0, D = D + 0, C = C + 0,
         Cv = Cv + 0, Cd = Cd + 0, W = W + 0, E = E + 0}
+    if q.H + q.B > q.G or q.S > q.G then
+        error({err = 'BADQUOTA ' .. text})
+    end
+    return q
 end
 
 local function text_of(q)

@@ -43,20 +43,34 @@ local groups, groups_count = {}, ARGV[shards_end + 2] + 0
 local marks, m = {}, 0 -- jobs that may be marked
 local a = shards_end + 2 -- last argument that is behind us
 
+-- Of a later epoch than the guard's: no script wrote it (clean.lua).
+local function check_lease(lease)
+    if lease >= LEASE_IDS then
+        error({err = 'BADLEASE ' .. lease})
+    end
+end
+
 -- A quota as admission sees it; missing: the lease that c says it was filled with decides.
 -- lease_floor: leases below are of an earlier epoch.
 local function read_quota(text, tenant, field, lease_floor)
     if not text then
         local was = call('HGET', base .. 'c:' .. tenant, field) or '0'
+        check_lease(was - lease_floor)
         return {was = was, missing = was + 0 < lease_floor and UNFILLED or VANISHED}
     end
     local held, rest, L, G, B, S, D, C, W = text:match(QUOTA)
     local lease = L - lease_floor
-    if lease < 0 then
+    if lease >= LEASE_IDS then
+        check_lease(lease)
+    elseif lease < 0 then
         return {held_before = held + 0, held = held + 0, rest = rest, missing = UNFILLED}
     end
+    local room = G - B - S - held - W
+    if room < 0 and (held + B > G + 0 or S + 0 > G + 0) then -- as in quota.lua
+        error({err = 'BADQUOTA ' .. text})
+    end
     return {held_before = held + 0, held = held + 0, rest = rest,
-        room = G - B - S - held - W, ends = D + 0, used = C + 0,
+        room = room, ends = D + 0, used = C + 0,
         text = ':' .. field .. ':' .. format('%d', lease) .. ':'}
 end
 
