@@ -107,6 +107,17 @@ Test(call_check, h_is_put_right_by_the_holds)
     cr_assert_eq(check_at(NOW).findings_count, 0);
 }
 
+Test(call_check, h_is_put_right_where_nothing_is_held)
+{
+    struct counter_check check;
+
+    fixture_set_number(&f, 1, "H", 77);
+    check = check_at(NOW);
+    cr_assert_eq(check.findings_count, 1);
+    cr_assert_eq(check.findings[0].kind, FINDING_HELD);
+    cr_assert_eq(fixture_quota(&f, 1).held, 0);
+}
+
 Test(call_check, a_tenants_score_that_is_too_late_is_put_right)
 {
     fixture_admit(&f, "job", 30);

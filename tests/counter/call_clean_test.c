@@ -198,6 +198,23 @@ Test(call_clean, with_a_hold_the_quotas_are_lost)
     cr_assert_eq(found.findings[0].kind, FINDING_LOST);
 }
 
+/* What it held is set aside with its lease; a name in the index alone holds nothing. */
+Test(call_clean, with_a_hold_that_only_the_index_names_its_quotas_are_lost)
+{
+    struct counter_totals other = totals_of(2, LEASE(1), 100);
+
+    fixture_fill(&f, &other, 1);
+    fixture_admit(&f, "job", 30);
+    fixture_admit(&f, "beside", 12);
+    fixture_cli(&f, "zadd " KEY_LEAF " 5 7=nobody");
+    cr_assert_eq(clean(), 0);
+    fixture_cli(&f, "hdel " KEY_T " 7=job");
+    cr_assert_eq(clean(), 1, "the quota that it was held in");
+    cr_assert_str_eq(fixture_cli(&f, "hmget " KEY_T " 1:0 q"), "\n1");
+    cr_assert_eq(check().findings[0].kind, FINDING_LOST);
+    cr_assert_eq(clean(), 0);
+}
+
 Test(call_clean, a_look_tells_who_cannot_be_read)
 {
     struct counter_due due = {.call = fixture_call(&f, COUNTER_DUE), .now_ms = DEADLINE, .max = 5};

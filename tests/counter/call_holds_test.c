@@ -202,6 +202,29 @@ Test(call_holds, lookup_answers_in_the_order_asked)
     cr_assert(slice_equal(lookup.entries[3], item.entry));
 }
 
+Test(call_holds, lookup_says_when_a_hold_was_lost_that_the_index_names)
+{
+    struct slice jobs[] = {SLICE("job")};
+    struct counter_lookup lookup = {.call = fixture_call(&f, COUNTER_LOOKUP),
+                                    .tenant_id = TENANT,
+                                    .jobs_count = 1,
+                                    .jobs = jobs};
+
+    fixture_admit(&f, "job", 30);
+    for (int i = 0; i < 2; i++) {
+        fixture_cli(&f, "hdel " KEY_T " 7=job");
+        jobs[0] = SLICE("job");
+        fixture_run(&f, &lookup.call);
+        cr_assert(lookup.lost);
+        jobs[0] = SLICE("never");
+        fixture_run(&f, &lookup.call);
+        cr_assert_not(lookup.lost);
+        if (i == 0) /* so many that the index has leaves */
+            for (int k = 0; k < 100; k++)
+                fixture_admit(&f, k ? arena_printf(&f.arena, "job-%d", k) : "job", 0);
+    }
+}
+
 Test(call_holds, lookup_says_when_the_tenants_holds_were_lost)
 {
     struct slice job = SLICE("job");

@@ -172,6 +172,37 @@ Test(mend, while_a_tenants_hash_is_lost_nobody_says_that_there_is_no_hold)
     cr_assert_eq(answer.state, COMMITTED);
 }
 
+/* An older attempt that expired is not taken for it, and what it held is not lent again. */
+Test(mend, a_hold_is_lost_singly)
+{
+    struct ask ask = {.tenant = "single", .job = "job"};
+    struct answer held, answer;
+    struct place place;
+
+    plan("single");
+    place = place_of("single", "t", "");
+    reserve("single", "job", 10, 300, &held);
+    cr_assert(admitted(&held));
+    cr_assert(books_free_within("single", MINUTE_MS));
+    reserve("single", "job", 70, TTL_MS, &held);
+    cr_assert(admitted(&held));
+    fixture_redis("HDEL %s %" PRId64 "=job", place.key, tenant_number("single"));
+    call_commit(channel, &ask, &answer);
+    cr_assert_eq(answer.code, STUB_UNAVAILABLE, "%d %s", answer.code, answer.text);
+    cr_assert_not(answer.effect_unknown);
+    call_get(channel, &ask, &answer);
+    cr_assert_eq(answer.code, STUB_UNAVAILABLE, "%d %s", answer.code, answer.text);
+    cr_assert(fixture_until(MINUTE_MS, has_old_lease, &place), "not noticed");
+    call_commit(channel, &ask, &answer);
+    cr_assert_eq(answer.code, STUB_NOT_FOUND, "%d %s", answer.code, answer.text);
+    cr_assert_str_eq(answer.reason, "UNKNOWN_JOB");
+    reserve("single", "too-much", LIMIT - 60, TTL_MS, &answer);
+    cr_assert(!admitted(&answer), "what the lost one holds is lent again");
+    commit("single", "job", held.id);
+    cr_assert_eq(books_units("single"), 70);
+    books_balance("single");
+}
+
 static bool is_refused(void *user)
 {
     static int number;

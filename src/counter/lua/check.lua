@@ -108,8 +108,8 @@ local function check_tenant(tenant, score)
     end
     if filled < quotas or holds ~= indexed(tenant, x) then
         found(2, tenant, {})
-    elseif holds > 0 and holds <= HOLDS_MAX and holds_left > 0 then
-        holds_left = holds_left - holds
+    elseif holds <= HOLDS_MAX and (holds > 0 or quotas <= HOLDS_MAX) and holds_left > 0 then
+        holds_left = holds_left - holds - 1
         local wrong = check_held(t)
         if #wrong > 0 then
             found(3, tenant, wrong)

@@ -8,11 +8,12 @@
 --
 -- What is lost then is put right as if it had been deleted (check.lua, fill.lua, rebuild.lua). A
 -- tenant that loses a hold in this way loses its quotas too: nobody knows what was held in them,
--- and only the next leases may be promised. Where t and c are both of another type, nothing says
--- any more what was lent, and the shard's epoch ends with them.
+-- and only the next leases may be promised. Where the index names a hold that t has not, the quotas
+-- go whose H is more than the others add up to. Where t and c are both of another type, nothing
+-- says any more what was lent, and the shard's epoch ends with them.
 
 -- luacheck: read globals call base authority generation marks_key leaf_name drop_index LEAF_CHARS
--- luacheck: read globals lease_floor LEASE_IDS AMOUNT_MAX
+-- luacheck: read globals lease_floor LEASE_IDS AMOUNT_MAX quotas_of
 local pcall_redis = redis.pcall
 local NUMBER_CHARS = 16 -- 2^53 has as many
 local HOLD_TEXT_MAX = 32768 -- HOLD_TEXT_MAX, quota/hold.h
@@ -82,9 +83,9 @@ end
 
 local OWN = {v = '^%d+%.%d+$', q = '^%d+$', x = '^%d+:%d+:%d+$'}
 
--- Fields that go, how many quotas stay, and whether a hold is among what goes.
-local function look_over(t, tenant)
-    local all, bad, quotas, lost = call('HGETALL', t), {}, {}, false
+-- Fields that go, quotas and holds that stay, and whether a hold is among what goes.
+local function look_over(all, tenant)
+    local bad, quotas, holds, lost = {}, {}, {}, false
     for i = 1, #all, 2 do
         local field, text = all[i], all[i + 1]
         if OWN[field] then
@@ -95,6 +96,8 @@ local function look_over(t, tenant)
         elseif field:find('=', 1, true) then
             if field:match('^(%d+)=') ~= tenant or not is_hold(text) then
                 bad[#bad + 1], lost = field, true
+            else
+                holds[#holds + 1] = text
             end
         elseif field:find('^%d+:%d+m?$') and is_quota(text) then
             quotas[#quotas + 1] = field
@@ -102,7 +105,32 @@ local function look_over(t, tenant)
             bad[#bad + 1] = field
         end
     end
-    return bad, quotas, lost
+    return bad, quotas, holds, lost
+end
+
+-- Quotas in which more is held than these holds do.
+local function quotas_above(quotas, texts, holds)
+    local sums, above, rest = {}, {}, {}
+    for i = 1, #holds do
+        for _, field, lease, units in quotas_of(holds[i]) do
+            local name = field .. ' ' .. lease
+            sums[name] = (sums[name] or 0) + units
+        end
+    end
+    for i = 1, #quotas do
+        local H, L = texts[quotas[i]]:match('^(%d+) (%d+) ')
+        local list = H + 0 > (sums[quotas[i] .. ' ' .. (L + 0)] or 0) and above or rest
+        list[#list + 1] = quotas[i]
+    end
+    return above, rest
+end
+
+local function indexed(tenant, x)
+    local count = 0
+    for _, leaf in ipairs(x and call('ZRANGE', base .. 'i:' .. tenant, 0, -1) or {'0'}) do
+        count = count + call('ZCARD', leaf_name(tenant, leaf))
+    end
+    return count
 end
 
 local function remove(key, fields)
@@ -139,19 +167,27 @@ local function clean_tenant(t, c, tenant)
     if not has_t and not has_c then
         call('HDEL', KEYS[1], ARGV[4])
     end
-    local bad, quotas, lost = look_over(t, tenant)
+    local all, texts = call('HGETALL', t), {}
+    for i = 1, #all, 2 do
+        texts[all[i]] = all[i + 1]
+    end
+    local bad, quotas, holds, lost = look_over(all, tenant)
     remove(t, bad)
+    clean_leases(c)
+    clean_index(t, tenant)
     if lost then
         remove(t, quotas)
         quotas = {}
+    elseif indexed(tenant, call('HGET', t, 'x')) > #holds then
+        local above
+        above, quotas = quotas_above(quotas, texts, holds)
+        remove(t, above)
     end
     if #quotas > 0 then
         call('HSET', t, 'q', ('%d'):format(#quotas))
     elseif has_t then
         call('HDEL', t, 'q')
     end
-    clean_leases(c)
-    clean_index(t, tenant)
 end
 
 keep_if_sound('ZCARD', base .. 'x:' .. ARGV[4])
