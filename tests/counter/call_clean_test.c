@@ -180,6 +180,32 @@ Test(call_clean, a_quota_that_contradicts_itself_admits_nothing)
     }
 }
 
+/* The user of the server may not run a command: that is no word about the key. */
+Test(call_clean, an_error_that_is_not_of_the_keys_type_takes_nothing)
+{
+    static const char *const commands[] = {"hlen", "zcard", "scard"};
+    static const int64_t tenants[] = {TENANT};
+    const char *before;
+
+    fixture_admit(&f, "job", 30);
+    fixture_notify(&f, "marked", NULL, NULL, 0);
+    before = fixture_cli(&f, "hgetall " KEY_T);
+    for (size_t i = 0; i < ARRAY_COUNT(commands); i++) {
+        struct counter_clean call = {
+            .call = fixture_call(&f, COUNTER_CLEAN), .tenants_count = 1, .tenants = tenants};
+
+        cr_assert_str_eq(fixture_cli(&f, "acl setuser default -%s", commands[i]), "OK");
+        counter_add(f.counter, &call.call);
+        counter_run(f.counter);
+        cr_assert_str_eq(fixture_cli(&f, "acl setuser default +%s", commands[i]), "OK");
+        cr_assert(call.call.status != STATUS_OK || call.removed == 0, "%s", commands[i]);
+        cr_assert_str_eq(fixture_cli(&f, "hgetall " KEY_T), before, "%s", commands[i]);
+        cr_assert_str_eq(fixture_cli(&f, "exists " KEY_C " " KEY_X " " KEY_LEAF " " KEY_MARKS), "4",
+                         "%s", commands[i]);
+    }
+    cr_assert_eq(check().findings_count, 0);
+}
+
 Test(call_clean, with_a_hold_the_quotas_are_lost)
 {
     struct counter_reserve_item item = item_of(&f, "next", 1);
