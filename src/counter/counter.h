@@ -50,12 +50,6 @@ struct counter;
  */
 enum { COUNTER_LAYOUT = 2 };
 
-/*
- * An epoch in Redis further ahead of the database's row is a hand's: no database forgets so many. The numbers
- * of leases end with 2^33 epochs, so one that anybody may write must not be followed.
- */
-enum { COUNTER_EPOCHS_AHEAD = 1048576 };
-
 /* Shards of one tag have all their keys in one slot of a cluster, so one script can be about all of them. */
 enum { COUNTER_TAG_SHARDS = 16 };
 

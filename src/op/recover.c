@@ -6,6 +6,7 @@
 #include "base/hex.h"
 #include "base/log.h"
 #include "op/authority.h"
+#include "quota/lease.h"
 #include "quota/times.h"
 
 #include <inttypes.h>
@@ -129,7 +130,7 @@ static enum recovery try_once(struct stores *stores, int shard, int64_t above, c
         !authority_may_begin_on(stores->services->authority, shard, observed.replid,
                                 services_mono_us(stores->services)))
         return RECOVERY_NO_REDIS; /* the row names another, which lives for somebody */
-    if (observed.epoch > above && observed.epoch - view.epoch <= COUNTER_EPOCHS_AHEAD)
+    if (observed.epoch > above && observed.epoch - view.epoch <= LEASE_EPOCHS_AHEAD)
         above = observed.epoch;
     if (stores->table->authority_bump(stores->db, &view, above, observed.replid, reason, &won,
                                       &view) != STATUS_OK)

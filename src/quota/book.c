@@ -133,7 +133,7 @@ static bool add_bad(struct book *book, const struct quota_row *quota, char *what
             return false;
         snprintf(what, what_bytes,
                  "quota limit_id=%" PRId64 " period_start_ms=%" PRId64 ": leased=%" PRId64
-                 " is not the sum of its leases, or a sum is out of range",
+                 " is not the sum of its leases, or a number is out of range",
                  quota->ref.limit_id, quota->ref.period_start_ms, quota->leased);
     }
     if (book->bad_count == 0 || book->bad[book->bad_count - 1] != quota->tenant_id)
@@ -156,12 +156,19 @@ static void take_out_bad(struct book *book)
     book->leases_count = kept;
 }
 
+/* A shard that began an epoch above such a lease would have no numbers left for others. */
+static bool lease_can_be(const struct quota_row *quota)
+{
+    return quota->lease_id >= 0 &&
+           (quota->epoch == 0 || lease_epoch(quota->lease_id) - quota->epoch <= LEASE_EPOCHS_AHEAD);
+}
+
 bool book_audit(struct book *book, char *what, size_t what_bytes)
 {
     book->bad = NULL;
     book->bad_count = 0;
     for (size_t i = 0; i < book->quotas_count; i++)
-        if (!book_balances(book, &book->quotas[i]) &&
+        if (!(book_balances(book, &book->quotas[i]) && lease_can_be(&book->quotas[i])) &&
             !add_bad(book, &book->quotas[i], what, what_bytes))
             return false;
     if (book->bad_count > 0)

@@ -11,6 +11,12 @@
 
 #define LEASE_IDS_PER_EPOCH 1048576
 
+/*
+ * An epoch that a store shows so far ahead of the shard's row is a hand's: no database forgets so many. The
+ * numbers of leases end with 2^33 epochs, so one that anybody may write must not be followed.
+ */
+#define LEASE_EPOCHS_AHEAD 1048576
+
 static inline int64_t lease_epoch(int64_t lease_id)
 {
     return lease_id / LEASE_IDS_PER_EPOCH;

@@ -263,6 +263,7 @@ class Postgres(Tampered):
          "UPDATE quota SET soft_amount = 90000, limit_amount = 100000, cap_amount = 100000"),
         ("UPDATE quota SET lease_target = 9007199254740991", "UPDATE quota SET lease_target = 0"),
         ("UPDATE quota SET lease_id = 4611686018427387904", "UPDATE quota SET lease_id = 1"),
+        ("UPDATE quota SET lease_id = 9007199254740991", "UPDATE quota SET lease_id = 1"),
         ("DELETE FROM quota", None),
         ("UPDATE limit_ SET period_kind = 99", "UPDATE limit_ SET period_kind = 1"),
         ("UPDATE limit_ SET period_kind = -1", "UPDATE limit_ SET period_kind = 1"),

@@ -2,6 +2,7 @@
 #include "op/recover.h"
 
 #include "op/authority.h"
+#include "quota/lease.h"
 #include "tests/op/pretend.h"
 
 #include <criterion/criterion.h>
@@ -190,10 +191,10 @@ Test(recover, and_not_for_ever)
 /* Ids of leases would end with it; the one that Redis has by a database that forgot some is passed. */
 Test(recover, an_epoch_in_redis_that_no_database_can_have_forgotten_is_not_followed)
 {
-    observed_epoch = 2 + COUNTER_EPOCHS_AHEAD;
+    observed_epoch = 2 + LEASE_EPOCHS_AHEAD;
     (void)run_pair();
-    cr_assert_eq(above, 2 + COUNTER_EPOCHS_AHEAD);
-    observed_epoch = 3 + COUNTER_EPOCHS_AHEAD;
+    cr_assert_eq(above, 2 + LEASE_EPOCHS_AHEAD);
+    observed_epoch = 3 + LEASE_EPOCHS_AHEAD;
     (void)run_pair();
     cr_assert_eq(above, 0);
 }

@@ -258,6 +258,20 @@ Test(settle, tenant_whose_rows_contradict_is_decided_nothing_for)
     cr_assert_eq(decide(), SETTLE_COMMITTED, "another tenant goes on");
 }
 
+/* A lease that another database may have known is met by a new epoch; one that none can have is a hand's. */
+Test(settle, audit_takes_out_a_lease_of_an_epoch_that_cannot_be)
+{
+    char what[100];
+    int64_t epoch = quotas[0].epoch = quotas[1].epoch = quotas[2].epoch = lease_epoch(LEASE);
+
+    quotas[1].lease_id = (epoch + LEASE_EPOCHS_AHEAD) * LEASE_IDS_PER_EPOCH;
+    cr_assert(book_audit(&book, what, sizeof(what)));
+    cr_assert_eq(book.bad_count, 0);
+    quotas[1].lease_id += LEASE_IDS_PER_EPOCH;
+    cr_assert(book_audit(&book, what, sizeof(what)));
+    cr_assert_eq(book.bad_count, 1);
+}
+
 Test(settle, audit_takes_out_the_tenant_and_no_other)
 {
     char what[100];

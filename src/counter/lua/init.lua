@@ -10,7 +10,7 @@
 -- result "SEEN", role, replid, epoch, nonce, layout: after the script
 
 local LAYOUT = '2' -- COUNTER_LAYOUT, counter/counter.h
-local EPOCHS_AHEAD = 1048576 -- COUNTER_EPOCHS_AHEAD, counter/counter.h
+local EPOCHS_AHEAD = 1048576 -- LEASE_EPOCHS_AHEAD, quota/lease.h
 local info = redis.call('INFO', 'replication')
 local role, replid = info:match('role:(%w+)'), info:match('master_replid:(%w+)')
 local before = redis.pcall('HMGET', KEYS[1], 'l', ARGV[4], 'seq') -- no hash: an error
