@@ -291,6 +291,53 @@ Test(mend, a_key_that_others_tell_of_is_lost)
         expect_free(lost[i].tenant);
 }
 
+enum { BOTH_KEYS, WITH_THE_INDEX, THE_FIELDS, LOSSES };
+
+static void lose_both(int what, const char *tenant)
+{
+    struct place t = place_of(tenant, "t", ""), c = place_of(tenant, "c", "");
+    struct place leaf = place_of(tenant, "d", ":0");
+    int64_t limit = fixture_sql("SELECT limit_id FROM limit_ WHERE tenant_id = %" PRId64,
+                                tenant_number(tenant));
+
+    if (what == THE_FIELDS) {
+        cr_assert_eq(fixture_redis("HDEL %s %" PRId64 ":0", t.key, limit), 1);
+        cr_assert_eq(fixture_redis("HDEL %s %" PRId64 ":0", c.key, limit), 1);
+        return;
+    }
+    cr_assert_eq(fixture_redis("DEL %s %s", t.key, c.key), 2);
+    if (what == WITH_THE_INDEX)
+        cr_assert_eq(fixture_redis("DEL %s", leaf.key), 1);
+}
+
+/*
+ * What was lent is in neither key any more, and what is held only by the callers, or in holds. None of it
+ * is lent again, whoever comes by first.
+ */
+Test(mend, what_both_keys_of_a_tenant_lost_is_not_lent_again)
+{
+    struct answer held[LOSSES], answer;
+
+    for (int i = 0; i < LOSSES; i++) {
+        char tenant[16], job[16];
+        int64_t units = 60;
+
+        snprintf(tenant, sizeof(tenant), "both-%d", i);
+        plan(tenant);
+        reserve(tenant, "job", units, TTL_MS, &held[i]);
+        cr_assert(admitted(&held[i]), "%s", held[i].text);
+        lose_both(i, tenant);
+        for (int k = 0; k < 20; k++) {
+            snprintf(job, sizeof(job), "next-%d", k);
+            reserve(tenant, job, 10, TTL_MS, &answer);
+            units += admitted(&answer) ? 10 : 0;
+        }
+        cr_assert_leq(units, LIMIT, "%s: %" PRId64 " of %d", tenant, units, LIMIT);
+        commit(tenant, "job", held[i].id);
+        books_balance(tenant);
+    }
+}
+
 /* Its sixteen shards begin new epochs; what was held is set aside, and still commits. */
 Test(mend, the_guard_of_the_shards_is_lost)
 {

@@ -30,6 +30,7 @@ struct chaos {
     struct dice dice;
     struct chaos_rates redis, postgres;
     bool redis_away, postgres_away;
+    bool keys_lost;     /* singly, some time: a script may say that something is missing */
     int64_t latency_us; /* of a usual round trip, about; 0: none at all */
     int64_t faults;     /* so far */
 };

@@ -165,6 +165,20 @@ static void lose_redis(struct world *world)
     }
 }
 
+/* Now and then a tenant's hash takes the list of its leases along. */
+static void lose_twin(struct world *world, struct redis *node, struct slice name)
+{
+    const char *kind = memmem(name.data, name.len, ":t:", 3);
+    char twin[128];
+
+    if (!kind || name.len >= sizeof(twin) || dice_below(&world->dice, 3) != 0)
+        return;
+    memcpy(twin, name.data, name.len);
+    twin[kind - name.data + 1] = 'c';
+    world_trace(world, "redis: DEL %.*s", (int)name.len, twin);
+    keyspace_remove(node, slice_of(twin, name.len));
+}
+
 static void lose_key(struct world *world)
 {
     struct redis *node = &world->nodes[world->node];
@@ -176,6 +190,8 @@ static void lose_key(struct world *world)
     if (!member)
         return;
     world_trace(world, "redis: DEL %.*s", SLICE_ARGS(member->name));
+    world->chaos.keys_lost = true;
+    lose_twin(world, node, member->name);
     keyspace_remove(node, member->name);
     world_note_trouble(world, NULL, true);
 }

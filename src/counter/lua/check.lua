@@ -95,6 +95,9 @@ local function check_tenant(tenant, score)
     local t, c = base .. 't:' .. tenant, base .. 'c:' .. tenant
     local own = call('HMGET', t, 'q', 'x', 'v')
     local quotas, x = (own[1] or 0) + 0, own[2]
+    if call('EXISTS', t, c) == 0 then
+        error({err = 'BADCOUNT ' .. t}) -- clean.lua
+    end
     local holds = call('HLEN', t) - quotas
     for i = 1, 3 do
         holds = holds - (own[i] and 1 or 0)

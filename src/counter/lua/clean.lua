@@ -4,13 +4,14 @@
 --
 -- KEYS  1 a, then per tenant t and c
 -- ARGV  1-4 guard, then tenants
--- result "OK", how many keys and fields went
+-- result "OK", how many keys and fields went or came
 --
 -- What is lost then is put right as if it had been deleted (check.lua, fill.lua, rebuild.lua). A
 -- tenant that loses a hold in this way loses its quotas too: nobody knows what was held in them,
 -- and only the next leases may be promised. Where the index names a hold that t has not, the quotas
--- go whose H is more than the others add up to. Where t and c are both of another type, nothing
--- says any more what was lent, and the shard's epoch ends with them.
+-- go whose H is more than the others add up to. What c lacks of the quotas of t, and of those that
+-- holds name, is put there. Where t and c are both gone, nothing says any more what was lent, and
+-- the shard's epoch ends with them.
 
 -- luacheck: read globals call base authority generation marks_key leaf_name drop_index LEAF_CHARS
 -- luacheck: read globals lease_floor LEASE_IDS AMOUNT_MAX quotas_of
@@ -18,6 +19,7 @@ local pcall_redis = redis.pcall
 local NUMBER_CHARS = 16 -- 2^53 has as many
 local HOLD_TEXT_MAX = 32768 -- HOLD_TEXT_MAX, quota/hold.h
 local AT_ONCE = 1000
+local x_name = base .. 'x:' .. ARGV[4]
 local gone = 0
 
 -- By a command that is for one type only. Any other error says nothing about the key.
@@ -139,7 +141,8 @@ local function remove(key, fields)
     end
 end
 
-local function clean_leases(c)
+-- texts: of the quotas in t, by field.
+local function clean_leases(c, quotas, texts, holds)
     local all, bad = call('HGETALL', c), {}
     for i = 1, #all, 2 do
         if not all[i]:find('^%d+:%d+m?$') or not is_lease(all[i + 1]) then
@@ -147,6 +150,14 @@ local function clean_leases(c)
         end
     end
     remove(c, bad)
+    for i = 1, #quotas do
+        gone = gone + call('HSETNX', c, quotas[i], texts[quotas[i]]:match('^%d+ (%d+) '))
+    end
+    for i = 1, #holds do
+        for _, field, lease in quotas_of(holds[i]) do
+            gone = gone + call('HSETNX', c, field, ('%d'):format(lease))
+        end
+    end
 end
 
 local function clean_index(t, tenant)
@@ -164,8 +175,14 @@ end
 
 local function clean_tenant(t, c, tenant)
     local has_t, has_c = keep_if_sound('HLEN', t), keep_if_sound('HLEN', c)
-    if not has_t and not has_c then
-        call('HDEL', KEYS[1], ARGV[4])
+    if call('EXISTS', t, c) == 0 then
+        if not has_t or not has_c or call('ZSCORE', x_name, tenant) then
+            gone = gone + call('HDEL', KEYS[1], ARGV[4])
+            call('ZREM', x_name, tenant)
+            keep_if_sound('ZCARD', base .. 'i:' .. tenant)
+            drop_index(tenant, nil)
+        end
+        return
     end
     local all, texts = call('HGETALL', t), {}
     for i = 1, #all, 2 do
@@ -173,7 +190,7 @@ local function clean_tenant(t, c, tenant)
     end
     local bad, quotas, holds, lost = look_over(all, tenant)
     remove(t, bad)
-    clean_leases(c)
+    clean_leases(c, quotas, texts, holds)
     clean_index(t, tenant)
     if lost then
         remove(t, quotas)
@@ -190,7 +207,7 @@ local function clean_tenant(t, c, tenant)
     end
 end
 
-keep_if_sound('ZCARD', base .. 'x:' .. ARGV[4])
+keep_if_sound('ZCARD', x_name)
 if generation > 0 then
     keep_if_sound('SCARD', marks_key(0))
     keep_if_sound('SCARD', marks_key(1))

@@ -13,7 +13,7 @@
 -- over (ended.lua).
 
 -- luacheck: read globals call amount load flush push totals TOTALS withhold fill_all keep_filled
--- luacheck: read globals forget_ended base
+-- luacheck: read globals forget_ended base check_whole
 local LOOKS = 8
 local count, versions, now = ARGV[5] + 0, ARGV[6] + 0, amount(ARGV[7])
 local took, filled, after = fill_all(8, count, function(t, q, at)
@@ -24,6 +24,9 @@ local at = 8 + count * (2 + TOTALS)
 for _ = 1, versions do
     local t, version = KEYS[2 * ARGV[at]], amount(ARGV[at + 1])
     local has = newest[t] or call('HGET', t, 'v')
+    if not has then
+        check_whole(t, KEYS[2 * ARGV[at] + 1])
+    end
     local e, v = (has or '-1.-1'):match('^(%-?%d+)%.(%-?%d+)$')
     local epoch = ARGV[2] + 0
     if epoch ~= e + 0 or version > v + 0 then

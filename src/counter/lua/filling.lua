@@ -2,13 +2,16 @@
 --
 -- c:<tenant>, a hash, says with which lease each quota of t was filled last. So a quota that was
 -- never filled is told from one that is gone. A new quota is counted in the field q of t, by which
--- check.lua notices that c is gone; the tenant enters x, by which check.lua finds it.
+-- check.lua notices that c is gone; the tenant enters x, by which check.lua finds it. Where c has
+-- less than q says, or a tenant of x has neither t nor c, nobody knows what was never filled:
+-- nothing is created there before clean.lua.
 --
 -- fill_all(at, count, then_do)  per totals: index of the tenant, totals, one argument more;
 --               then_do(t,
 --               q, at) for those that were taken. Returns took per totals, what keep_filled is to
 --               write, and the leases of c afterwards by t and field
 -- keep_filled(filled)  after flush
+-- check_whole(t, c)  ends the script where something was filled that neither has any more
 -- withhold(q, t, over)  what is lent beyond the cap is admitted to nobody until it is given back;
 --               over is as the database saw it with t.B returned
 
@@ -24,6 +27,14 @@ end
 
 local function withhold(q, t, over)
     q.W = math.max(over - math.max(q.B - t.B, 0), 0)
+end
+
+local function check_whole(t, c)
+    local filled = call('HLEN', c)
+    if (call('HGET', t, 'q') or 0) + 0 > filled or filled == 0 and call('EXISTS', t) == 0
+        and call('ZSCORE', base .. 'x:' .. ARGV[4], t:match('%d+$')) then
+        error({err = 'BADCOUNT ' .. t})
+    end
 end
 
 -- 0 TAKEN | 1 VANISHED | 2 OLDER; was: the lease in c's entry, or false. Creates a quota that this
@@ -68,6 +79,9 @@ local function fill_all(at, count, then_do)
             was = call('HGET', KEYS[key + 1], given.field)
         end
         local had = load(tenant, given.field)
+        if not had and not was and not filled[tenant] then
+            check_whole(tenant, KEYS[key + 1])
+        end
         took[i] = fill(given, tenant, was)
         if took[i] == 0 then
             then_do(given, load(tenant, given.field), at)
