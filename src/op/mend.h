@@ -8,8 +8,8 @@
  *     an index of holds    FINDING_DERIVED             counter_rebuild, from the tenant's hash
  *     one hold, which      FINDING_DERIVED             stores_clean: the quotas that it was held in go, and
  *     the index names                                  are lost as above; then the index as here
- *     a quota of both      FINDING_DERIVED, or a fill  stores_clean: what holds name was filled; then as above
- *     hash and leases
+ *     a quota of both      FINDING_DERIVED, or a fill  stores_clean: what holds name was filled; then as
+ *     hash and leases                                  above
  *     both of them         FINDING_UNREADABLE, or      stores_clean: the shard's epoch ends
  *                          a fill
  *     a shard's tenants    not whole                   counter_register, with all tenants of the shard

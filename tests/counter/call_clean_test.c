@@ -174,7 +174,7 @@ Test(call_clean, a_quota_that_neither_key_has_was_filled_if_a_hold_names_it)
     cr_assert_eq(fill_again(false), TOTALS_VANISHED);
 }
 
-/* Nor does anything tell what was lent where both keys are gone; the shard's list says that they were there. */
+/* Nor does anything tell what was lent where both keys are gone; the shard's list says that they were. */
 static void expect_end_of_epoch(void)
 {
     struct counter_reserve_item item = item_of(&f, "next", 1);
