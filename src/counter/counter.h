@@ -475,11 +475,15 @@ struct counter_forget { /* quotas of FINDING_LOST that the database lends nothin
     const struct counter_lost *quotas;
 };
 
-struct counter_clean { /* what cannot be read goes, and counts as lost: after STATUS_CORRUPT */
+/*
+ * What cannot be read goes, and counts as lost: after STATUS_CORRUPT. So do quotas in which a hold was that
+ * is gone; what the list of leases lacks comes; with neither key of a tenant left, its shard's epoch ends.
+ */
+struct counter_clean {
     struct counter_call call;
     size_t tenants_count;
     const int64_t *tenants;
-    size_t removed; /* out: keys and fields that went, also of the shard */
+    size_t removed; /* out: keys and fields that went or came, also of the shard */
 };
 
 /* The tenants that a call is about, into ret of COUNTER_LIST_MAX, some perhaps twice; returns how many. */

@@ -1,12 +1,18 @@
 #include "op/grant_pass.h"
 
+void pass_fail_refused(struct op_reserve *op, enum status status, const char *sqlstate)
+{
+    op_fail_harmless(&op->op, status, sqlstate, "repeat with the same job_id when it is mended");
+    reserve_step(op, RESERVE_ANSWERED);
+}
+
 void pass_fail_postgres(struct pass *pass, struct op_reserve *op, enum status status,
                         bool effect_unknown)
 {
     if (stores_refused(pass->stores, status)) {
-        op_fail_harmless(&op->op, status, stores_sqlstate(pass->stores),
-                         "repeat with the same job_id when it is mended");
+        pass_fail_refused(op, status, stores_sqlstate(pass->stores));
         op->op.error.effect_unknown = effect_unknown;
+        return;
     }
     op_fail(&op->op, FAILURE_POSTGRES_UNAVAILABLE, effect_unknown,
             "the database cannot be reached; repeat with the same job_id in a moment");

@@ -43,6 +43,7 @@ struct pass {
 /* These step to ANSWERED. An answered op is finished at the end of the pass: it may point into scratch. */
 void pass_fail_postgres(struct pass *pass, struct op_reserve *op, enum status status,
                         bool effect_unknown);
+void pass_fail_refused(struct op_reserve *op, enum status status, const char *sqlstate);
 /* Or to STUCK: somebody else is making the shard ready, which the quick granter does not wait for. */
 void pass_fail_redis(struct pass *pass, struct op_reserve *op, const struct counter_call *call,
                      enum recovery reason);

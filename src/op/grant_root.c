@@ -91,7 +91,7 @@ static void set_stuck_aside(struct pass *pass, struct reap_want *wants, size_t c
         if (op_fail_if_bad(&op->op)) {
             reserve_step(op, RESERVE_ANSWERED);
         } else if (want->refused != STATUS_OK) {
-            pass_fail_postgres(pass, op, want->refused, false);
+            pass_fail_refused(op, want->refused, want->sqlstate);
         } else {
             aside_put(services->aside, want->tenant_id, services_mono_us(services));
             reserve_step(op, RESERVE_STUCK);

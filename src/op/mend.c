@@ -137,7 +137,9 @@ static void begin_rebuild(struct mend *mend, struct stores *stores, int shard, i
 {
     if (mend->rebuild.active)
         return; /* it is found again */
-    stores_clean(stores, shard, &tenant_id, 1, "more there than an index has");
+    /* Without it the index made anew would hide that a hold is lost. */
+    if (!stores_clean(stores, shard, &tenant_id, 1, "what is counted differs from what is there"))
+        return; /* it is found again */
     log_error("mend", "redis.lost shard=%d tenant=%" PRId64 ": an index; it is made anew", shard,
               tenant_id);
     mend->rebuild =

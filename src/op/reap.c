@@ -7,6 +7,7 @@
 #include "op/notify.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 /* The holds of all wants, want by want, and what goes to the database. */
 struct reap {
@@ -263,6 +264,12 @@ static bool write_down(struct reap *reap)
 
 /* --- Redis' half -------------------------------------------------------------------------------- */
 
+/* Of one that is closed all that was not spent counts as returned, what is held in Redis as well. */
+static bool is_told(const struct quota_row *row, int64_t tenant_id)
+{
+    return row->tenant_id == tenant_id && row->state != QUOTA_CLOSED;
+}
+
 static struct counter_reap letting_go(const struct reap *reap, const struct reap_want *want)
 {
     struct stores *stores = reap->stores;
@@ -279,11 +286,11 @@ static struct counter_reap letting_go(const struct reap *reap, const struct reap
                                                .attempt = job->hold->attempt};
     }
     for (size_t i = 0; i < reap->rows_count; i++)
-        totals_count += reap->rows[i].tenant_id == want->tenant_id;
+        totals_count += is_told(&reap->rows[i], want->tenant_id);
     totals = stores_scratch(stores, totals_count, sizeof(*totals));
     totals_count = 0;
     for (size_t i = 0; i < reap->rows_count; i++)
-        if (reap->rows[i].tenant_id == want->tenant_id)
+        if (is_told(&reap->rows[i], want->tenant_id))
             totals[totals_count++] = totals_from_row(&reap->rows[i]);
     return (struct counter_reap){
         .call = {.kind = COUNTER_REAP, .view.shard = want->shard, .arena = &stores->scratch},
@@ -345,6 +352,8 @@ static bool in_parts(struct reap *reap)
     if (reap->wants_count == 1) {
         reap->wants[0].stuck = true;
         reap->wants[0].refused = reap->refused;
+        snprintf(reap->wants[0].sqlstate, sizeof(reap->wants[0].sqlstate), "%s",
+                 stores_sqlstate(reap->stores));
         return true;
     }
     left = part_of(reap, 0, half);

@@ -45,6 +45,7 @@ struct reap_want {
     bool more;        /* more are due */
     bool stuck; /* nothing was done for it: a row is locked, its rows contradict each other, or */
     enum status refused; /* the database answered this error; STATUS_OK: it did not */
+    char sqlstate[6];    /* of it; "" if it has none */
     /* private */
     size_t first, count; /* its part of the jobs */
     size_t unreadable;   /* due holds that nobody can read */

@@ -174,6 +174,40 @@ Test(call_clean, a_quota_that_neither_key_has_was_filled_if_a_hold_names_it)
     cr_assert_eq(fill_again(false), TOTALS_VANISHED);
 }
 
+/* An older hold of it says nothing about the lease that was filled last. */
+Test(call_clean, of_the_leases_that_holds_name_the_newest_was_the_last)
+{
+    struct counter_totals totals = totals_of(1, LEASE(2), 1000);
+    struct counter_fill fill = {
+        .call = fixture_call(&f, COUNTER_FILL), .now_ms = NOW, .totals_count = 1, .totals = &totals};
+
+    fixture_admit(&f, "older", 30);
+    fixture_fill(&f, &totals, 1);
+    fixture_admit(&f, "newer", 30);
+    fixture_cli(&f, "hdel " KEY_T " 1:0");
+    fixture_cli(&f, "hdel " KEY_C " 1:0");
+    cr_assert(clean() > 0);
+    fixture_run(&f, &fill.call);
+    cr_assert_eq(totals.took, TOTALS_VANISHED);
+}
+
+/* What the database lends nothing for any more is no loss, and no reason to end the shard's epoch. */
+Test(call_clean, a_tenant_of_which_nothing_is_lent_any_more_is_forgotten)
+{
+    const struct counter_lost lost = {.ref = {.limit_id = 1}, .lease_id = LEASE(1)};
+    struct counter_forget forget = {.call = fixture_call(&f, COUNTER_FORGET),
+                                    .tenant_id = TENANT,
+                                    .quotas_count = 1,
+                                    .quotas = &lost};
+
+    fixture_admit(&f, "job", 30);
+    fixture_cli(&f, "del " KEY_T);
+    fixture_run(&f, &forget.call);
+    cr_assert_eq(check().findings_count, 0);
+    cr_assert_str_eq(fixture_cli(&f, "exists " KEY_C " " KEY_LEAF), "0");
+    cr_assert_eq(clean(), 0);
+}
+
 /* Nor does anything tell what was lent where both keys are gone; the shard's list says that they were. */
 static void expect_end_of_epoch(void)
 {

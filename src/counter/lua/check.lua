@@ -112,7 +112,7 @@ local function check_tenant(tenant, score)
     if filled < quotas or holds ~= indexed(tenant, x) then
         found(2, tenant, {})
     elseif holds <= HOLDS_MAX and (holds > 0 or quotas <= HOLDS_MAX) and holds_left > 0 then
-        holds_left = holds_left - holds - 1
+        holds_left = holds_left - holds - quotas - 1
         local wrong = check_held(t)
         if #wrong > 0 then
             found(3, tenant, wrong)
@@ -139,8 +139,11 @@ out[3] = call('ZSCORE', x_name, '0') and 1 or 0
 local page = call('ZSCAN', x_name, ARGV[6], 'COUNT', ARGV[7])
 out[2] = page[1]
 for i = 1, #page[2], 2 do
-    if page[2][i] ~= '0' and not pcall(check_tenant, page[2][i], page[2][i + 1]) then
-        found(4, page[2][i], {})
+    local tenant = page[2][i]
+    if tenant ~= '0' and not tenant:find('^[1-9]%d*$') then -- a hand's
+        call('ZREM', x_name, tenant)
+    elseif tenant ~= '0' and not pcall(check_tenant, tenant, page[2][i + 1]) then
+        found(4, tenant, {})
     end
 end
 out[4] = #page[2] / 2

@@ -9,9 +9,9 @@
 -- What is lost then is put right as if it had been deleted (check.lua, fill.lua, rebuild.lua). A
 -- tenant that loses a hold in this way loses its quotas too: nobody knows what was held in them,
 -- and only the next leases may be promised. Where the index names a hold that t has not, the quotas
--- go whose H is more than the others add up to. What c lacks of the quotas of t, and of those that
--- holds name, is put there. Where t and c are both gone, nothing says any more what was lent, and
--- the shard's epoch ends with them.
+-- go whose H is more than the others add up to. Where c has less than t counts, what it lacks of
+-- the quotas of t, and of those that holds name, is put there. Where t and c are both gone, nothing
+-- says any more what was lent, and the shard's epoch ends with them.
 
 -- luacheck: read globals call base authority generation marks_key leaf_name drop_index LEAF_CHARS
 -- luacheck: read globals lease_floor LEASE_IDS AMOUNT_MAX quotas_of
@@ -141,8 +141,7 @@ local function remove(key, fields)
     end
 end
 
--- texts: of the quotas in t, by field.
-local function clean_leases(c, quotas, texts, holds)
+local function clean_leases(c)
     local all, bad = call('HGETALL', c), {}
     for i = 1, #all, 2 do
         if not all[i]:find('^%d+:%d+m?$') or not is_lease(all[i + 1]) then
@@ -150,13 +149,23 @@ local function clean_leases(c, quotas, texts, holds)
         end
     end
     remove(c, bad)
-    for i = 1, #quotas do
-        gone = gone + call('HSETNX', c, quotas[i], texts[quotas[i]]:match('^%d+ (%d+) '))
-    end
+end
+
+-- What c lacks, with the newest lease that is known of. texts: of the quotas in t, by field.
+local function fill_leases(c, quotas, texts, holds)
+    local newest = {}
     for i = 1, #holds do
         for _, field, lease in quotas_of(holds[i]) do
-            gone = gone + call('HSETNX', c, field, ('%d'):format(lease))
+            if lease < lease_floor + LEASE_IDS and lease > (newest[field] or 0) then
+                newest[field] = lease
+            end
         end
+    end
+    for i = 1, #quotas do
+        newest[quotas[i]] = texts[quotas[i]]:match('^%d+ (%d+) ') + 0
+    end
+    for field, lease in pairs(newest) do
+        gone = gone + call('HSETNX', c, field, ('%d'):format(lease))
     end
 end
 
@@ -190,7 +199,10 @@ local function clean_tenant(t, c, tenant)
     end
     local bad, quotas, holds, lost = look_over(all, tenant)
     remove(t, bad)
-    clean_leases(c, quotas, texts, holds)
+    clean_leases(c)
+    if (tonumber(texts.q) or 0) > call('HLEN', c) then
+        fill_leases(c, quotas, texts, holds)
+    end
     clean_index(t, tenant)
     if lost then
         remove(t, quotas)
