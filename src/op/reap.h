@@ -43,7 +43,8 @@ struct reap_want {
     size_t removed;   /* of them, those that Redis let go of */
     size_t discarded; /* besides: those that nobody can read, which are gone */
     bool more;        /* more are due */
-    bool stuck; /* nothing was done for it: a row is locked, its rows contradict each other, or */
+    /* nothing was done for it: a row is locked, its rows contradict each other, or refused says why */
+    bool stuck;
     enum status refused; /* the database answered this error; STATUS_OK: it did not */
     char sqlstate[6];    /* of it; "" if it has none */
     /* private */

@@ -19,8 +19,8 @@
 -- On the way quotas of periods that are over go, and all of a tenant that has nothing left; marks
 -- that are past their time likewise.
 
--- luacheck: read globals call base amount leaf_name index_first deadline_of forget_ended
--- luacheck: read globals quotas_of readable load text_of marks_age drop_index
+-- luacheck: read globals call base amount index_first deadline_of forget_ended
+-- luacheck: read globals add_held readable load text_of marks_age drop_index index_count
 local SAMPLE, LOOKS = 64, 32
 local HOLDS_MAX = 256
 local now, x_name = amount(ARGV[5]), base .. 'x:' .. ARGV[4]
@@ -53,17 +53,6 @@ local function missing_of(t, c)
     return missing
 end
 
-local function indexed(tenant, x)
-    if not x then
-        return call('ZCARD', leaf_name(tenant, '0'))
-    end
-    local count = 0
-    for _, leaf in ipairs(call('ZRANGE', base .. 'i:' .. tenant, 0, -1)) do
-        count = count + call('ZCARD', leaf_name(tenant, leaf))
-    end
-    return count
-end
-
 -- H of every quota is the sum of the holds of its lease. It stays while there is a hold that cannot
 -- be read: nobody knows its part of it (discard.lua).
 local function check_held(t)
@@ -73,10 +62,7 @@ local function check_held(t)
             if not readable(all[i + 1]) then
                 return {}
             end
-            for _, field, lease, units in quotas_of(all[i + 1]) do
-                local name = field .. ' ' .. lease
-                sums[name] = (sums[name] or 0) + units
-            end
+            add_held(sums, all[i + 1])
         end
     end
     for i = 1, #all, 2 do
@@ -109,7 +95,7 @@ local function check_tenant(tenant, score)
             found(1, tenant, missing)
         end
     end
-    if filled < quotas or holds ~= indexed(tenant, x) then
+    if filled < quotas or holds ~= index_count(tenant, x) then
         found(2, tenant, {})
     elseif holds <= HOLDS_MAX and (holds > 0 or quotas <= HOLDS_MAX) and holds_left > 0 then
         holds_left = holds_left - holds - quotas - 1

@@ -14,7 +14,7 @@
 -- says any more what was lent, and the shard's epoch ends with them.
 
 -- luacheck: read globals call base authority generation marks_key leaf_name drop_index LEAF_CHARS
--- luacheck: read globals lease_floor LEASE_IDS AMOUNT_MAX quotas_of
+-- luacheck: read globals lease_floor LEASE_IDS AMOUNT_MAX quotas_of add_held index_count
 local pcall_redis = redis.pcall
 local NUMBER_CHARS = 16 -- 2^53 has as many
 local HOLD_TEXT_MAX = 32768 -- HOLD_TEXT_MAX, quota/hold.h
@@ -114,10 +114,7 @@ end
 local function quotas_above(quotas, texts, holds)
     local sums, above, rest = {}, {}, {}
     for i = 1, #holds do
-        for _, field, lease, units in quotas_of(holds[i]) do
-            local name = field .. ' ' .. lease
-            sums[name] = (sums[name] or 0) + units
-        end
+        add_held(sums, holds[i])
     end
     for i = 1, #quotas do
         local H, L = texts[quotas[i]]:match('^(%d+) (%d+) ')
@@ -125,14 +122,6 @@ local function quotas_above(quotas, texts, holds)
         list[#list + 1] = quotas[i]
     end
     return above, rest
-end
-
-local function indexed(tenant, x)
-    local count = 0
-    for _, leaf in ipairs(x and call('ZRANGE', base .. 'i:' .. tenant, 0, -1) or {'0'}) do
-        count = count + call('ZCARD', leaf_name(tenant, leaf))
-    end
-    return count
 end
 
 local function remove(key, fields)
@@ -207,7 +196,7 @@ local function clean_tenant(t, c, tenant)
     if lost then
         remove(t, quotas)
         quotas = {}
-    elseif indexed(tenant, call('HGET', t, 'x')) > #holds then
+    elseif index_count(tenant, call('HGET', t, 'x')) > #holds then
         local above
         above, quotas = quotas_above(quotas, texts, holds)
         remove(t, above)

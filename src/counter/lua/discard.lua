@@ -12,7 +12,7 @@
 -- holds, so where there are few holds those quotas go whose H the others do not add up to; where
 -- there are many, all in which something is held.
 
--- luacheck: read globals call shown quotas_of readable index_remove
+-- luacheck: read globals call shown add_held readable index_remove
 local HOLDS_MAX = 256
 local AT_ONCE = 1000
 local t, c, tenant = KEYS[2], KEYS[3], ARGV[5]
@@ -44,10 +44,7 @@ local sums = {}
 local all = holds <= HOLDS_MAX and call('HGETALL', t) or {}
 for i = 1, #all, 2 do
     if all[i]:find('=', 1, true) and readable(all[i + 1]) then
-        for _, field, lease, units in quotas_of(all[i + 1]) do
-            local name = field .. ' ' .. lease
-            sums[name] = (sums[name] or 0) + units
-        end
+        add_held(sums, all[i + 1])
     end
 end
 

@@ -7,9 +7,8 @@
 -- nothing is created there before clean.lua.
 --
 -- fill_all(at, count, then_do)  per totals: index of the tenant, totals, one argument more;
---               then_do(t,
---               q, at) for those that were taken. Returns took per totals, what keep_filled is to
---               write, and the leases of c afterwards by t and field
+--               then_do(t, q, at) for those that were taken. Returns took per totals, what
+--               keep_filled is to write, and the leases of c afterwards by t and field
 -- keep_filled(filled)  after flush
 -- check_whole(t, c)  ends the script where something was filled that neither has any more
 -- withhold(q, t, over)  what is lent beyond the cap is admitted to nobody until it is given back;

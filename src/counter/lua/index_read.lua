@@ -2,6 +2,7 @@
 --
 -- index_upto(tenant, x, place, max)         members and places up to there, in order
 -- index_after(tenant, x, place, each)       each member from there on, in order
+-- index_count(tenant, x)                    how many members
 -- drop_index(tenant, x)                     x is to be deleted, too
 
 -- luacheck: push ignore 211
@@ -46,6 +47,14 @@ local function index_after(tenant, x, place, each)
             end
         end
     end
+end
+
+local function index_count(tenant, x)
+    local count = 0
+    for _, leaf in ipairs(x and call('ZRANGE', base .. 'i:' .. tenant, 0, -1) or {'0'}) do
+        count = count + call('ZCARD', leaf_name(tenant, leaf))
+    end
+    return count
 end
 
 -- All of the index goes, but the field x. Where the list of leaves is lost, the newest of them do.
