@@ -15,26 +15,27 @@
 #include "ledger/rows.h"
 
 /* As the index quota_follow says; the locks are let go at once. */
+/* clang-format off */
 static const struct statement find = {
     "periods_find",
     "SELECT q.tenant_id, q.limit_id, q.period_start_ms, q.ledger_seq > 0, l.period_kind,"
     " (SELECT clock_timestamp()) FROM quota q"
-    " JOIN limit_ l ON l.tenant_id = q.tenant_id AND l.limit_id = q.limit_id"
-    " JOIN tenant t ON t.tenant_id = q.tenant_id"
+    ROWS_OF(limit_, "tenant_id = q.tenant_id AND limit_id = q.limit_id") " AS l"
+    ROWS_OF(tenant, "tenant_id = q.tenant_id") " AS t"
     " WHERE (q.level = 0) = $2::boolean AND NOT q.followed"
     " AND q.period_end_ms < " LEDGER_NEVER " AND q.period_end_ms <= " SQL_MS_OF(
         "clock_timestamp()") " ORDER BY q.period_end_ms"
                              " LIMIT $1::bigint FOR UPDATE OF q SKIP LOCKED FOR SHARE OF l SKIP LOCKED"
                              " FOR NO KEY UPDATE OF t SKIP LOCKED"};
+/* clang-format on */
 
+/* clang-format off */
 static const struct statement mark = {
     "periods_mark",
-    "UPDATE quota q SET followed = true FROM (SELECT q.tenant_id, q.limit_id, q.period_start_ms"
-    " FROM " ROWS_REFS(
-        SQL_ROWS) " JOIN quota q ON q.tenant_id = n.tenant AND q.limit_id = n.lim"
-                  " AND q.period_start_ms = n.start FOR UPDATE OF q SKIP LOCKED) free"
-                  " WHERE q.tenant_id = free.tenant_id AND q.limit_id = free.limit_id"
-                  " AND q.period_start_ms = free.period_start_ms"};
+    "UPDATE quota q SET followed = true FROM (SELECT q.place FROM " ROWS_REFS(SQL_ROWS)
+    " CROSS JOIN LATERAL (SELECT ctid AS place FROM quota WHERE " ROWS_KEY_QUOTA " OFFSET 0) AS q"
+    " FOR UPDATE OF q SKIP LOCKED) free WHERE q.ctid = free.place"};
+/* clang-format on */
 
 struct following {
     struct arena *arena;
