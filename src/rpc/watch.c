@@ -158,11 +158,11 @@ static char *event_text(struct arena *arena, const struct ledger_event *event)
     case EVENT_SOFT_STOP:
     case EVENT_HARD_STOP:
     case EVENT_HARD_CAP:
-        text = arena_printf(arena, "%.*s: %" PRId64 " used, %s the %s of %" PRId64,
-                            SLICE_ARGS(event->limit_name), use,
-                            event->direction == 2 ? "back under" : "at or over",
-                            stop_name(event->kind), stop_units(event));
+        text = crossing_text(arena, event);
     }
+    if (!text) /* a newer server wrote it, or a hand */
+        text = arena_printf(arena, "something that this server has no words for (kind %d)",
+                            (int)event->kind);
     CHECK(text);
     return text;
 }

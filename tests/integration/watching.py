@@ -259,6 +259,18 @@ class Watching(Case):
         except grpc.RpcError:
             return False
 
+    def test_an_event_of_a_kind_that_is_not_known(self):
+        reader = self.reader()
+        sql("WITH t AS (UPDATE tenant SET event_seq = event_seq + 1 WHERE name ="
+            f" '{self.tenant}' RETURNING tenant_id, event_seq) INSERT INTO event (tenant_id, seq,"
+            " kind, at) SELECT tenant_id, event_seq, 99, now() FROM t")  # by a newer server
+        self.limit()
+        newest = self.newest()
+        self.until(lambda: reader.last_seq() >= newest, 5)
+        self.assertEqual([event.kind for event in reader.events()],
+                         [99, quota.EVENT_KIND_LIMIT_CHANGED])
+        self.assertTrue(reader.events()[0].message)
+
     # ---- crossings ----
 
     def use(self, job, units, reader, crossings):
