@@ -399,8 +399,9 @@ MUST_CHECK enum status ledger_limit_put(struct database *db, struct arena *arena
                                         struct quota_row **ret_rows, size_t *ret_rows_count,
                                         enum ledger_admin *ret);
 /*
- * Holds under the limit are honoured; its rows stay until closed. A LIMIT_CHANGED event. limit: tenant
- * and name; afterwards as it was.
+ * Holds under the limit are honoured; its rows stay until closed, and those of periods that are not over
+ * are unlimited from then on. A LIMIT_CHANGED event and the crossings down. limit: tenant and name;
+ * afterwards as it was.
  */
 MUST_CHECK enum status ledger_limit_delete(struct database *db, struct arena *arena,
                                            const struct ledger_note *note, struct slice etag,

@@ -72,8 +72,10 @@ struct holdfast_v1_admin_service_handlers {
         const Holdfast__V1__PutLimitRequest *request);
 
     /*
-     * Removes a limit. Holds that were taken under it can still be committed and released. The ledger
-     * keeps its records.
+     * Removes a limit. Holds that were taken under it can still be committed and released, and the
+     * limit refuses nothing of what they used: what is more than was held is recorded without debt.
+     * Who watches is sent LIMIT_CHANGED with limit_removed, and the crossings down. The ledger keeps
+     * its records. Periods that are over keep the limit that they ended with.
      *
      * Errors: NOT_FOUND (UNKNOWN_TENANT, UNKNOWN_LIMIT); ABORTED (ETAG_MISMATCH); ALREADY_EXISTS
      * (REQUEST_ID_REUSED).
