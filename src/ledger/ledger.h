@@ -249,8 +249,8 @@ struct ledger_usage {
 
 /*
  * The current periods of these limits of the plan, the seq of the newest event and the config version
- * in one state of the database. With another version than the plan's, limits have changed since; 0: there
- * is no such tenant.
+ * in one state of the database, whose clock the estimate has seen then. With another version than the
+ * plan's, limits have changed since; 0: there is no such tenant.
  */
 MUST_CHECK enum status ledger_usage_read(struct database *db, struct arena *arena,
                                          const struct plan *plan, const int64_t *limit_ids,
