@@ -201,7 +201,8 @@ MUST_CHECK enum status ledger_close_periods(struct database *db, size_t max, boo
  * not used. Periods that ended above a level come first. Repeating it is harmless, on several servers at
  * once too: a period is made once, by whoever is first, and its event with it.
  *
- * A tenant or limit that somebody has locked waits for a later call. *ret_more: there is more to do now.
+ * A tenant or limit that somebody has locked waits for a later call. One whose rows cannot be made is left
+ * to its first use, for which they are refused as well. *ret_more: there is more to do now.
  */
 MUST_CHECK enum status ledger_periods_follow(struct database *db, struct arena *arena, size_t max,
                                              bool *ret_more);

@@ -7,12 +7,17 @@
  *     mark    followed
  *
  * Each step is a transaction of its own. Whoever dies in between leaves rows that are found again; a
- * period that is made already is not made twice. No use in a period ends the chain: idle limits cost
- * nothing, however many there are, and the first use begins it anew.
+ * period that is made already is not made twice. One that the database refuses to make keeps no other
+ * from being made: it is told in the log, marked all the same, and made by the first use. No use in a
+ * period ends the chain: idle limits cost nothing, however many there are, and the first use begins it
+ * anew.
  */
 #include "base/fault.h"
+#include "base/log.h"
 #include "ledger/ledger.h"
 #include "ledger/rows.h"
+
+#include <inttypes.h>
 
 /* As the index quota_follow says; the locks are let go at once. */
 /* clang-format off */
@@ -46,6 +51,12 @@ struct following {
     size_t next_count;
 };
 
+static void tell_refused(const struct rows_ref *ref, const char *why)
+{
+    log_error("ledger", "period.refused tenant=%" PRId64 " limit=%" PRId64 " why=%s",
+              ref->tenant_id, ref->ref.limit_id, LOG_VALUE(why));
+}
+
 /* Those that ended at a level, or those that did not. */
 static enum status find_over(struct database *db, struct following *following, bool level_zero)
 {
@@ -65,20 +76,39 @@ static enum status find_over(struct database *db, struct following *following, b
     while (sql_next(&row)) {
         struct rows_ref ref = {.tenant_id = sql_i64(&row)};
         bool used;
-        int64_t kind;
+        int64_t kind, now_ms;
 
         ref.ref.limit_id = sql_i64(&row);
         ref.ref.period_start_ms = sql_i64(&row);
         following->over[following->over_count++] = ref;
         used = sql_bool(&row);
         kind = sql_i64(&row);
-        row.bad |= !period_known(kind);
-        ref.ref.period_start_ms =
-            row.bad ? 0 : period_start_ms((enum period)kind, sql_time_ms(&row));
-        if (used)
+        now_ms = sql_time_ms(&row);
+        if (!period_known(kind)) {
+            tell_refused(&ref, "the limit has a period that there is not");
+        } else if (used) {
+            ref.ref.period_start_ms = period_start_ms((enum period)kind, now_ms);
             following->next[following->next_count++] = ref;
+        }
     }
     return sql_done(&row);
+}
+
+/* What is refused is run again in halves, until what it is refused for is alone. */
+static enum status make(struct database *db, struct arena *arena, const struct rows_ref *refs,
+                        size_t count)
+{
+    enum status status = rows_make(db, arena, refs, count, NULL);
+    size_t half = count / 2;
+
+    if (status != STATUS_FAULT && status != STATUS_INVALID && status != STATUS_CORRUPT)
+        return status;
+    if (half == 0) {
+        tell_refused(&refs[0], database_error(db));
+        return STATUS_OK;
+    }
+    status = make(db, arena, refs, half);
+    return status == STATUS_OK ? make(db, arena, refs + half, count - half) : status;
 }
 
 static enum status mark_followed(struct database *db, struct following *following)
@@ -122,7 +152,7 @@ enum status ledger_periods_follow(struct database *db, struct arena *arena, size
         return status;
     *ret_more = following.over_count == max;
     following.next_count = rows_refs_sort(following.next, following.next_count);
-    status = rows_make(db, arena, following.next, following.next_count, NULL);
+    status = make(db, arena, following.next, following.next_count);
     if (status == STATUS_OK && FAULT("periods.made"))
         return STATUS_UNAVAILABLE;
     return status == STATUS_OK ? mark_followed(db, &following) : status;
