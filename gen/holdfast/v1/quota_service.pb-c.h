@@ -148,8 +148,8 @@ typedef enum _Holdfast__V1__EndCause {
    */
   HOLDFAST__V1__END_CAUSE__END_CAUSE_UNSPECIFIED = 0,
   /*
-   * The client read too slowly: its buffer of 1,024 events was full. Nothing is lost: resume, and
-   * read faster.
+   * The client does not read: its buffer of 1,024 events was full and it took none for 250 ms, or
+   * frames waited for it and it took none for a minute. Nothing is lost: resume, and go on reading.
    */
   HOLDFAST__V1__END_CAUSE__END_CAUSE_SLOW_READER = 1,
   /*

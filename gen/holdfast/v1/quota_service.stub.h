@@ -116,8 +116,8 @@ struct holdfast_v1_quota_service_handlers {
      * with after_seq = the seq you saw last.
      *
      * The stream lasts until the client cancels it or a StreamEnd frame says why it ends; then, or
-     * after a broken connection, resume with the last seq. A reader that is too slow is cut off
-     * (1,024 events in the buffer) and can resume. Events are kept for 7 days.
+     * after a broken connection, resume with the last seq. A reader that does not read is cut off
+     * (END_CAUSE_SLOW_READER) and can resume. Events are kept for 7 days.
      *
      * Errors: NOT_FOUND (UNKNOWN_TENANT); OUT_OF_RANGE (SEQ_TOO_OLD, SEQ_TOO_NEW: begin again without
      * a position).
