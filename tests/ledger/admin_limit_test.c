@@ -486,6 +486,11 @@ Test(admin_limit, a_meter_without_one_gets_an_unlimited_limit_once)
                  database_error(db));
     cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("seconds"), 10000), STATUS_OK);
     plan = plan_of("l-implicit");
+    cr_assert_eq(plan->limits_count, 1, "the tenant does not admit such meters (any more)");
+    plan_unref(plan);
+    fixture_sql_do("UPDATE tenant SET admit_unlimited_meters = true WHERE tenant_id = %" PRId64,
+                   tenant.tenant_id);
+    plan = plan_of("l-implicit");
     cr_assert_eq(plan->config_version, 2);
     cr_assert_eq(plan->limits_count, 2);
     cr_assert(slice_equal(plan->limits[1].name, SLICE("unlimited.seconds")));

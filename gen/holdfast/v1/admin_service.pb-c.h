@@ -102,7 +102,8 @@ struct  Holdfast__V1__Tenant
   Holdfast__V1__TenantState state;
   /*
    * What Reserve does with a meter that has no limit in this tenant. True: admits and counts it.
-   * False (default): FAILED_PRECONDITION, reason NO_LIMIT.
+   * False (default): FAILED_PRECONDITION, reason NO_LIMIT, also for a meter that was admitted while
+   * this was true.
    */
   protobuf_c_boolean admit_unlimited_meters;
   /*
