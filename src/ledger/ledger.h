@@ -112,7 +112,7 @@ MUST_CHECK enum status ledger_versions_since(struct database *db, struct arena *
 /*
  * The implicit unlimited limit of a meter without a limit, for tenants that admit unlimited meters:
  * made once (limit name "unlimited.<meter>"), bumps config_version. STATUS_EXHAUSTED: the tenant has
- * limits_max limits already.
+ * limits_max limits of both kinds already.
  */
 MUST_CHECK enum status ledger_limit_implicit(struct database *db, int64_t tenant_id,
                                              struct slice meter, size_t limits_max);
@@ -385,8 +385,9 @@ struct ledger_limit {
  * audit.
  *
  * Two bounds hold for what is added, not for what is replaced: a tenant has at most limits_max limits
- * (LIMITS_FULL), and a reservation of one meter, at whatever scope, counts against at most
- * HOLD_QUOTAS_MAX (CROWDED). A tenant that is past a bound goes on with what it has.
+ * (LIMITS_FULL; implicit ones do not count here), and a reservation of one meter, at whatever scope,
+ * counts against at most HOLD_QUOTAS_MAX (CROWDED). A tenant that is past a bound goes on with what it
+ * has.
  *
  * limit: as it is to become; afterwards as it is, also when ADMIN_CONFLICT says that it cannot become so.
  * STATUS_INVALID: it cannot be (amounts, percentages, period); the caller should have checked.

@@ -62,8 +62,9 @@ struct holdfast_v1_admin_service_handlers {
      * Two bounds hold for a limit that is added: a tenant has at most as many limits as the server is
      * set to (10,000 by default), and a reservation of one meter, at whatever scope, counts against at
      * most 128 of them: those of the meter at the scope and at every scope above it. Beyond either:
-     * RESOURCE_EXHAUSTED (LIMITS_FULL), nothing is changed; DeleteLimit makes room. Periods that are
-     * over keep the limit that they ended with, and nothing is sent of them.
+     * RESOURCE_EXHAUSTED (LIMITS_FULL), nothing is changed; DeleteLimit makes room. Meters that are
+     * admitted without a limit do not count here. Periods that are over keep the limit that they ended
+     * with, and nothing is sent of them.
      *
      * Errors: NOT_FOUND (UNKNOWN_TENANT); ABORTED (ETAG_MISMATCH); ALREADY_EXISTS
      * (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (LIMITS_FULL).
