@@ -40,6 +40,10 @@ static void check_needs(const struct arguments *arguments, struct argp_state *st
         if (arguments->amounts_count == 0)
             argp_error(state, "an amount is needed, such as tokens=1500");
         return;
+    case ARGUMENTS_NEED_RECEIPT:
+        if (!*arguments->receipt)
+            argp_error(state, "--receipt is needed");
+        return;
     case ARGUMENTS_NEED_JOB:
         if (!*arguments->reservation && (!*arguments->tenant || !*arguments->job))
             argp_error(state, "--reservation is needed, or --tenant and --job");
@@ -99,6 +103,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case ARGUMENT_KEY_NOTE:
         arguments->note = arg;
         return 0;
+    case ARGUMENT_KEY_RECEIPT:
+        arguments->receipt = arg;
+        return 0;
     case ARGUMENT_KEY_AFTER:
         parse_number("after", arg, &arguments->after_seq, state);
         return 0;
@@ -136,6 +143,7 @@ void arguments_parse(struct cli *cli, const struct argp_option *options, const c
         .scope = "",
         .job = "",
         .reservation = "",
+        .receipt = "",
         .meter = "",
         .note = "",
         .ttl_us = -1,
