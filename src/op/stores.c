@@ -36,6 +36,7 @@ const struct store_table stores_real = {
     .reap_run = ledger_reap_run,
     .usage_read = ledger_usage_read,
     .retention = ledger_retention,
+    .seal_run = ledger_seal_run,
     .tenant_create = ledger_tenant_create,
     .tenant_update = ledger_tenant_update,
     .tenant_list = ledger_tenant_list,

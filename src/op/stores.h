@@ -54,6 +54,7 @@ struct store_table {
     __typeof__(ledger_reap_run) *reap_run;
     __typeof__(ledger_usage_read) *usage_read;
     __typeof__(ledger_retention) *retention;
+    __typeof__(ledger_seal_run) *seal_run;
     __typeof__(ledger_tenant_create) *tenant_create;
     __typeof__(ledger_tenant_update) *tenant_update;
     __typeof__(ledger_tenant_list) *tenant_list;
