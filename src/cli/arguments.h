@@ -82,7 +82,6 @@ enum arguments_needs {
     ARGUMENTS_NEED_NOTHING,
     ARGUMENTS_NEED_TENANT,  /* --tenant */
     ARGUMENTS_NEED_AMOUNTS, /* --tenant and an amount */
-    ARGUMENTS_NEED_RECEIPT, /* --receipt */
     ARGUMENTS_NEED_JOB,     /* --reservation, or --tenant and --job */
 };
 

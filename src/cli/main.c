@@ -37,7 +37,7 @@ static const char doc[] =
     "  usage      limits, use and holds of a tenant\n"
     "  holds      the live holds of a tenant\n"
     "  show       where one job stands\n"
-    "  verify     is what the record says still true?\n"
+    "  verify     do the books prove themselves?\n"
     "  watch      events of a tenant, as they come\n"
     "  status     the server and its stores\n"
     "  apply      make tenants and limits like those of a YAML file\n"

@@ -21,6 +21,7 @@
 #include "counter/counter.h"
 #include "ledger/committer.h"
 #include "ledger/ledger.h"
+#include "ledger/verify.h"
 #include "op/services.h"
 
 #include <stdbool.h>
@@ -55,6 +56,7 @@ struct store_table {
     __typeof__(ledger_usage_read) *usage_read;
     __typeof__(ledger_retention) *retention;
     __typeof__(ledger_seal_run) *seal_run;
+    __typeof__(ledger_verify) *verify;
     __typeof__(ledger_tenant_create) *tenant_create;
     __typeof__(ledger_tenant_update) *tenant_update;
     __typeof__(ledger_tenant_list) *tenant_list;

@@ -157,7 +157,8 @@
 #define CONNECT_SHARED_MS 1000
 #define CONNECT_FIRST_MS 800
 
-/* How long the database lets a statement run. */
+/* How long the database lets a statement run; the first one where all of a tenant is read and sorted. */
+#define STATEMENT_VERIFY_MS 600000
 #define STATEMENT_MS 2000
 #define STATEMENT_COMMITTER_MS 4000
 #define STATEMENT_LONG_MS 5000

@@ -39,5 +39,7 @@ void rpc_list_limits(void *user, struct stub_call *call,
                      const Holdfast__V1__ListLimitsRequest *request);
 void rpc_get_status(void *user, struct stub_call *call,
                     const Holdfast__V1__GetStatusRequest *request);
+void rpc_verify_tenant(void *user, struct stub_call *call,
+                       const Holdfast__V1__VerifyTenantRequest *request);
 
 #endif

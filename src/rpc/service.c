@@ -73,6 +73,7 @@ bool rpc_register(struct rpc *rpc, struct stub_server *server)
         .delete_limit = rpc_delete_limit,
         .list_limits = rpc_list_limits,
         .get_status = rpc_get_status,
+        .verify_tenant = rpc_verify_tenant,
     };
 
     return holdfast_v1_quota_service_register(server, &quota, rpc) &&
