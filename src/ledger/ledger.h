@@ -232,6 +232,14 @@ struct ledger_sealing {
 MUST_CHECK enum status ledger_seal_run(struct database *db, struct arena *arena,
                                        struct ledger_sealing *sealing);
 
+struct ledger_seals {
+    int64_t now_ms;
+    int64_t sealed_to_ms; /* entries that are older are sealed; 0: nothing was sealed yet */
+    int64_t gaps;         /* chains that wait for an entry that is missing */
+};
+
+MUST_CHECK enum status ledger_seals_read(struct database *db, struct ledger_seals *ret);
+
 /* --- facts and reap --------------------------------------------------------------------------- */
 
 struct ledger_job {

@@ -12,7 +12,8 @@
  *
  * An entry whose number is missing stops its quota's chain: a gap, for which the tenant's entries are read
  * again once a minute. A clock that was put back makes one that closes; an entry that is lost, one that
- * stays. A seal or a head that is not genuine goes on unsigned, so that it shows for ever.
+ * stays. A seal or a head that is not genuine goes on unsigned, so that it shows for ever; a chain whose seal
+ * was signed by a key that is not here waits for the key, as in a gap.
  */
 #include "base/fault.h"
 #include "base/hex.h"
@@ -29,6 +30,9 @@ enum {
     SEAL_ROWS_MAX = 10000, /* more than the entries of one transaction */
     SEAL_GAPS_MAX = 4,     /* looked for in one turn */
 };
+
+/* Of what was not genuine; no key has it. */
+#define UNSIGNED_KID 0
 
 #define WINDOW_FIRST_MS (60 * SECOND_IN_MS)
 #define WINDOW_MAX_MS (INT64_C(1) << 42)
@@ -123,7 +127,8 @@ struct work {
     struct chain chain;
     int64_t number; /* of its seal; 0: it has none yet */
     int64_t gap_seq;
-    bool is_signed; /* the seal was genuine */
+    enum chain_verdict was; /* its seal */
+    struct chain_code code;
     bool changed;
 };
 
@@ -248,8 +253,10 @@ static void read_seal(struct sql_row *row, struct turn *turn)
     if (row->bad)
         return;
     memcpy(read.chain.digest, digest.data, DIGEST_BYTES);
-    read.is_signed =
-        chain_verify(turn->sealing->signer, &read.chain, read.number, &code) == CHAIN_GENUINE;
+    read.code = code;
+    read.was = chain_verify(turn->sealing->signer, &read.chain, read.number, &code);
+    if (read.was == CHAIN_UNKNOWN_KEY && code.kid == UNSIGNED_KID)
+        read.was = CHAIN_FORGED;
     *work = read;
 }
 
@@ -272,7 +279,7 @@ static enum status read_works(struct database *db, struct turn *turn)
         if (i > 0 && rows_ref_compare(turn->items[i - 1].ref, ref) == 0)
             continue;
         refs[turn->works_count] = ref;
-        turn->works[turn->works_count++] = (struct work){.ref = ref, .is_signed = true};
+        turn->works[turn->works_count++] = (struct work){.ref = ref, .was = CHAIN_GENUINE};
     }
     for (size_t i = 0; i < turn->works_count; i++)
         chain_begin(&turn->works[i].chain, turn->sealing->digest, refs[i].tenant_id, refs[i].ref);
@@ -367,8 +374,8 @@ static void extend(struct turn *turn, struct work *work, size_t from, size_t to)
 {
     int64_t was_seq = work->chain.seq, was_gap = work->gap_seq;
 
-    work->gap_seq = 0;
-    for (size_t i = from; i < to; i++) {
+    work->gap_seq = work->was == CHAIN_UNKNOWN_KEY ? work->chain.seq + 1 : 0;
+    for (size_t i = from; i < to && work->was != CHAIN_UNKNOWN_KEY; i++) {
         const struct item *item = &turn->items[i];
 
         if (item->seq <= work->chain.seq)
@@ -448,7 +455,9 @@ static enum status write_all_seals(struct database *db, struct turn *turn)
     if (count == 0)
         return STATUS_OK;
     for (size_t i = 0; i < count; i++)
-        if (works[i].is_signed)
+        if (works[i].was == CHAIN_UNKNOWN_KEY)
+            codes[i] = works[i].code;
+        else if (works[i].was == CHAIN_GENUINE)
             codes[i] = chain_sign(turn->sealing->signer, &works[i].chain, works[i].number);
     sql_params_begin(&params, turn->arena);
     COLUMN(&params, count, works[i].ref.tenant_id);
@@ -728,4 +737,27 @@ enum status ledger_seal_run(struct database *db, struct arena *arena,
     if (status == STATUS_OK)
         sealing->now_ms = turn.now_ms;
     return status;
+}
+
+/* --- how far it is ---------------------------------------------------------------------------- */
+
+static const struct statement read_progress = {
+    "seal_progress", "SELECT clock_timestamp(), (SELECT sealed_to_ms FROM seal_state),"
+                     " (SELECT count(*) FROM seal WHERE gap_seq > 0)"};
+
+enum status ledger_seals_read(struct database *db, struct ledger_seals *ret)
+{
+    struct sql_row row;
+    PGresult *result;
+    enum status status = database_run(db, &read_progress, NULL, &result);
+
+    if (status != STATUS_OK)
+        return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
+    row = sql_rows(result, NULL);
+    while (sql_next(&row)) {
+        ret->now_ms = sql_time_ms(&row);
+        ret->sealed_to_ms = sql_i64_or(&row, 0);
+        ret->gaps = sql_i64(&row);
+    }
+    return sql_done(&row);
 }

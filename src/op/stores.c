@@ -37,6 +37,7 @@ const struct store_table stores_real = {
     .usage_read = ledger_usage_read,
     .retention = ledger_retention,
     .seal_run = ledger_seal_run,
+    .seals_read = ledger_seals_read,
     .verify = ledger_verify,
     .tenant_create = ledger_tenant_create,
     .tenant_update = ledger_tenant_update,

@@ -56,6 +56,7 @@ struct store_table {
     __typeof__(ledger_usage_read) *usage_read;
     __typeof__(ledger_retention) *retention;
     __typeof__(ledger_seal_run) *seal_run;
+    __typeof__(ledger_seals_read) *seals_read;
     __typeof__(ledger_verify) *verify;
     __typeof__(ledger_tenant_create) *tenant_create;
     __typeof__(ledger_tenant_update) *tenant_update;

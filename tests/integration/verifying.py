@@ -148,6 +148,19 @@ class Verifying(harness.Case):
         self.assertEqual(len([line for line in out.splitlines() if " entries of " in line]),
                          int(tenants[0]))
 
+    def test_the_status_tells_how_far_the_seals_are_and_of_gaps(self):
+        def status():
+            return server.admin.GetStatus(admin.GetStatusRequest())
+
+        self.until(lambda: status().seals_behind.ToMilliseconds() < 5000, 30)
+        gaps = status().seal_gaps
+        sql(f"UPDATE quota SET ledger_seq = ledger_seq + 1 WHERE tenant_id = {self.number}"
+            f" AND limit_id = {self.tokens}")
+        self.use("after-a-gap")
+        self.until(lambda: status().seal_gaps == gaps + 1, 30)
+        self.assertIn(f" {gaps + 1} gaps", holdfast("status")[1])
+        self.expect(f'entry {JOBS + 1} is missing; the next one is {JOBS + 2}, job "after-a-gap"')
+
     def test_an_unknown_tenant_is_told(self):
         self.error(lambda: list(server.admin.VerifyTenant(admin.VerifyTenantRequest(tenant="none"))),
                    grpc.StatusCode.NOT_FOUND, "UNKNOWN_TENANT")

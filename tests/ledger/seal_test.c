@@ -234,6 +234,20 @@ Test(seal, a_first_entry_that_is_missing_is_a_gap_too)
     cr_assert_eq(of_seal(&tenant, "number"), 1);
 }
 
+Test(seal, how_far_it_is_can_be_read)
+{
+    struct support_tenant tenant = support_tenant_make("s-far", 1000, 1000, 0);
+    struct ledger_seals before, after;
+
+    cr_assert_eq(ledger_seals_read(db, &before), STATUS_OK);
+    add(&tenant, 2, 2, "clock_timestamp()");
+    catch_up();
+    cr_assert_eq(ledger_seals_read(db, &after), STATUS_OK);
+    cr_assert_eq(after.gaps, before.gaps + 1);
+    cr_assert_gt(after.sealed_to_ms, before.sealed_to_ms);
+    cr_assert_geq(after.now_ms, after.sealed_to_ms);
+}
+
 Test(seal, whoever_dies_before_the_commit_leaves_nothing)
 {
     struct support_tenant tenant = support_tenant_make("s-dies", 1000, 1000, 0);
@@ -294,6 +308,34 @@ Test(seal, a_seal_that_was_changed_is_never_signed_again)
     add(&tenant, 6, 6, "clock_timestamp()");
     seal_to(&tenant, 6);
     cr_assert_eq(of_seal(&tenant, "kid"), 0);
+}
+
+Test(seal, a_chain_waits_for_a_key_that_is_not_here)
+{
+    struct support_tenant tenant = support_tenant_make("s-rotated", 1000, 1000, 0);
+    struct token_keys *others;
+    char error[256];
+
+    add(&tenant, 1, 5, "clock_timestamp()");
+    seal_to(&tenant, 5);
+    cr_assert_eq(token_keys_parse(
+                     SLICE("2:ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100"),
+                     "test", &others, error, sizeof(error)),
+                 STATUS_OK);
+    chain_signer_destroy(sealing.signer);
+    sealing.signer = chain_signer_create(others);
+    add(&tenant, 6, 6, "clock_timestamp()");
+    catch_up();
+    cr_assert_eq(of_seal(&tenant, "seq"), 5);
+    cr_assert_eq(of_seal(&tenant, "gap_seq"), 6);
+    cr_assert_eq(of_seal(&tenant, "kid"), 1);
+    chain_signer_destroy(sealing.signer);
+    sealing.signer = chain_signer_create(keys);
+    fixture_sql_do("UPDATE seal SET gap_looked_ms = 0 WHERE gap_seq > 0");
+    seal_to(&tenant, 6);
+    cr_assert_eq(of_seal(&tenant, "gap_seq"), 0);
+    cr_assert_eq(of_seal(&tenant, "kid"), 1);
+    token_keys_destroy(others);
 }
 
 Test(seal, of_a_head_that_was_changed_no_later_one_is_signed)

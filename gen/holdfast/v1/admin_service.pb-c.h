@@ -649,10 +649,21 @@ struct  Holdfast__V1__GetStatusResponse
    * Most limits that a reservation of one meter may count against; PutLimit refuses more (LIMITS_FULL).
    */
   int64_t limits_per_reservation_max;
+  /*
+   * How far the seals are behind the record: what is older than this is sealed. Should stay within 5 s;
+   * a transaction of whomever that does not end, or no server to seal, lets it grow. Unset while
+   * Postgres is away, and before the first seal.
+   */
+  Google__Protobuf__Duration *seals_behind;
+  /*
+   * Limits and periods of which an entry of the record is missing, found while sealing. Should be 0:
+   * VerifyTenant says which entry, and the log (event=seal.gap).
+   */
+  int64_t seal_gaps;
 };
 #define HOLDFAST__V1__GET_STATUS_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__get_status_response__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0,NULL, 0, 0, 0, NULL, 0, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0,NULL, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, 0 }
 
 
 /*
