@@ -206,8 +206,10 @@ static void wrong(struct verify *verify, const char *format, ...)
     text = out->found[out->found_count++];
     if (said) {
         second = (time_t)(said->ref.period_start_ms / SECOND_IN_MS);
-        if (said->ref.period_start_ms > 0 && gmtime_r(&second, &utc))
-            strftime(start, sizeof(start), "%Y-%m-%dT%H:%M:%SZ", &utc);
+        if (said->ref.period_start_ms > 0 &&
+            (!gmtime_r(&second, &utc) ||
+             strftime(start, sizeof(start), "%Y-%m-%dT%H:%M:%SZ", &utc) == 0))
+            snprintf(start, sizeof(start), "%" PRId64 " ms", said->ref.period_start_ms);
         used = snprintf(text, VERIFY_TEXT_BYTES,
                         "limit \"%.*s\", period from %s: ", SLICE_ARGS(said->name), start);
     }
