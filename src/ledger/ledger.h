@@ -16,6 +16,7 @@
 #include "base/slice.h"
 #include "base/status.h"
 #include "ledger/database.h"
+#include "quota/chain.h"
 #include "quota/hold.h"
 #include "quota/plan.h"
 #include "quota/settle.h"
@@ -206,6 +207,39 @@ MUST_CHECK enum status ledger_close_periods(struct database *db, size_t max, boo
  */
 MUST_CHECK enum status ledger_periods_follow(struct database *db, struct arena *arena, size_t max,
                                              bool *ret_more);
+
+/* --- seals ------------------------------------------------------------------------------------ */
+
+/* What a sealer keeps from turn to turn; zeroed at first, but for signer and digest. */
+struct ledger_sealing {
+    struct chain_signer *signer;
+    struct digest *digest;
+    /* out, OK */
+    size_t sealed;        /* entries that were added to chains */
+    size_t gaps;          /* chains that could not go on: an entry is missing */
+    bool more;            /* there is more to be sealed now */
+    int64_t sealed_to_ms; /* what is older is sealed; 0: another sealer was at it */
+    int64_t now_ms;
+    /* private */
+    int64_t window_ms;
+    int64_t waits_ms;  /* a moment that is safe once no transaction runs that is */
+    int64_t waits_for; /* older than this one */
+};
+
+/*
+ * A turn: what has come into the ledger since the last one goes into the chains of its quotas, a bounded
+ * number of entries, in one transaction (seal.c). Two sealers at once do no harm.
+ */
+MUST_CHECK enum status ledger_seal_run(struct database *db, struct arena *arena,
+                                       struct ledger_sealing *sealing);
+
+struct ledger_seals {
+    int64_t now_ms;
+    int64_t sealed_to_ms; /* entries that are older are sealed; 0: nothing was sealed yet */
+    int64_t gaps;         /* chains that wait for an entry that is missing */
+};
+
+MUST_CHECK enum status ledger_seals_read(struct database *db, struct ledger_seals *ret);
 
 /* --- facts and reap --------------------------------------------------------------------------- */
 

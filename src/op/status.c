@@ -218,6 +218,7 @@ static void get_status(struct op *base, struct stores *stores)
     base->now_ms = estimate_now_ms(services->estimate, mono_us);
     if (estimate_ready(services->estimate))
         op->clock_offset_ms = base->now_ms - clock_wall_ms(services->clock);
+    op->seals_known = stores->table->seals_read(stores->db, &op->seals) == STATUS_OK;
     if (ask_redis(base, stores))
         count_holds(op, stores);
     for (int i = 0; i < STATUS_STORES; i++)

@@ -7,6 +7,7 @@
 
 #include "counter/counter.h"
 #include "ledger/alarms.h"
+#include "ledger/ledger.h"
 #include "op/op.h"
 
 #include <stdbool.h>
@@ -50,6 +51,8 @@ struct op_status {
     int64_t holds, holds_due;
     int64_t clock_offset_ms; /* the database's clock minus this host's */
     struct alarms_state alarms;
+    bool seals_known;
+    struct ledger_seals seals;
 };
 
 void op_status_start(struct op_status *op);

@@ -21,6 +21,7 @@
 #include "counter/counter.h"
 #include "ledger/committer.h"
 #include "ledger/ledger.h"
+#include "ledger/verify.h"
 #include "op/services.h"
 
 #include <stdbool.h>
@@ -54,6 +55,9 @@ struct store_table {
     __typeof__(ledger_reap_run) *reap_run;
     __typeof__(ledger_usage_read) *usage_read;
     __typeof__(ledger_retention) *retention;
+    __typeof__(ledger_seal_run) *seal_run;
+    __typeof__(ledger_seals_read) *seals_read;
+    __typeof__(ledger_verify) *verify;
     __typeof__(ledger_tenant_create) *tenant_create;
     __typeof__(ledger_tenant_update) *tenant_update;
     __typeof__(ledger_tenant_list) *tenant_list;
