@@ -210,6 +210,7 @@ static enum duty_end turn(void *own, struct duty_tools *tools)
     *tools->news = (struct duty_news){.leases_due = now.leases_due,
                                       .closings_due = now.closings_due,
                                       .rows_due = now.rows_due,
+                                      .lent = now.lent,
                                       .begun_ms = now.begun_ms};
     end = look_at_authority(look, tools, now.authority_hash);
     if (end == DUTY_DONE)
