@@ -3,6 +3,7 @@
 
 #include "base/amount.h"
 #include "op/aside.h"
+#include "op/duty.h"
 #include "quota/lease.h"
 #include "quota/times.h"
 #include "tests/op/pretend.h"
@@ -15,7 +16,7 @@ static struct pretend *pretend;
 static struct idle *idle;
 static struct clock_manual manual;
 static struct quota_row rows[ROWS];
-static size_t asked, told, set_aside;
+static size_t asked, told, set_aside, listed;
 static enum counter_recall_how how;
 static int64_t lowered_ms;
 
@@ -24,6 +25,7 @@ static enum status list(struct database *db, struct arena *arena, struct ledger_
 {
     (void)db;
     (void)after;
+    listed++;
     cr_assert_geq(max, ROWS);
     *ret = arena_array(arena, ROWS, sizeof(**ret));
     for (int i = 0; i < ROWS; i++)
@@ -194,4 +196,28 @@ Test(idle, a_worn_lease_is_left_alone_until_it_is_over)
     rows[0].lease_deadline_ms = 0;
     look(IDLE_STILL_MS);
     cr_assert_eq(asked, 1);
+}
+
+/* What settled costs nothing: the beat says so. */
+Test(idle, rounds_begin_only_while_something_is_lent)
+{
+    static struct log_limit log_limit;
+    struct duty_news news = {.lent = false};
+    struct duty_tools tools = {.stores = pretend->stores, .log = &log_limit, .news = &news};
+    void *own = duty_idle.create();
+
+    estimate_observe(&pretend->estimate, 1764072000000, clock_mono_us(&manual.clock),
+                     clock_mono_us(&manual.clock));
+    for (int i = 0; i < 10; i++) {
+        clock_manual_advance_us(&manual, IDLE_EVERY_MS * INT64_C(1000));
+        cr_assert_eq(duty_idle.turn(own, &tools), DUTY_DONE);
+    }
+    cr_assert_eq(listed, 0);
+    news.lent = true;
+    for (int i = 0; i < 10; i++) {
+        clock_manual_advance_us(&manual, IDLE_EVERY_MS * INT64_C(1000));
+        cr_assert_eq(duty_idle.turn(own, &tools), DUTY_DONE);
+    }
+    cr_assert_eq(listed, 10 * IDLE_EVERY_MS / IDLE_ROUND_MS);
+    duty_idle.destroy(own);
 }
