@@ -47,6 +47,8 @@ bool write_extend(struct request *request, struct counter_call *call)
     request_int(request, extend->deadline_ms);
     request_int(request, extend->lifetime_ms);
     request_text(request, kept ? slice_from_cstr(kept) : SLICE(""));
+    for (size_t i = 0; kept && i < extend->kept->quotas_count; i++)
+        request_int(request, extend->kept_returned[i]);
     return true;
 }
 

@@ -329,6 +329,8 @@ struct counter_extend {
      * as long as these are the hold's leases in Redis, nothing else is asked of them.
      */
     const struct hold *kept;
+    /* Per quota of it, the row's `returned` then: where Redis has more, the row may say otherwise. */
+    const int64_t *kept_returned;
     enum counter_extended answer;
     struct slice entry;
 };
@@ -393,10 +395,26 @@ struct counter_reap { /* second half of a reap: the database has set reaped_to_m
     size_t removed_count; /* out */
 };
 
-struct counter_recall { /* takes idle capacity back: G first, then B = G - S - H */
+enum counter_recall_how {
+    RECALL_ALL,   /* what is idle */
+    RECALL_STILL, /* nothing has moved lately: what is more than a quarter of what is free, or all */
+    RECALL_MOVING, /* nothing but a lease deadline that lies far behind all holds */
+};
+
+/* How much of a quota goes back; lua/recall.lua has the rules. */
+struct counter_spare {
+    enum counter_recall_how how;
+    int64_t room;                /* what the root has to lend beside it */
+    int64_t lowered_deadline_ms; /* out: the lease's deadline, if it fell; else 0 */
+};
+
+struct counter_recall { /* takes idle capacity back: G first, then B rises, at most to G - S - H */
     struct counter_call call;
+    int64_t now_ms;       /* for spares, as what follows */
+    int64_t lease_min_ms; /* how long a lease lasts at least */
     size_t totals_count;
     struct counter_totals *totals; /* now.returned is what the database must take back */
+    struct counter_spare *spares;  /* per totals; NULL: RECALL_ALL of each */
 };
 
 struct counter_read {

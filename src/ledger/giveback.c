@@ -30,6 +30,21 @@ static const struct statement find_recalls = {
     " LIMIT $1::bigint FOR UPDATE OF q SKIP LOCKED"};
 /* clang-format on */
 
+/*
+ * The inner SELECT reads the index of such rows from where the last call ended, so that it costs what it
+ * lists. Rows of a shard that is not active are passed over and count all the same.
+ */
+static const struct statement find_lent = {
+    "giveback_lent",
+    "SELECT r.tenant_id, r.limit_id, r.period_start_ms, a.state IS NOT DISTINCT FROM 'A',"
+    " t.shard, coalesce(a.epoch, 0), " ROWS_QUOTA_COLUMNS
+    " FROM (SELECT tenant_id, limit_id, period_start_ms FROM quota WHERE lent"
+    " AND (tenant_id, limit_id, period_start_ms) > ($1::bigint, $2::bigint, $3::bigint)"
+    " ORDER BY tenant_id, limit_id, period_start_ms LIMIT $4::bigint) r"
+    " JOIN " ROWS_QUOTA_TABLES " USING (tenant_id, limit_id, period_start_ms)"
+    " JOIN tenant t ON t.tenant_id = r.tenant_id"
+    " LEFT JOIN shard_authority a ON a.shard = t.shard ORDER BY 1, 2, 3"};
+
 struct returning {
     struct arena *arena;
     struct ledger_return *returns;
@@ -53,7 +68,8 @@ static enum status return_body(struct database *db, void *user)
                                                   returning->returns[i].ref);
 
         if (quota)
-            lease_return(quota, returning->returns[i].lease_id, returning->returns[i].returned);
+            lease_ebb(quota, returning->returns[i].lease_id, returning->returns[i].returned,
+                      returning->returns[i].deadline_ms, returning->returns[i].still);
     }
     return rows_write(db, &returning->book);
 }
@@ -117,6 +133,48 @@ enum status ledger_recalls(struct database *db, struct arena *arena, size_t max,
         (*ret)[count].shard = (int)sql_i64(&row);
         (*ret)[count].epoch = sql_i64(&row);
         count++;
+    }
+    *ret_count = count;
+    return sql_done(&row);
+}
+
+enum status ledger_lent(struct database *db, struct arena *arena, struct ledger_key *after,
+                        size_t max, struct quota_row **ret, size_t *ret_count, bool *ret_more)
+{
+    struct sql_params params;
+    struct sql_row row;
+    PGresult *result;
+    enum status status;
+    size_t count = 0;
+
+    sql_params_begin(&params, arena);
+    sql_add_i64(&params, after->tenant_id);
+    sql_add_i64(&params, after->ref.limit_id);
+    sql_add_i64(&params, after->ref.period_start_ms);
+    sql_add_i64(&params, (int64_t)max);
+    status = database_run(db, &find_lent, &params, &result);
+    if (status != STATUS_OK)
+        return status;
+    row = sql_rows(result, arena);
+    *ret_more = sql_count(&row) >= max;
+    *ret = arena_array(arena, sql_count(&row) + 1, sizeof(**ret));
+    row.bad = !*ret;
+    while (sql_next(&row)) {
+        struct quota_row *lent = &(*ret)[count];
+        int64_t epoch;
+        bool active;
+        int shard;
+
+        after->tenant_id = sql_i64(&row);
+        after->ref.limit_id = sql_i64(&row);
+        after->ref.period_start_ms = sql_i64(&row);
+        active = sql_bool(&row);
+        shard = (int)sql_i64(&row);
+        epoch = sql_i64(&row);
+        rows_quota_read(&row, lent);
+        lent->shard = shard;
+        lent->epoch = epoch;
+        count += active;
     }
     *ret_count = count;
     return sql_done(&row);

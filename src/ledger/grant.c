@@ -49,7 +49,8 @@ static void set_aside(struct granting *granting, struct quota_row *quota)
 
     lease_begin(quota, &old);
     granting->spares[quota - granting->book.quotas] = 0; /* it was of the lease set aside */
-    if (old.lease_id != 0)
+    /* Where it is over it comes back at once: who asks now must not be refused for it. */
+    if (old.lease_id != 0 && !lease_close(quota, &old, granting->book.now_ms))
         granting->begun[granting->begun_count++] = old;
 }
 
@@ -138,7 +139,7 @@ static void serve(struct granting *granting, struct ledger_grant *grant)
         grant->epoch_changed = begins && !lease_may_begin(quota);
         if (grant->epoch_changed)
             return;
-        if (begins)
+        if (begins || lease_is_worn_out(quota))
             set_aside(granting, quota);
         if (grant->seen_returned > quota->returned)
             lease_return(quota, grant->seen_lease_id, grant->seen_returned);

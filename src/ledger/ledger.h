@@ -34,6 +34,7 @@ struct ledger_beat {
     int64_t authority_hash;    /* of all rows of shard_authority: the same, nothing changed */
     int64_t versions_position; /* for ledger_versions_since; smaller than before: it went back */
     bool recalls;              /* some quota has its recall flag set */
+    bool lent;                 /* some quota has something lent */
     size_t others_count;       /* servers that are there beside the one that asks, by name */
     struct slice *others;
     int64_t
@@ -164,6 +165,8 @@ struct ledger_return {
     struct quota_ref ref;
     int64_t lease_id;
     int64_t returned;
+    int64_t deadline_ms; /* of the lease, if Redis has lowered it; else 0 (quota/lease.h) */
+    bool still;          /* nothing of it has moved lately */
     /* out */
     bool locked;            /* STATUS_CONFLICT: somebody keeps rows of its tenant locked */
     struct quota_row quota; /* the row afterwards */
@@ -183,6 +186,19 @@ MUST_CHECK enum status ledger_return_run(struct database *db, struct arena *aren
  */
 MUST_CHECK enum status ledger_recalls(struct database *db, struct arena *arena, size_t max,
                                       struct quota_row **ret, size_t *ret_count);
+
+/*
+ * Rows that have something lent, of active shards, with shard and epoch, by key: at most max after *after,
+ * which becomes the last one's; {0} begins with the first. Fewer than max: there are no more behind it.
+ */
+struct ledger_key {
+    int64_t tenant_id;
+    struct quota_ref ref;
+};
+
+MUST_CHECK enum status ledger_lent(struct database *db, struct arena *arena,
+                                   struct ledger_key *after, size_t max, struct quota_row **ret,
+                                   size_t *ret_count, bool *ret_more);
 
 /*
  * Old leases past their deadline; periods that have been over for so long that no hold of theirs can be

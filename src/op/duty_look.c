@@ -24,6 +24,7 @@ struct look {
     int64_t authority_hash;
     int64_t authority_changes; /* of what was believed when the rows were compared with it */
     int64_t versions_position;
+    int64_t renewed_us; /* when the connection to Redis was opened anew last */
     struct shard_view before[SHARDS], rows[SHARDS]; /* too large for the stack */
 };
 
@@ -171,14 +172,22 @@ static enum status beat(struct duty_tools *tools, struct ledger_beat *ret)
     return status;
 }
 
-/* Only for the status page; what Redis is worth, the guard of each script finds out. */
-static void observe(struct duty_tools *tools)
+/*
+ * Only for the status page; what Redis is worth, the guard of each script finds out. That goes over a fresh
+ * connection once a second, so that this thread's next scripts notice where the address leads now: an old
+ * primary may go on answering whoever was connected before, and then nobody else notices.
+ */
+static void observe(struct look *look, struct duty_tools *tools)
 {
     struct stores *stores = tools->stores;
     const struct clock *clock = stores->services->clock;
     int64_t before_us = clock_mono_us(clock);
     struct counter_observe call = {.call = {.kind = COUNTER_OBSERVE, .arena = &stores->scratch}};
 
+    if (before_us - look->renewed_us >= LOOK_EVERY_MS * INT64_C(1000)) {
+        stores->table->counter_renew(stores->counter);
+        look->renewed_us = before_us;
+    }
     stores->table->counter_add(stores->counter, &call.call);
     stores->table->counter_run(stores->counter);
     (void)status_note_redis(stores->services->status_board, &call, clock_wall_ms(clock),
@@ -204,12 +213,13 @@ static enum duty_end turn(void *own, struct duty_tools *tools)
     enum status status = beat(tools, &now);
     enum duty_end end;
 
-    observe(tools);
+    observe(look, tools);
     if (status != STATUS_OK)
         return duty_failed(tools, "beat", status);
     *tools->news = (struct duty_news){.leases_due = now.leases_due,
                                       .closings_due = now.closings_due,
                                       .rows_due = now.rows_due,
+                                      .lent = now.lent,
                                       .begun_ms = now.begun_ms};
     end = look_at_authority(look, tools, now.authority_hash);
     if (end == DUTY_DONE)

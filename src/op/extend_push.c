@@ -8,6 +8,8 @@
 #include "op/recover.h"
 #include "op/tenant.h"
 
+enum { TRIES_MAX = 2 };
+
 /* A lease to be pushed, of one op. */
 struct push {
     struct turn *turn;
@@ -15,8 +17,9 @@ struct push {
     struct counter_fill fill;
 };
 
-static struct ledger_grant *list_pushes(struct stores *stores, const struct turn *turn)
+static struct ledger_grant *list_pushes(struct stores *stores, const struct push *push)
 {
+    const struct turn *turn = push->turn;
     const struct op *op = &turn->op->op;
     const struct hold *hold = turn->found;
     struct ledger_grant *grants = stores_scratch(stores, hold->quotas_count, sizeof(*grants));
@@ -32,6 +35,8 @@ static struct ledger_grant *list_pushes(struct stores *stores, const struct turn
             .deadline_ms = turn->script.deadline_ms + stores->services->options.lease_min_ms,
             .over_too = true,
         };
+    for (size_t i = 0; push->fill.totals && i < hold->quotas_count; i++)
+        grant_show(&grants[i], &push->fill.totals[i]);
     return grants;
 }
 
@@ -78,7 +83,7 @@ static void push_rows(struct stores *stores, struct push *pushes, size_t count, 
     struct ask *asks = stores_scratch(stores, count, sizeof(*asks));
 
     for (size_t i = 0; i < count; i++) {
-        pushes[i].grants = list_pushes(stores, pushes[i].turn);
+        pushes[i].grants = list_pushes(stores, &pushes[i]);
         asks[i] = (struct ask){.tenant_id = pushes[i].turn->op->op.plan->tenant_id,
                                .grants = pushes[i].grants,
                                .grants_count = pushes[i].turn->found->quotas_count};
@@ -94,26 +99,52 @@ static void push_rows(struct stores *stores, struct push *pushes, size_t count, 
     }
 }
 
+/* Redis has given back what the root did not know of when it pushed: once more, with that. */
+static bool is_behind(const struct push *push)
+{
+    const struct counter_fill *fill = &push->fill;
+
+    if (fill->call.status != STATUS_OK || fill->call.guard != GUARD_PASSED)
+        return false;
+    for (size_t i = 0; i < fill->totals_count; i++)
+        if (grant_is_behind(&fill->totals[i]))
+            return true;
+    return false;
+}
+
+/* Root, then Redis. Afterwards those that are behind come first; returns how many. */
+static size_t push_once(struct stores *stores, struct push *pushes, size_t count)
+{
+    struct counter_call **calls = stores_scratch(stores, count, sizeof(struct counter_call *));
+    bool *pushed = stores_scratch(stores, count, sizeof(*pushed));
+    size_t calls_count = 0, behind = 0;
+    enum recovery reason;
+
+    push_rows(stores, pushes, count, pushed);
+    if (FAULT("extend.between"))
+        return 0;
+    for (size_t i = 0; i < count; i++)
+        if (pushed[i])
+            calls[calls_count++] = build_fill(stores, &pushes[i]);
+    if (calls_count > 0) /* if Redis does not hear of it, the next script says so */
+        (void)stores_run(stores, calls, calls_count, &reason);
+    for (size_t i = 0; i < count; i++)
+        if (pushed[i] && is_behind(&pushes[i]))
+            pushes[behind++] = pushes[i];
+    return behind;
+}
+
 bool turns_push(struct stores *stores, struct turn *turns, size_t count)
 {
     struct push *pushes = stores_scratch(stores, count, sizeof(*pushes));
-    struct counter_call **calls = stores_scratch(stores, count, sizeof(struct counter_call *));
-    bool *pushed = stores_scratch(stores, count, sizeof(*pushed));
-    size_t pushes_count = 0, calls_count = 0;
-    enum recovery reason;
+    size_t pushes_count = 0;
 
     for (size_t i = 0; i < count; i++)
         if (turn_is_short(&turns[i]))
             pushes[pushes_count++].turn = &turns[i];
     if (pushes_count == 0)
         return false;
-    push_rows(stores, pushes, pushes_count, pushed);
-    if (FAULT("extend.between"))
-        return true;
-    for (size_t i = 0; i < pushes_count; i++)
-        if (pushed[i])
-            calls[calls_count++] = build_fill(stores, &pushes[i]);
-    if (calls_count > 0) /* if Redis does not hear of it, the next script says so */
-        (void)stores_run(stores, calls, calls_count, &reason);
+    for (int tries = 0; tries < TRIES_MAX && pushes_count > 0; tries++)
+        pushes_count = push_once(stores, pushes, pushes_count);
     return true;
 }

@@ -160,17 +160,17 @@ static struct ledger_grant grant_for(const struct op_reserve *op, size_t i, int6
     return grant;
 }
 
-/* The lease is to outlive the hold: twice the TTL, at least lease_min, at most lease_max ahead. */
+/*
+ * The lease is to outlive the hold, by lease_min and no more: what is lent is set aside for as long when
+ * Redis is lost.
+ */
 static int64_t lease_deadline_ms(const struct services *services, const struct op_reserve *op,
                                  int64_t now_ms)
 {
-    int64_t ahead_ms = 2 * op->ttl_ms;
+    int64_t ahead_ms =
+        amount_min(op->ttl_ms, services->options.ttl_max_ms) + services->options.lease_min_ms;
 
-    if (ahead_ms < services->options.lease_min_ms)
-        ahead_ms = services->options.lease_min_ms;
-    if (ahead_ms > services->options.lease_max_ms)
-        ahead_ms = services->options.lease_max_ms;
-    return now_ms + ahead_ms;
+    return now_ms + amount_min(ahead_ms, services->options.lease_max_ms);
 }
 
 static struct refusal_key refusal_key(const struct op_reserve *op, size_t i, int64_t lacks)

@@ -85,6 +85,7 @@ static bool set_aside(struct stores *stores, int shard, const struct counter_fin
                                           .epoch = view.epoch,
                                           .ref = finding->quotas[i].ref,
                                           .deadline_ms = 1, /* as it is */
+                                          .over_too = true, /* its holds may live on */
                                           .vanished_lease_id = finding->quotas[i].lease_id};
     status = stores->table->grant_run(stores->db, &stores->scratch, grants, finding->quotas_count,
                                       &now_ms);
@@ -92,6 +93,13 @@ static bool set_aside(struct stores *stores, int shard, const struct counter_fin
         aside_put(stores->services->aside, finding->tenant_id, stores_mono_us(stores));
     *ret_grants = grants;
     return status == STATUS_OK;
+}
+
+/* Nothing will be lent of it any more. */
+static bool is_over(const struct ledger_grant *grant, int64_t now_ms)
+{
+    return grant->missing || (!grant->epoch_changed && !grant->bad && now_ms > 0 &&
+                              grant->quota.period_end_ms <= now_ms);
 }
 
 /* Redis hears of the leases that follow, and forgets the quotas that nothing is lent for any more. */
@@ -106,7 +114,7 @@ static bool fill_anew(struct stores *stores, int shard, const struct counter_fin
 
     fill.totals = stores_scratch(stores, finding->quotas_count, sizeof(*fill.totals));
     for (size_t i = 0; i < finding->quotas_count; i++) {
-        if (grants[i].missing)
+        if (is_over(&grants[i], fill.now_ms))
             over[forget.quotas_count++] = finding->quotas[i];
         else if (!grants[i].epoch_changed && !grants[i].bad)
             fill.totals[fill.totals_count++] = totals_from_row(&grants[i].quota);

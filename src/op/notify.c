@@ -31,6 +31,20 @@ struct counter_totals totals_from_row(const struct quota_row *row)
     };
 }
 
+bool grant_is_behind(const struct counter_totals *brought)
+{
+    return brought->took == TOTALS_TAKEN && brought->now.exists &&
+           brought->now.lease_id == brought->lease_id && brought->now.returned > brought->returned;
+}
+
+void grant_show(struct ledger_grant *grant, const struct counter_totals *brought)
+{
+    if (!grant_is_behind(brought))
+        return;
+    grant->seen_lease_id = brought->lease_id;
+    grant->seen_returned = brought->now.returned;
+}
+
 /* One script of them. */
 struct notify_part {
     struct counter_notify notify;

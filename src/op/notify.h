@@ -50,4 +50,11 @@ bool notify_marks(struct stores *stores);
 /* Fills totals from a row. */
 struct counter_totals totals_from_row(const struct quota_row *row);
 
+/*
+ * The grant tells the root what Redis has given back, as it showed when these totals were brought. While
+ * the root does not know it, Redis takes no deadline from it (counter/lua/totals.lua).
+ */
+void grant_show(struct ledger_grant *grant, const struct counter_totals *brought);
+bool grant_is_behind(const struct counter_totals *brought);
+
 #endif

@@ -1,5 +1,6 @@
 #include "op/recall.h"
 
+#include "base/amount.h"
 #include "base/check.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -19,6 +20,7 @@ enum { RECALLS_MAX = 3 };
 struct lent {
     int shard;
     const struct quota_row *row;
+    enum counter_recall_how how;
 };
 
 struct recalling {
@@ -48,7 +50,10 @@ static struct counter_recall *add_recall(struct recalling *recalling, const stru
         .call = {.kind = COUNTER_RECALL,
                  .view.shard = lent->shard,
                  .arena = &recalling->stores->scratch},
+        .now_ms = stores_now_ms(recalling->stores),
+        .lease_min_ms = recalling->stores->services->options.lease_min_ms,
         .totals = stores_scratch(recalling->stores, room, sizeof(struct counter_totals)),
+        .spares = stores_scratch(recalling->stores, room, sizeof(struct counter_spare)),
     };
     return recall;
 }
@@ -84,6 +89,8 @@ static void add_row(struct recalling *recalling, const struct lent *lent)
     }
     if (!with_room)
         with_room = add_recall(recalling, lent);
+    with_room->spares[with_room->totals_count] =
+        (struct counter_spare){.how = lent->how, .room = amount_max(book_room(lent->row), 0)};
     with_room->totals[with_room->totals_count++] = totals_from_row(lent->row);
 }
 
@@ -184,6 +191,8 @@ static enum status give_back(struct recalling *recalling)
                     .ref = recall->totals[k].ref,
                     .lease_id = recall->totals[k].lease_id,
                     .returned = recall->totals[k].now.returned,
+                    .deadline_ms = recall->spares[k].lowered_deadline_ms,
+                    .still = recall->spares[k].how == RECALL_STILL,
                 };
     }
     if (FAULT("recall.between"))
@@ -242,7 +251,8 @@ static struct lent *list_lent(struct stores *stores, struct op_commit *const *op
     lent = stores_scratch(stores, max, sizeof(*lent));
     for (size_t i = 0; i < ops_count; i++)
         for (size_t k = 0; k < ops[i]->item.quotas_count; k++)
-            lent[count++] = (struct lent){ops[i]->op.plan->shard, &ops[i]->item.quotas[k]};
+            lent[count++] =
+                (struct lent){ops[i]->op.plan->shard, &ops[i]->item.quotas[k], RECALL_ALL};
     *ret_count = count;
     return lent;
 }
@@ -282,7 +292,24 @@ enum status recall_rows(struct stores *stores, const struct quota_row *rows, siz
     if (count == 0)
         return STATUS_OK;
     for (size_t i = 0; i < count; i++)
-        lent[i] = (struct lent){rows[i].shard, &rows[i]};
+        lent[i] = (struct lent){rows[i].shard, &rows[i], RECALL_ALL};
+    recalling.lent = lent;
+    collect(&recalling, count);
+    return take_back(&recalling);
+}
+
+/* --- what nobody has used lately ------------------------------------------------------------------ */
+
+enum status recall_idle(struct stores *stores, const struct recall_want *wants, size_t count)
+{
+    struct recalling recalling = {.stores = stores, .lent_count = count};
+    struct lent *lent = stores_scratch(stores, count, sizeof(*lent));
+
+    CHECK(count <= RECALL_ROWS_MAX);
+    if (count == 0)
+        return STATUS_OK;
+    for (size_t i = 0; i < count; i++)
+        lent[i] = (struct lent){wants[i].row->shard, wants[i].row, wants[i].how};
     recalling.lent = lent;
     collect(&recalling, count);
     return take_back(&recalling);

@@ -12,7 +12,8 @@
  * is nobody's; the next grant or recall of the quota, of any server, brings it (ledger_grant carries the
  * `returned` that Redis shows, and the number only rises).
  *
- * Likewise for recall flags that nobody served (duty_recall.c): recall_rows.
+ * Likewise for recall flags that nobody served (duty_recall.c): recall_rows; and for what nobody has used
+ * lately (duty_idle.c): recall_idle.
  */
 #ifndef HOLDFAST_OP_RECALL_H
 #define HOLDFAST_OP_RECALL_H
@@ -30,7 +31,7 @@ enum { RECALL_OPS_MAX = 128 };
  */
 void recall_ops(struct stores *stores, struct op_commit **ops, size_t count);
 
-enum { RECALL_ROWS_MAX = 256 };
+enum { RECALL_ROWS_MAX = 512 };
 
 /*
  * Takes back what is idle of these quotas, at most RECALL_ROWS_MAX, each with its shard; the root hears
@@ -38,6 +39,15 @@ enum { RECALL_ROWS_MAX = 256 };
  * it back now, and where a row of the tenant is locked: it is set aside. A failure is the database's.
  */
 MUST_CHECK enum status recall_rows(struct stores *stores, const struct quota_row *rows,
+                                   size_t count);
+
+struct recall_want {
+    const struct quota_row *row; /* with its shard */
+    enum counter_recall_how how;
+};
+
+/* Of each what `how` says, at most RECALL_ROWS_MAX; the root hears where something came back. As above. */
+MUST_CHECK enum status recall_idle(struct stores *stores, const struct recall_want *wants,
                                    size_t count);
 
 #endif

@@ -1,5 +1,6 @@
 #include "op/retake.h"
 
+#include "base/amount.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "op/ask.h"
@@ -46,6 +47,8 @@ static void list_wanted(struct stores *stores, struct retake *retake)
         retake->grants[i] = grant_of(stores, retake, i);
         retake->grants[i].needed = retake->lends ? retake->old->quotas[i].units : 0;
         retake->grants[i].vanished_lease_id = retake->vanished[i];
+        if (retake->fill.totals)
+            grant_show(&retake->grants[i], &retake->fill.totals[i]);
     }
 }
 
@@ -293,6 +296,20 @@ static bool is_kept(const struct retake *retake)
     return true;
 }
 
+/* What Redis has given back of its leases, as the root knew it when it kept them. */
+static const int64_t *list_returned(struct stores *stores, const struct retake *retake)
+{
+    int64_t *returned = stores_scratch(stores, retake->old->quotas_count, sizeof(*returned));
+
+    for (size_t i = 0; i < retake->old->quotas_count; i++) {
+        const struct quota_row *row = &retake->grants[i].quota;
+
+        /* One that was set aside keeps its deadline. */
+        returned[i] = row->lease_id == retake->old->quotas[i].lease_id ? row->returned : AMOUNT_MAX;
+    }
+    return returned;
+}
+
 /* Its deadline moves where it stands. */
 static struct counter_call *build_moving(struct stores *stores, struct retake *retake)
 {
@@ -307,6 +324,7 @@ static struct counter_call *build_moving(struct stores *stores, struct retake *r
         .deadline_ms = retake->deadline_ms,
         .lifetime_ms = stores->services->options.lifetime_max_ms,
         .kept = retake->old,
+        .kept_returned = list_returned(stores, retake),
     };
     return &retake->moving.call;
 }

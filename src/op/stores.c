@@ -29,6 +29,7 @@ const struct store_table stores_real = {
     .grant_run = ledger_grant_run,
     .return_run = ledger_return_run,
     .recalls = ledger_recalls,
+    .lent = ledger_lent,
     .close_leases = ledger_close_leases,
     .close_periods = ledger_close_periods,
     .periods_follow = ledger_periods_follow,

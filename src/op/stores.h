@@ -48,6 +48,7 @@ struct store_table {
     __typeof__(ledger_grant_run) *grant_run;
     __typeof__(ledger_return_run) *return_run;
     __typeof__(ledger_recalls) *recalls;
+    __typeof__(ledger_lent) *lent;
     __typeof__(ledger_close_leases) *close_leases;
     __typeof__(ledger_close_periods) *close_periods;
     __typeof__(ledger_periods_follow) *periods_follow;

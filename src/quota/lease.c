@@ -23,6 +23,16 @@ bool lease_may_begin(const struct quota_row *quota)
            lease_epoch(quota->lease_id + 1) <= quota->epoch;
 }
 
+bool lease_is_worn(const struct quota_row *quota)
+{
+    return quota->granted > AMOUNT_MAX / 2;
+}
+
+bool lease_is_worn_out(const struct quota_row *quota)
+{
+    return lease_is_worn(quota) && lent(quota) == 0 && lease_may_begin(quota);
+}
+
 void lease_begin(struct quota_row *quota, struct lease_row *ret_old)
 {
     int64_t first_id = quota->epoch * LEASE_IDS_PER_EPOCH;
@@ -83,6 +93,21 @@ void lease_return(struct quota_row *quota, int64_t lease_id, int64_t returned)
         quota->recall = recall;
         quota->dirty = true;
     }
+}
+
+void lease_ebb(struct quota_row *quota, int64_t lease_id, int64_t returned, int64_t deadline_ms,
+               bool still)
+{
+    bool news = lease_id != 0 && lease_id == quota->lease_id && returned > quota->returned &&
+                returned <= quota->granted - quota->spent;
+
+    lease_return(quota, lease_id, returned);
+    if (!news)
+        return;
+    if (deadline_ms > 0 && deadline_ms < quota->lease_deadline_ms)
+        quota->lease_deadline_ms = deadline_ms;
+    if (still)
+        quota->lease_target = amount_min(quota->lease_target, lent(quota));
 }
 
 bool lease_close(struct quota_row *quota, struct lease_row *lease, int64_t now_ms)

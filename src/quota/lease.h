@@ -37,6 +37,15 @@ bool lease_is_stale(const struct quota_row *quota);
 bool lease_may_begin(const struct quota_row *quota);
 
 /*
+ * So much has been granted under it, since all that came back counts too, that the numbers may end before the
+ * lease does. With nothing lent the next one begins; until then nothing more should come back.
+ */
+bool lease_is_worn(const struct quota_row *quota);
+
+/* The next grant begins another: the lease is worn, nothing of it is lent, and there is an id. */
+bool lease_is_worn_out(const struct quota_row *quota);
+
+/*
  * After lease_may_begin. Sets the current lease aside and begins an empty one of the current epoch,
  * with nothing to recall. *ret_old is to be inserted into old_lease; lease_id 0: nothing to insert,
  * because all that it lent has come back.
@@ -59,6 +68,16 @@ int64_t lease_raise(struct quota_row *quota, int64_t needed, int64_t deadline_ms
  * lease_id is not the current lease: an old one ends by its deadline.
  */
 void lease_return(struct quota_row *quota, int64_t lease_id, int64_t returned);
+
+/*
+ * Idle capacity came back of a lease that nothing has moved lately, or whose deadline was far behind its
+ * holds: lease_return, and the deadline falls to what Redis made of it. It does so only where `returned` is
+ * news: then nothing that this row said before can raise the deadline in Redis again, since Redis does not
+ * take it from a row that knows less of what has come back (counter/lua/totals.lua). deadline_ms 0: it did
+ * not fall. still: the next refill is no larger than what is left.
+ */
+void lease_ebb(struct quota_row *quota, int64_t lease_id, int64_t returned, int64_t deadline_ms,
+               bool still);
 
 /*
  * Closes an old lease whose deadline has passed (now_ms > deadline): its rest leaves leased and

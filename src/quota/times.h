@@ -127,6 +127,15 @@
 #define MEND_EVERY_MS 5000
 #define MEND_ROUND_MS MINUTE_IN_MS
 
+/*
+ * What nobody uses comes back within this. A round over all that is lent begins this often, with a page of it
+ * each IDLE_EVERY_MS, and what has not moved for so long is idle.
+ */
+#define IDLE_WITHIN_MS 10000
+#define IDLE_EVERY_MS 1000
+#define IDLE_ROUND_MS 2000
+#define IDLE_STILL_MS 5000
+
 /* --- who may serve a shard ---------------------------------------------------------------------------- */
 
 /* A row that somebody is making ready is left alone for this long; then the next one may bump it. */
@@ -237,6 +246,10 @@ _Static_assert(LOOK_EVERY_MS + PERIODS_LATE_MS + PERIODS_EVERY_MS < PERIOD_WITHI
                "others begin a period in time if its owner has died");
 
 _Static_assert(2 * SEAL_EVERY_MS < SEAL_WITHIN_MS, "what one look finds safe, the next one seals");
+_Static_assert(2 * IDLE_ROUND_MS + IDLE_STILL_MS + LOOK_EVERY_MS <= IDLE_WITHIN_MS,
+               "what is idle is seen to be, a round later it is known, and the next one takes it");
+_Static_assert(IDLE_STILL_MS > 2 * IDLE_ROUND_MS, "what is idle was looked at more than once");
+
 _Static_assert(RECOVERY_MAX_MS > AUTHORITY_MAKING_MS,
                "who waits for another's recovery can begin its own");
 _Static_assert(WAY_BACK_FIRST_MS < WAY_BACK_MAX_MS && WAY_BACK_MAX_MS < WAY_BACK_KEEP_MS,

@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 static struct fixture f;
 
@@ -293,6 +294,171 @@ Test(call_fill, recall_refuses_vanished_and_older_leases)
     fixture_run(&f, &recall.call);
     cr_assert_eq(totals.took, TOTALS_VANISHED);
     cr_assert(!fixture_quota(&f, 1).exists);
+}
+
+/* How much goes back is asked as of NOW, where a lease lasts a minute at least. */
+static struct counter_spare ebb(enum counter_recall_how how, struct counter_totals *totals,
+                                int64_t room)
+{
+    struct counter_spare spare = {.how = how, .room = room};
+    struct counter_recall recall = {.call = fixture_call(&f, COUNTER_RECALL),
+                                    .now_ms = NOW,
+                                    .lease_min_ms = 60000,
+                                    .totals_count = 1,
+                                    .totals = totals,
+                                    .spares = &spare};
+
+    fixture_run(&f, &recall.call);
+    cr_assert_eq(totals->took, TOTALS_TAKEN);
+    return spare;
+}
+
+static void hold_until(const char *job, int64_t units, int64_t deadline_ms)
+{
+    struct counter_reserve_item item = item_of(&f, job, units);
+
+    item.deadline_ms = deadline_ms;
+    fixture_reserve(&f, &item, 1);
+    cr_assert_eq(item.answer, RESERVED_ADMITTED);
+}
+
+Test(call_fill, what_is_still_keeps_a_quarter_of_what_is_free_and_a_lease_of_a_minute)
+{
+    struct counter_totals totals = fill(LEASE(1), 100);
+    struct counter_spare spare;
+
+    fixture_admit(&f, "job", 20);
+    spare = ebb(RECALL_STILL, &totals, 40);
+    cr_assert_eq(totals.now.returned, 50, "80 are idle, 120 free");
+    cr_assert_eq(spare.lowered_deadline_ms, DEADLINE, "that of the hold, a minute from now");
+    cr_assert_eq(totals.now.lease_deadline_ms, DEADLINE);
+    totals = totals_of(1, LEASE(1), 100);
+    totals.returned = 50;
+    totals.lease_deadline_ms = DEADLINE;
+    cr_assert_eq(ebb(RECALL_STILL, &totals, 90).lowered_deadline_ms, 0);
+    cr_assert_eq(totals.now.returned, 50, "it has settled");
+}
+
+Test(call_fill, a_long_hold_keeps_its_lease_and_nothing_beside_it)
+{
+    struct counter_totals totals = fill(LEASE(1), 100);
+
+    hold_until("long", 20, NOW + 300000);
+    hold_until("short", 30, NOW + 1000);
+    cr_assert_eq(ebb(RECALL_STILL, &totals, 1000).lowered_deadline_ms, NOW + 300000);
+    cr_assert_eq(counter_available(&totals.now), 0);
+    cr_assert_eq(totals.now.held, 50);
+    cr_assert_eq(totals.now.lease_deadline_ms, NOW + 300000);
+}
+
+Test(call_fill, a_hold_of_another_quota_keeps_no_lease)
+{
+    struct counter_totals totals[] = {totals_of(1, LEASE(1), 100), totals_of(2, LEASE(1), 100)};
+    struct counter_reserve_item item = item_over(&f, "both", 2, 10);
+
+    fixture_fill(&f, totals, 2);
+    fixture_reserve(&f, &item, 1);
+    hold_until("long", 20, NOW + 300000);
+    cr_assert_eq(ebb(RECALL_STILL, &totals[1], 1000).lowered_deadline_ms, DEADLINE);
+    cr_assert_eq(ebb(RECALL_STILL, &totals[0], 1000).lowered_deadline_ms, NOW + 300000);
+}
+
+Test(call_fill, a_lease_that_is_over_gives_all_back)
+{
+    struct counter_totals totals = totals_of(1, LEASE(1), 100);
+
+    totals.lease_deadline_ms = NOW;
+    cr_assert_eq(ebb(RECALL_STILL, &totals, 1000).lowered_deadline_ms, 0);
+    cr_assert_eq(totals.now.returned, 100);
+}
+
+Test(call_fill, what_moves_gives_back_a_unit_if_its_lease_is_far_behind)
+{
+    struct counter_totals totals = fill(LEASE(1), 100);
+
+    cr_assert_eq(ebb(RECALL_MOVING, &totals, 1000).lowered_deadline_ms, NOW + 120000);
+    cr_assert_eq(totals.now.returned, 1);
+    totals.returned = 1;
+    totals.lease_deadline_ms = NOW + 120000;
+    cr_assert_eq(ebb(RECALL_MOVING, &totals, 1000).lowered_deadline_ms, 0);
+    cr_assert_eq(totals.now.returned, 1);
+}
+
+Test(call_fill, a_deadline_falls_only_with_something_that_goes_back)
+{
+    struct counter_totals totals = fill(LEASE(1), 100);
+
+    fixture_admit(&f, "job", 100);
+    cr_assert_eq(ebb(RECALL_STILL, &totals, 1000).lowered_deadline_ms, 0);
+    cr_assert_eq(totals.now.lease_deadline_ms, LEASE_END);
+    cr_assert_eq(totals.now.returned, 0);
+}
+
+/* The row is behind: it may be from before the deadline fell, and the root takes it back then. */
+Test(call_fill, totals_of_before_do_not_raise_a_deadline_that_fell)
+{
+    struct counter_totals totals = fill(LEASE(1), 100);
+    int64_t returned;
+
+    (void)ebb(RECALL_STILL, &totals, 100);
+    returned = totals.now.returned;
+    cr_assert_eq(fill(LEASE(1), 200).now.lease_deadline_ms, DEADLINE);
+    totals = totals_of(1, LEASE(1), 200);
+    totals.spent = 5;
+    fixture_notify(&f, "other", NULL, &totals, 1);
+    cr_assert_eq(fixture_quota(&f, 1).lease_deadline_ms, DEADLINE);
+    cr_assert_eq(fixture_quota(&f, 1).spent, 5);
+    totals.returned = returned;
+    fixture_fill(&f, &totals, 1);
+    cr_assert_eq(totals.now.lease_deadline_ms, LEASE_END);
+}
+
+Test(call_fill, where_a_hold_is_lost_no_deadline_falls)
+{
+    struct counter_totals totals = fill(LEASE(1), 100);
+
+    hold_until("long", 20, NOW + 300000);
+    fixture_cli(&f, "hdel " KEY_T " 7=long");
+    cr_assert_eq(ebb(RECALL_STILL, &totals, 0).lowered_deadline_ms, 0);
+    cr_assert_eq(totals.now.lease_deadline_ms, LEASE_END);
+    cr_assert_eq(totals.now.held, 20);
+    cr_assert_eq(totals.now.returned, 60, "of 80, a quarter of which stays");
+}
+
+/* The last leaf of the index stays when its holds have gone (lua/index.lua). */
+Test(call_fill, a_long_hold_is_found_behind_a_leaf_that_is_empty)
+{
+    struct counter_totals totals = fill(LEASE(1), 1000);
+    char job[16];
+
+    hold_until("long", 1, NOW + 200000);
+    for (int i = 0; i < 80; i++) {
+        snprintf(job, sizeof(job), "job%d", i);
+        hold_until(job, 1, NOW + 300000 + i);
+    }
+    for (int i = 79; i >= 0; i--) {
+        snprintf(job, sizeof(job), "job%d", i);
+        fixture_notify(&f, job, NULL, NULL, 0);
+    }
+    cr_assert_eq(ebb(RECALL_STILL, &totals, 1000).lowered_deadline_ms, NOW + 200000);
+}
+
+Test(call_fill, of_very_many_long_holds_the_longest_are_looked_at)
+{
+    struct counter_totals totals[] = {totals_of(1, LEASE(1), 1000), totals_of(2, LEASE(1), 100)};
+    struct counter_reserve_item item = item_over(&f, "both", 2, 1);
+    char job[16];
+
+    fixture_fill(&f, totals, 2);
+    item.deadline_ms = NOW + 100000;
+    fixture_reserve(&f, &item, 1);
+    for (int i = 0; i < 300; i++) {
+        snprintf(job, sizeof(job), "job%d", i);
+        hold_until(job, 1, NOW + 200000 + i);
+    }
+    cr_assert_eq(ebb(RECALL_STILL, &totals[0], 1000).lowered_deadline_ms, NOW + 200299);
+    cr_assert_eq(ebb(RECALL_STILL, &totals[1], 1000).lowered_deadline_ms, NOW + 200044,
+                 "not later than the last of those");
 }
 
 Test(call_fill, a_fill_that_is_out_of_range_writes_nothing)

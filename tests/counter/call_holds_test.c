@@ -149,6 +149,7 @@ Test(call_holds, extend_under_leases_that_the_root_keeps_moves_the_deadline)
     cr_assert(hold_parse(&f.arena, fixture_entry(&f, "job"), &kept));
     fixture_fill(&f, &totals, 1);
     call.kept = kept;
+    call.kept_returned = (int64_t[]){0, 0};
     kept->quotas[0].lease_id++;
     fixture_run(&f, &call.call);
     cr_assert_eq(call.answer, EXTENDED_OLD_LEASE, "its leases are others than the root keeps");

@@ -36,10 +36,11 @@ static void raise_to(int64_t *value, int64_t to)
 static void raise_totals(struct counter_quota *quota, const struct counter_totals *totals)
 {
     if (quota->lease_id == totals->lease_id) {
+        if (quota->returned <= totals->returned)
+            raise_to(&quota->lease_deadline_ms, totals->lease_deadline_ms);
         raise_to(&quota->granted, totals->granted);
         raise_to(&quota->returned, totals->returned);
         raise_to(&quota->spent, totals->spent);
-        raise_to(&quota->lease_deadline_ms, totals->lease_deadline_ms);
     }
     if (totals->used_seq > quota->used_seq) {
         quota->used = totals->used;
@@ -304,6 +305,20 @@ static bool is_kept(const struct model_hold *hold, const struct hold *kept)
     return kept != NULL;
 }
 
+/* Has more come back than the root knew when it kept them? */
+static bool has_more(const struct model_tenant *tenant, const struct model_hold *hold,
+                     const int64_t *returned)
+{
+    for (size_t q = 0; q < hold->quotas_count; q++) {
+        const struct counter_quota *quota = &tenant->quotas[hold->quotas[q].quota.limit_id - 1];
+
+        if (quota->exists && quota->lease_id == hold->quotas[q].lease_id &&
+            quota->returned > returned[q])
+            return true;
+    }
+    return false;
+}
+
 static enum counter_extended extended(const struct model *model, const struct model_tenant *tenant,
                                       const struct model_hold *hold, int64_t wanted_ms)
 {
@@ -337,7 +352,8 @@ void model_extend(struct model *model, struct counter_extend *extend)
     else if (wanted_ms <= hold->deadline_ms)
         extend->answer = EXTENDED_DONE;
     else if (is_kept(hold, extend->kept))
-        extend->answer = EXTENDED_DONE;
+        extend->answer = has_more(tenant, hold, extend->kept_returned) ? EXTENDED_SHORT
+                                                                      : EXTENDED_DONE;
     else
         extend->answer = extended(model, tenant, hold, wanted_ms);
     if (extend->answer == EXTENDED_DONE)

@@ -317,11 +317,15 @@ static void step_extend(void)
                                     .lifetime_ms = 60000 + below(60000)};
     const struct model_hold *hold = model_hold(&model, extend.tenant_id, extend.job_id);
     enum counter_extended answer;
+    int64_t returned[HOLD_QUOTAS_MAX];
 
     if (one_in(2))
         extend.attempt = hold->attempt;
     if (one_in(3))
         extend.kept = any_kept(extend.tenant_id, extend.job_id);
+    for (size_t q = 0; q < sizeof(returned) / sizeof(returned[0]); q++)
+        returned[q] = below(60);
+    extend.kept_returned = returned;
     fixture_run(&f, &extend.call);
     answer = extend.answer;
     model_extend(&model, &extend);

@@ -101,6 +101,71 @@ Test(giveback, a_recall_is_over_once_there_is_room_again)
         cr_assert_neq(recalls[i].tenant_id, tenant.tenant_id);
 }
 
+Test(giveback, a_deadline_falls_with_a_return_that_is_news)
+{
+    struct support_tenant tenant = support_tenant_make("b-ebb", 1000, 1000, 300);
+    struct ledger_return one = {
+        .tenant_id = tenant.tenant_id,
+        .ref = {tenant.limit_id, 0},
+        .lease_id = tenant.lease_id,
+        .returned = 100,
+        .deadline_ms = 5000,
+        .still = true,
+    };
+
+    fixture_sql_do("UPDATE quota SET lease_deadline_ms = 9000, lease_target = 250"
+                   " WHERE tenant_id = %" PRId64, tenant.tenant_id);
+    cr_assert_eq(ledger_return_run(db, &arena, &one, 1), STATUS_OK);
+    cr_assert_eq(of_quota(&tenant, "lease_deadline_ms"), 5000);
+    cr_assert_eq(of_quota(&tenant, "lease_target"), 200);
+    fixture_sql_do("UPDATE quota SET lease_deadline_ms = 9000 WHERE tenant_id = %" PRId64,
+                   tenant.tenant_id);
+    cr_assert_eq(ledger_return_run(db, &arena, &one, 1), STATUS_OK);
+    cr_assert_eq(of_quota(&tenant, "lease_deadline_ms"), 9000, "the root has heard it before");
+    support_check_quotas(&tenant);
+}
+
+/* Rows with something lent, page by page; `of`: of this tenant. */
+static size_t count_lent(int64_t of, size_t page)
+{
+    struct ledger_key after = {0};
+    bool more = true;
+    size_t found = 0;
+
+    while (more) {
+        struct quota_row *rows;
+        size_t count;
+
+        cr_assert_eq(ledger_lent(db, &arena, &after, page, &rows, &count, &more), STATUS_OK, "%s",
+                     database_error(db));
+        for (size_t i = 0; i < count; i++) {
+            found += rows[i].tenant_id == of;
+            if (rows[i].tenant_id == of) {
+                cr_assert_eq(rows[i].shard, plan_shard(SLICE("b-lent")));
+                cr_assert_gt(rows[i].epoch, 0);
+            }
+        }
+    }
+    return found;
+}
+
+Test(giveback, rows_with_something_lent_come_in_pages_until_it_is_back)
+{
+    struct support_tenant tenant = support_tenant_make("b-lent", 1000, 1000, 300);
+
+    fixture_sql_do("INSERT INTO quota (tenant_id, limit_id, period_start_ms, period_end_ms,"
+                   " limit_amount, cap_amount, soft_amount, unlimited, lease_id, granted, leased)"
+                   " SELECT %" PRId64 ", %" PRId64 ", n, 9223372036854775807, 1, 1, 1, false,"
+                   " %" PRId64 ", 1, 1 FROM generate_series(1, 20) n",
+                   tenant.tenant_id, tenant.limit_id, tenant.lease_id);
+    cr_assert_eq(count_lent(tenant.tenant_id, 4), 21);
+    cr_assert_eq(count_lent(tenant.tenant_id, 1000), 21);
+    cr_assert_eq(give(&tenant, tenant.lease_id, 300).quota.leased, 0);
+    cr_assert_eq(count_lent(tenant.tenant_id, 4), 20);
+    fixture_sql_do("DELETE FROM quota WHERE tenant_id = %" PRId64 " AND period_start_ms > 0",
+                   tenant.tenant_id);
+}
+
 Test(giveback, old_leases_close_after_their_deadline_and_not_before)
 {
     struct support_tenant tenant = support_tenant_make("b-close", 1000, 1000, 100);

@@ -181,6 +181,47 @@ Test(lease, recall_goes_on_while_the_quota_is_over_its_cap_and_holds_are_out)
     cr_assert_not(quota.recall, "nothing is lent any more");
 }
 
+Test(lease, deadline_falls_with_what_comes_back_and_where_that_is_news)
+{
+    lease_raise(&quota, 40, 5000);
+    lease_ebb(&quota, quota.lease_id, 10, 3000, false);
+    cr_assert_eq(quota.returned, 10);
+    cr_assert_eq(quota.lease_deadline_ms, 3000);
+    cr_assert_eq(quota.lease_target, 20);
+    lease_raise(&quota, 0, 4000);
+    lease_ebb(&quota, quota.lease_id, 10, 3000, true);
+    cr_assert_eq(quota.lease_deadline_ms, 4000, "somebody has relied on it since");
+    lease_ebb(&quota, quota.lease_id, 5, 3000, true);
+    lease_ebb(&quota, quota.lease_id + 1, 20, 3000, true);
+    lease_ebb(&quota, quota.lease_id, 41, 3000, true);
+    cr_assert_eq(quota.lease_deadline_ms, 4000, "none of these is the row's Redis");
+    cr_assert_eq(quota.returned, 40);
+}
+
+Test(lease, what_is_idle_for_long_makes_the_next_refill_smaller)
+{
+    lease_raise(&quota, 40, 5000);
+    lease_ebb(&quota, quota.lease_id, 35, 0, true);
+    cr_assert_eq(quota.lease_target, 5);
+    cr_assert_eq(quota.lease_deadline_ms, 5000);
+    lease_ebb(&quota, quota.lease_id, 40, 6000, true);
+    cr_assert_eq(quota.lease_target, 0);
+    cr_assert_eq(quota.lease_deadline_ms, 5000, "it never rises so");
+}
+
+Test(lease, one_under_which_very_much_came_back_is_followed_by_another)
+{
+    quota.stops = (struct stops){AMOUNT_MAX, AMOUNT_MAX, AMOUNT_MAX, true};
+    lease_raise(&quota, AMOUNT_MAX / 2 + 1, 0);
+    cr_assert(lease_is_worn(&quota));
+    cr_assert_not(lease_is_worn_out(&quota), "it has something lent");
+    lease_return(&quota, quota.lease_id, AMOUNT_MAX);
+    cr_assert(lease_is_worn_out(&quota));
+    lease_begin(&quota, &old);
+    cr_assert_eq(old.lease_id, 0);
+    cr_assert_not(lease_is_worn(&quota));
+}
+
 Test(lease, old_one_closes_after_its_deadline_and_moves_reaped_to)
 {
     lease_raise(&quota, 40, 500);

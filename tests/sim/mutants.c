@@ -25,6 +25,10 @@ static const struct {
     [MUTANT_LOCK_WAITS_FOR_EVER] = {"lock_waits_for_ever", "STUCK", NULL, NULL},
     [MUTANT_EXTEND_STAYS] = {"extend_stays", "RACE", "if wanted <= deadline then", "if true then"},
     [MUTANT_RELEASED_MEANS_NEWER] = {"released_means_newer", "RACE,LATE", NULL, NULL},
+    [MUTANT_LEASE_ENDS_EARLY] = {"lease_ends_early", "QUIET,LOSS,TIGHT",
+                                 "known[ARGV[at + 1] .. ' ' .. q.L] or 0", "0"},
+    [MUTANT_DEADLINE_COMES_BACK] = {"deadline_comes_back", "QUIET,LOSS,TIGHT,REDIS_NET",
+                                    "q.B <= B and D", "D"},
 };
 
 static enum mutant current = MUTANT_NONE;

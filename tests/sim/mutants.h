@@ -22,6 +22,8 @@ enum mutant {
     MUTANT_LOCK_WAITS_FOR_EVER,   /* a locked row is waited for as long as it takes */
     MUTANT_EXTEND_STAYS,          /* an Extend is done before the deadline has moved */
     MUTANT_RELEASED_MEANS_NEWER,  /* the id of a released attempt commits the job's live one */
+    MUTANT_LEASE_ENDS_EARLY,      /* a deadline falls below that of a hold */
+    MUTANT_DEADLINE_COMES_BACK,   /* totals of before raise a deadline that fell */
     MUTANTS
 };
 

@@ -46,7 +46,7 @@ static void set_aside(struct granting *granting, struct pg_tx *tx, struct quota_
 
     lease_begin(quota, &old);
     granting->spares[quota - granting->book.quotas] = 0;
-    if (old.lease_id == 0)
+    if (old.lease_id == 0 || lease_close(quota, &old, granting->book.now_ms))
         return;
     granting->begun[granting->begun_count++] = old;
     pg_add(tx, PG_PUT_LEASE, old.tenant_id)->lease = old;
@@ -98,7 +98,7 @@ static void serve(struct granting *granting, struct pg_tx *tx, struct ledger_gra
     grant->epoch_changed = quota->epoch != grant->epoch;
     if (grant->epoch_changed || grant->deadline_ms == 0)
         return;
-    if (lease_is_stale(quota) ||
+    if (lease_is_stale(quota) || lease_is_worn_out(quota) ||
         (grant->vanished_lease_id != 0 && grant->vanished_lease_id == quota->lease_id))
         set_aside(granting, tx, quota);
     if (grant->seen_returned > quota->returned)
@@ -211,7 +211,8 @@ static enum status return_body(struct database *db, void *user)
                                                   returning->returns[i].ref);
 
         if (quota)
-            lease_return(quota, returning->returns[i].lease_id, returning->returns[i].returned);
+            lease_ebb(quota, returning->returns[i].lease_id, returning->returns[i].returned,
+                      returning->returns[i].deadline_ms, returning->returns[i].still);
     }
     pg_write(&tx, &returning->book);
     return pg_commit(&tx);
@@ -273,6 +274,67 @@ enum status sim_recalls(struct database *db, struct arena *arena, size_t max,
             row->epoch = pg->authority[tenant->shard].view.epoch;
             ++*ret_count;
         }
+    return STATUS_OK;
+}
+
+static int compare_keys(const struct ledger_key *a, const struct ledger_key *b)
+{
+    if (a->tenant_id != b->tenant_id)
+        return a->tenant_id < b->tenant_id ? -1 : 1;
+    return quota_ref_compare(a->ref, b->ref);
+}
+
+static bool is_lent(const struct quota_row *row)
+{
+    return row->granted > row->returned + row->spent;
+}
+
+/* The first row with something lent behind a key; NULL: there is none. */
+static const struct quota_row *next_lent(const struct postgres *pg, const struct ledger_key *after,
+                                         const struct pg_tenant **ret_tenant)
+{
+    struct ledger_key best = {0};
+    const struct quota_row *found = NULL;
+
+    for (const struct pg_tenant *tenant = pg->tenants; tenant; tenant = tenant->next)
+        for (const struct pg_quota *quota = tenant->quotas; quota; quota = quota->next) {
+            struct ledger_key key = {quota->row.tenant_id, quota->row.ref};
+
+            if (!is_lent(&quota->row) || compare_keys(&key, after) <= 0 ||
+                (found && compare_keys(&key, &best) >= 0))
+                continue;
+            best = key;
+            found = &quota->row;
+            *ret_tenant = tenant;
+        }
+    return found;
+}
+
+enum status sim_lent(struct database *db, struct arena *arena, struct ledger_key *after, size_t max,
+                     struct quota_row **ret, size_t *ret_count, bool *ret_more)
+{
+    struct postgres *pg = db->pg;
+    enum status status = pg_ask(db);
+    const struct pg_tenant *tenant = NULL;
+    const struct quota_row *row;
+    size_t looked = 0;
+
+    *ret_count = 0;
+    *ret = pg_alloc(arena, max, sizeof(**ret));
+    if (status != STATUS_OK)
+        return status;
+    while (looked < max && (row = next_lent(pg, after, &tenant))) {
+        const struct pg_authority *authority = &pg->authority[tenant->shard];
+
+        *after = (struct ledger_key){row->tenant_id, row->ref};
+        looked++;
+        if (!authority->view.active)
+            continue;
+        (*ret)[*ret_count] = *row;
+        (*ret)[*ret_count].shard = tenant->shard;
+        (*ret)[(*ret_count)++].epoch = authority->view.epoch;
+    }
+    *ret_more = looked == max;
     return STATUS_OK;
 }
 

@@ -58,6 +58,7 @@ enum status sim_beat_run(struct database *db, struct arena *arena, struct slice 
         .authority_hash = authority_hash(pg),
         .versions_position = pg->config_position,
         .recalls = true, /* whoever asks for them sees that there are none */
+        .lent = true,
         .leases_due = true,
         .closings_due = true,
         .rows_due = true,

@@ -28,6 +28,7 @@
     X(grant_run, ledger_grant_run)                                                                 \
     X(return_run, ledger_return_run)                                                               \
     X(recalls, ledger_recalls)                                                                     \
+    X(lent, ledger_lent)                                                                           \
     X(close_leases, ledger_close_leases)                                                           \
     X(close_periods, ledger_close_periods)                                                         \
     X(periods_follow, ledger_periods_follow)                                                       \

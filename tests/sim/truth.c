@@ -409,6 +409,7 @@ static void end_reserve(struct truth *truth, struct truth_job *job, const struct
     if (!attempt->decision)
         attempt->decision = reply->decision;
     check_admission(truth, job, attempt);
+    truth_leases(truth, job);
 }
 
 /* By the server's own time; without the database it looks again, and tells the time of that. */
@@ -467,6 +468,7 @@ static void end_extend(struct truth *truth, struct truth_job *job, const struct 
     attempt = note_hold(job, &reply->hold);
     if (attempt && attempt->decision == 0)
         attempt->decision = DECISION_ALLOW;
+    truth_leases(truth, job);
 }
 
 /* Units of other jobs that may be held of a quota now. */

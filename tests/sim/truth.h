@@ -71,7 +71,7 @@ struct truth {
     int64_t trouble_us;     /* of any kind, last; -1: none yet */
     bool redis_lost;        /* at any time */
     bool split;             /* an old primary lives on beside the new one */
-    int64_t calls, checks;
+    int64_t calls, checks, leases_looks;
     int64_t latency_worst_us; /* of a call that nothing should hold up */
     const char *broken;     /* the first broken promise */
     char text[512];
@@ -88,6 +88,9 @@ void truth_end(struct truth *truth, struct truth_job *job, const struct ask *ask
                const struct reply *reply);
 void truth_usage(struct truth *truth, struct truth_tenant *tenant, int64_t begun_us,
                  const struct reply *reply);
+
+/* Every lease, in its row or set aside, lasts until the deadlines of its live holds. */
+void truth_leases(struct truth *truth, struct truth_job *of);
 
 /* At rest: the record against what was acknowledged. */
 void truth_audit(struct truth *truth, struct truth_tenant *tenant);

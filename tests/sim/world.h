@@ -31,7 +31,8 @@
     X(STUCK, "an outsider keeps rows of a tenant locked")                                          \
     X(AUTHORITY, "authority rows and config versions go back")                                     \
     X(AWAY, "a store is away for seconds")                                                         \
-    X(BULK, "thousands of holds of one tenant expire at once")
+    X(BULK, "thousands of holds of one tenant expire at once")                                     \
+    X(QUIET, "nobody calls for a while, and some holds are long")
 
 enum theme {
 #define X(name, text) THEME_##name,
@@ -60,6 +61,7 @@ struct world {
     struct server *servers[WORLD_SERVERS];
     int groups; /* the last one given away */
     int64_t end_us;     /* when trouble and clients stop */
+    int64_t quiet_us;   /* clients keep still until then */
     int clients;        /* that still run */
     bool trouble_over;
     int64_t jobs, rejects, allows, commits;
@@ -90,6 +92,7 @@ void world_admin(void *world);
 void world_trouble(void *world);
 void world_bulk(void *world);
 void world_rest(struct world *world); /* everything heals; then nothing may be missing */
+void world_check_idle(struct world *world); /* after some quiet: what nobody uses is back */
 void world_start_server(struct world *world, int which);
 void world_note_trouble(struct world *world, struct truth_tenant *tenant, bool lost);
 

@@ -116,6 +116,8 @@ static int64_t any_ttl(struct world *world)
 {
     if (world_has(world, THEME_LATE))
         return dice_between(&world->dice, 100, 3000);
+    if (world_has(world, THEME_QUIET) && dice_one_in(&world->dice, 4))
+        return dice_between(&world->dice, 60000, 400000);
     switch (dice_below(&world->dice, 4)) {
     case 0:
         return dice_between(&world->dice, 100, 2000);
@@ -249,6 +251,8 @@ void world_client(void *user)
         else
             one_call(world);
         think(world);
+        while (fibre_now_us() < world->quiet_us)
+            fibre_sleep_us(world->quiet_us - fibre_now_us());
     }
     world->clients--;
 }

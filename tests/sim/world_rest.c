@@ -4,6 +4,7 @@
 #include "tests/sim/world.h"
 
 #include "base/check.h"
+#include "quota/times.h"
 #include "tests/sim/fibre.h"
 #include "tests/sim/server.h"
 #include "tests/sim/wrap.h"
@@ -11,7 +12,11 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { TRIES = 6 };
+/* A lease that is over gives all back: that of the last commit, and what a round of looks takes. */
+enum { TRIES = 6, QUIET_REST_US = 90000000 };
+
+/* What ended so long ago is idle, and is back. */
+enum { IDLE_SEEN_MS = IDLE_WITHIN_MS + 4000 };
 
 static void heal(struct world *world)
 {
@@ -109,6 +114,83 @@ static void print_rows(struct world *world, const struct truth_tenant *tenant)
     }
 }
 
+/* --- what nobody uses ----------------------------------------------------------------------------- */
+
+/* The latest moment at which a hold of the tenant may end. */
+static int64_t held_until_ms(const struct truth_tenant *tenant)
+{
+    int64_t until_ms = 0;
+
+    for (const struct truth_job *job = tenant->jobs; job; job = job->next) {
+        until_ms = job->extend_max_ms > until_ms ? job->extend_max_ms : until_ms;
+        for (size_t i = 0; i < job->attempts_count; i++)
+            if (job->attempts[i].deadline_max_ms > until_ms)
+                until_ms = job->attempts[i].deadline_max_ms;
+    }
+    return until_ms;
+}
+
+static void check_idle_row(struct world *world, const struct truth_tenant *tenant,
+                           const struct quota_row *row)
+{
+    int64_t now_ms = sim_ms_at(fibre_now_us()), held_ms = held_until_ms(tenant);
+    int64_t lent = row->granted - row->returned - row->spent;
+    int64_t idle = lent - truth_live(tenant, row->ref, now_ms - IDLE_SEEN_MS, NULL);
+    int64_t room = book_room(row) > 0 ? book_room(row) : 0;
+
+    world->truth.checks++;
+    if (lent == 0)
+        return;
+    if (idle - 1 > (room + idle) / 4)
+        truth_break(&world->truth, "idle capacity comes back", NULL,
+                    "%s limit %" PRId64 ": %" PRId64 " of %" PRId64 " free are lent and idle",
+                    tenant->name, row->ref.limit_id, idle, room + idle);
+    if (row->lease_deadline_ms > now_ms + LEASE_MIN_MS && row->lease_deadline_ms > held_ms)
+        truth_break(&world->truth, "a lease ends with its longest hold", NULL,
+                    "%s limit %" PRId64 ": %" PRId64 " ms from now, the longest hold %" PRId64,
+                    tenant->name, row->ref.limit_id, row->lease_deadline_ms - now_ms,
+                    held_ms - now_ms);
+}
+
+void world_check_idle(struct world *world)
+{
+    if (!world->truth.strict || world_has(world, THEME_STUCK) || world_has(world, THEME_ADMIN) ||
+        world_has(world, THEME_REPEAT) || world_has(world, THEME_BULK))
+        return;
+    for (int i = 0; i < WORLD_TENANTS; i++) {
+        const struct pg_tenant *rows =
+            postgres_tenant(&world->postgres, world->tenants[i].tenant_id);
+
+        for (const struct pg_quota *quota = rows->quotas; quota; quota = quota->next)
+            if (quota->row.state == QUOTA_OPEN)
+                check_idle_row(world, &world->tenants[i], &quota->row);
+    }
+}
+
+/* Much later nothing at all is lent, in whatever state trouble left it. */
+static void check_settled(struct world *world)
+{
+    for (int i = 0; i < WORLD_TENANTS; i++) {
+        const struct pg_tenant *rows =
+            postgres_tenant(&world->postgres, world->tenants[i].tenant_id);
+
+        for (const struct pg_quota *quota = rows->quotas; quota; quota = quota->next) {
+            const struct quota_row *row = &quota->row;
+
+            world->truth.checks++;
+            if (row->granted == row->returned + row->spent)
+                continue;
+            print_rows(world, &world->tenants[i]);
+            truth_break(&world->truth, "what nobody uses is not lent", NULL,
+                        "%s limit %" PRId64 " period %" PRId64 ": %" PRId64 " units",
+                        world->tenants[i].name, row->ref.limit_id, row->ref.period_start_ms,
+                        row->granted - row->returned - row->spent);
+        }
+    }
+}
+
+/* --- what is left --------------------------------------------------------------------------------- */
+
 /* All that is left can be had, and not one unit more. */
 static void check_meter(struct world *world, struct truth_tenant *tenant, size_t meter, int round)
 {
@@ -180,6 +262,8 @@ void world_rest(struct world *world)
         fibre_sleep_us(INT64_C(400) * 1000000);
     for (int i = 0; i < WORLD_TENANTS; i++)
         truth_audit(&world->truth, &world->tenants[i]);
+    fibre_sleep_us(QUIET_REST_US);
+    check_settled(world);
     for (int i = 0; i < WORLD_TENANTS; i++)
         for (size_t meter = 0; meter < SIM_METERS && !world->truth.broken; meter++)
             check_meter(world, &world->tenants[i], meter, 1);

@@ -12,6 +12,9 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* What a call that began before the quiet may take, and then what idle capacity has to come back in. */
+enum { QUIET_CHECKED_US = 28000000 };
+
 /* --- administrators ----------------------------------------------------------------------------- */
 
 static void change_limit(struct world *world, struct truth_tenant *tenant, struct ask *ask)
@@ -241,6 +244,18 @@ static void go_away(struct world *world)
     world_note_trouble(world, NULL, false);
 }
 
+/* Nobody calls; afterwards what nobody uses is back. */
+static void keep_quiet(struct world *world)
+{
+    int64_t length_us = dice_between(&world->dice, 4000000, 40000000);
+
+    world_trace(world, "clients: quiet for %" PRId64 " ms", length_us / 1000);
+    world->quiet_us = fibre_now_us() + length_us;
+    fibre_sleep_us(length_us);
+    if (length_us > QUIET_CHECKED_US)
+        world_check_idle(world);
+}
+
 static void roll_authority_back(struct world *world)
 {
     struct truth_tenant *tenant = &world->tenants[dice_below(&world->dice, WORLD_TENANTS)];
@@ -272,6 +287,7 @@ void world_trouble(void *user)
         [THEME_KILL] = kill_server,       [THEME_LOSS] = lose_redis,
         [THEME_KEYS] = lose_key,          [THEME_STUCK] = stick,
         [THEME_AUTHORITY] = roll_authority_back, [THEME_AWAY] = go_away,
+        [THEME_QUIET] = keep_quiet,
     };
     struct world *world = user;
 

@@ -4,6 +4,8 @@
 -- ARGV  1-4 guard   5 now   6 tenant   7 "tenant=job"   8 attempt "epoch.seq" ("": any)
 --       9 deadline wanted   10 longest lifetime
 --       11 quotas as in hold.lua: the root keeps these leases until then ("": it says nothing)
+--       12.. B of each of these as the root had it then: where it is larger here, the lease's D may
+--       have fallen since (recall.lua), and the root with it
 -- result "OK", code, entry (nil: none)
 --        0 DONE | 1 ABSENT (none, or of another attempt) | 2 DUE | 3 SHORT (a lease ends before)
 --        4 OLD_LEASE (some quota of it has another lease by now, or none)
@@ -31,9 +33,13 @@ if wanted <= deadline then
     return {'OK', 0, entry}
 end
 local older, short = false, false
-if ARGV[11] == '' or entry:match('^[^;]*;([^|]*)|') ~= ARGV[11] then
-    for _, field, lease in quotas_of(entry) do
-        local q = load(t, field)
+local kept, i = ARGV[11] ~= '' and entry:match('^[^;]*;([^|]*)|') == ARGV[11], 11
+for _, field, lease in quotas_of(entry) do
+    local q = load(t, field)
+    i = i + 1
+    if kept then
+        short = short or q and q.L == lease and q.B > amount(ARGV[i])
+    else
         older = older or not q or q.L ~= lease or lease < lease_floor
         short = short or not older and q.D < wanted
     end

@@ -16,7 +16,7 @@
 -- luacheck: read globals forget_ended base check_whole
 local LOOKS = 8
 local count, versions, now = ARGV[5] + 0, ARGV[6] + 0, amount(ARGV[7])
-local took, filled, after = fill_all(8, count, function(t, q, at)
+local took, filled, after = fill_all(8, count, 1, function(t, q, at)
     withhold(q, t, amount(ARGV[at + 1 + TOTALS]))
 end)
 local newest = {}

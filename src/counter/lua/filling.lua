@@ -6,8 +6,8 @@
 -- less than q says, or a tenant of x has neither t nor c, nobody knows what was never filled:
 -- nothing is created there before clean.lua.
 --
--- fill_all(at, count, then_do)  per totals: index of the tenant, totals, one argument more;
---               then_do(t, q, at) for those that were taken. Returns took per totals, what
+-- fill_all(at, count, more, then_do)  per totals: index of the tenant, totals, so many arguments
+--               more; then_do(t, q, at, i) for those that were taken. Returns took per totals, what
 --               keep_filled is to write, and the leases of c afterwards by t and field
 -- keep_filled(filled)  after flush
 -- check_whole(t, c)  ends the script where something was filled that neither has any more
@@ -66,7 +66,7 @@ local function fill(t, tenant, was)
     return 0
 end
 
-local function fill_all(at, count, then_do)
+local function fill_all(at, count, more, then_do)
     local took, filled, after = {}, {}, {}
     for i = 1, count do
         local key = 2 * ARGV[at]
@@ -83,7 +83,7 @@ local function fill_all(at, count, then_do)
         end
         took[i] = fill(given, tenant, was)
         if took[i] == 0 then
-            then_do(given, load(tenant, given.field), at)
+            then_do(given, load(tenant, given.field), at, i)
             if not (was and was + 0 == given.L) then
                 was = given.L
                 local of = filled[tenant] or {c = KEYS[key + 1], set = {}, new = 0}
@@ -93,7 +93,7 @@ local function fill_all(at, count, then_do)
             end
         end
         leases[given.field] = was
-        at = at + 2 + TOTALS
+        at = at + 1 + TOTALS + more
     end
     return took, filled, after
 end

@@ -1,9 +1,12 @@
--- What a quota row's totals do to a quota. G, B, S, D and E only rise, so duplicates and reordering
--- cannot hurt; C and Cd are replaced only by a larger Cv; H never comes from the database.
+-- What a quota row's totals do to a quota. G, B, S and E only rise, so duplicates and reordering
+-- cannot hurt; C and Cd are replaced only by a larger Cv; H never comes from the database. D falls
+-- only in recall.lua, together with a rise of B, so totals with a smaller B may have the D of
+-- before, and say nothing about it.
 --
 -- totals(at, numbers)  the ten arguments "limit:period" L G B S D C Cv Cd E; the first is ARGV[at],
 --               the others begin at numbers, or follow it
--- raise(t, q)   G B S D by max if the lease is the quota's own; C, Cv, Cd and E whatever the lease
+-- raise(t, q)   G B S by max if the lease is the quota's own, D likewise unless t is of before a
+--               recall that lowered D; C, Cv, Cd and E whatever the lease
 
 -- luacheck: push ignore 211
 -- luacheck: read globals amount
@@ -20,8 +23,9 @@ end
 local function raise(t, q)
     if q.L == t.L then
         local G, B, S, D = t.G, t.B, t.S, t.D
+        q.D = q.D < D and q.B <= B and D or q.D
         q.G, q.B = q.G < G and G or q.G, q.B < B and B or q.B
-        q.S, q.D = q.S < S and S or q.S, q.D < D and D or q.D
+        q.S = q.S < S and S or q.S
     end
     if t.Cv > q.Cv or q.fresh then
         q.C, q.Cv, q.Cd = t.C, t.Cv, t.Cd

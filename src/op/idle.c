@@ -1,0 +1,142 @@
+#include "op/idle.h"
+
+#include "base/hash.h"
+#include "op/aside.h"
+#include "op/recall.h"
+#include "quota/lease.h"
+#include "quota/times.h"
+
+#include <stdlib.h>
+
+enum {
+    PAGE_ROWS = RECALL_ROWS_MAX,
+    MEMORY_SLOTS = 32768, /* a power of two */
+    ASK_AGAIN_MS = 10000, /* Redis, about a row that has nothing to give */
+    FAR_LEASES = 3,       /* so many LEASE_MIN_MS ahead a deadline is far */
+};
+
+/* A row as it was when it was seen first like this. */
+struct seen {
+    uint64_t key, print;
+    int64_t since_us, asked_us; /* asked_us 0: not yet */
+};
+
+struct idle {
+    struct ledger_key after;
+    struct seen memory[MEMORY_SLOTS];
+};
+
+struct idle *idle_create(void)
+{
+    struct idle *idle = calloc(1, sizeof(*idle));
+
+    CHECK(idle);
+    return idle;
+}
+
+void idle_destroy(struct idle *idle)
+{
+    free(idle);
+}
+
+/* Commits, grants and what comes back show in it; the deadline does not: it moves with them. */
+static uint64_t print_of(const struct quota_row *row)
+{
+    const int64_t numbers[] = {row->lease_id, row->granted, row->returned, row->spent,
+                               row->ledger_seq};
+
+    return hash_bytes(numbers, sizeof(numbers));
+}
+
+static struct seen *look_up(struct idle *idle, const struct quota_row *row, int64_t mono_us)
+{
+    const int64_t numbers[] = {row->tenant_id, row->ref.limit_id, row->ref.period_start_ms};
+    uint64_t key = hash_bytes(numbers, sizeof(numbers)), print = print_of(row);
+    struct seen *seen = &idle->memory[key & (MEMORY_SLOTS - 1)];
+    int64_t asked_us = seen->key == key ? seen->asked_us : 0;
+
+    if (seen->key != key || seen->print != print)
+        *seen =
+            (struct seen){.key = key, .print = print, .since_us = mono_us, .asked_us = asked_us};
+    return seen;
+}
+
+/* False: it is left alone in this turn. */
+static bool choose(struct idle *idle, struct stores *stores, const struct quota_row *row,
+                   struct recall_want *want)
+{
+    int64_t mono_us = stores_mono_us(stores), now_ms = stores_now_ms(stores);
+    struct seen *seen = look_up(idle, row, mono_us);
+    int64_t lease_min_ms = stores->services->options.lease_min_ms;
+
+    if (lease_is_worn(row) && row->lease_deadline_ms > now_ms)
+        return false;
+    *want = (struct recall_want){.row = row, .how = RECALL_STILL};
+    if (mono_us - seen->since_us < IDLE_STILL_MS * INT64_C(1000)) {
+        if (row->lease_deadline_ms <= now_ms + FAR_LEASES * lease_min_ms)
+            return false;
+        want->how = RECALL_MOVING;
+    }
+    if (seen->asked_us != 0 && mono_us - seen->asked_us < ASK_AGAIN_MS * INT64_C(1000) &&
+        (want->how == RECALL_MOVING || seen->asked_us > seen->since_us))
+        return false;
+    seen->asked_us = mono_us;
+    return true;
+}
+
+/* What of them is lent under leases that nothing can be admitted under any more. */
+static enum status set_aside(struct stores *stores, struct ledger_grant *grants, size_t count)
+{
+    int64_t now_ms;
+    enum status status;
+
+    if (count == 0)
+        return STATUS_OK;
+    status = stores->table->grant_run(stores->db, &stores->scratch, grants, count, &now_ms);
+    if (status != STATUS_CONFLICT)
+        return status;
+    for (size_t i = 0; i < count; i++)
+        if (grants[i].locked)
+            aside_put(stores->services->aside, grants[i].tenant_id, stores_mono_us(stores));
+    return STATUS_OK; /* the next round finds them again */
+}
+
+static struct ledger_grant aside_of(const struct quota_row *row)
+{
+    return (struct ledger_grant){
+        .tenant_id = row->tenant_id,
+        .shard = row->shard,
+        .epoch = row->epoch,
+        .ref = row->ref,
+        .deadline_ms = 1, /* as it is */
+        .over_too = true,
+    };
+}
+
+enum status idle_turn(struct idle *idle, struct stores *stores, bool *ret_more)
+{
+    struct recall_want *wants = stores_scratch(stores, PAGE_ROWS, sizeof(*wants));
+    struct ledger_grant *grants = stores_scratch(stores, PAGE_ROWS, sizeof(*grants));
+    size_t count, wants_count = 0, grants_count = 0;
+    struct quota_row *rows;
+    enum status status;
+
+    *ret_more = false;
+    status = stores->table->lent(stores->db, &stores->scratch, &idle->after, PAGE_ROWS, &rows,
+                                 &count, ret_more);
+    if (status != STATUS_OK || !*ret_more)
+        idle->after = (struct ledger_key){0};
+    if (status != STATUS_OK)
+        return status;
+    for (size_t i = 0; i < count; i++) {
+        if (aside_has(stores->services->aside, rows[i].tenant_id, stores_mono_us(stores)))
+            continue;
+        if (lease_epoch(rows[i].lease_id) < rows[i].epoch)
+            grants[grants_count++] = aside_of(&rows[i]);
+        else if (lease_epoch(rows[i].lease_id) == rows[i].epoch && !rows[i].recall &&
+                 choose(idle, stores, &rows[i], &wants[wants_count]))
+            wants_count++;
+    }
+    status = recall_idle(stores, wants, wants_count);
+    return status == STATUS_OK ? set_aside(stores, grants, grants_count) : status;
+}
