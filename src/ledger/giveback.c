@@ -34,6 +34,7 @@ static const struct statement find_recalls = {
  * The inner SELECT reads the index of such rows from where the last call ended, so that it costs what it
  * lists. Rows of a shard that is not active are passed over and count all the same.
  */
+/* clang-format off */
 static const struct statement find_lent = {
     "giveback_lent",
     "SELECT r.tenant_id, r.limit_id, r.period_start_ms, a.state IS NOT DISTINCT FROM 'A',"
@@ -41,9 +42,13 @@ static const struct statement find_lent = {
     " FROM (SELECT tenant_id, limit_id, period_start_ms FROM quota WHERE lent"
     " AND (tenant_id, limit_id, period_start_ms) > ($1::bigint, $2::bigint, $3::bigint)"
     " ORDER BY tenant_id, limit_id, period_start_ms LIMIT $4::bigint) r"
-    " JOIN " ROWS_QUOTA_TABLES " USING (tenant_id, limit_id, period_start_ms)"
-    " JOIN tenant t ON t.tenant_id = r.tenant_id"
-    " LEFT JOIN shard_authority a ON a.shard = t.shard ORDER BY 1, 2, 3"};
+    ROWS_OF(quota, "tenant_id = r.tenant_id AND limit_id = r.limit_id"
+                   " AND period_start_ms = r.period_start_ms") " AS q"
+    ROWS_OF(limit_, "tenant_id = r.tenant_id AND limit_id = r.limit_id") " AS l"
+    ROWS_OF(tenant, "tenant_id = r.tenant_id") " AS t"
+    " LEFT JOIN LATERAL (SELECT * FROM shard_authority WHERE shard = t.shard OFFSET 0) AS a ON true"
+    " ORDER BY 1, 2, 3"};
+/* clang-format on */
 
 struct returning {
     struct arena *arena;

@@ -108,6 +108,18 @@ static void recalls(void)
                  database_error(db));
 }
 
+static void lent(void)
+{
+    struct ledger_key after = {0};
+    struct quota_row *rows;
+    size_t count;
+    bool more;
+
+    cr_assert_eq(ledger_lent(db, &arena, &after, TURN, &rows, &count, &more), STATUS_OK, "%s",
+                 database_error(db));
+    cr_assert(count > 0);
+}
+
 static void grant(void)
 {
     struct ledger_grant grants[3] = {0};
@@ -154,6 +166,7 @@ static const struct story {
     {"grant", grant, 0},
     {"reap", reap, 0},
     {"recalls", recalls, 4 * GROWN / 2 + ROWS_MAX}, /* all that are flagged take part in the draw */
+    {"what is lent", lent, 0},
     {"retention of events", keep_events, 0},
     {"retention of fences", keep_fences, 0},
     {"retention of expired holds", keep_expired, 0},
