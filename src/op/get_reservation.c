@@ -20,13 +20,6 @@
 #include "op/tenant.h"
 #include "quota/token.h"
 
-static int attempt_compare(struct attempt a, struct attempt b)
-{
-    if (a.epoch != b.epoch)
-        return a.epoch < b.epoch ? -1 : 1;
-    return (a.seq > b.seq) - (a.seq < b.seq);
-}
-
 static const struct hold *newer(const struct hold *a, const struct hold *b)
 {
     if (!a || !b)

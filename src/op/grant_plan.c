@@ -198,7 +198,7 @@ static void select_quotas(struct pass *pass, struct op_reserve *op)
     size_t before_count = work->quotas_count;
     bool same;
 
-    if (!plan_quotas(pass, op))
+    if (!plan_quotas(pass, op) || reserve_is(op, RESERVE_AWAY))
         return;
     same = before_count == work->quotas_count;
     for (size_t i = 0; same && i < before_count; i++)

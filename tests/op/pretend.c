@@ -1,12 +1,16 @@
 #include "tests/op/pretend.h"
 
+#include "base/breaker.h"
 #include "base/check.h"
 #include "ledger/alarms.h"
 #include "op/aside.h"
 #include "op/authority.h"
+#include "op/dirty.h"
 #include "op/inbox.h"
 #include "op/plans.h"
+#include "op/redis.h"
 #include "op/shares.h"
+#include "quota/times.h"
 
 #include <stdlib.h>
 
@@ -98,6 +102,10 @@ struct pretend *pretend_begin(void)
     services->authority = authority_create();
     services->shares = shares_create();
     services->aside = aside_create();
+    services->dirty = dirty_create();
+    services->options.redis_timeout_ms = REDIS_MS;
+    services->redis_breaker = redis_breaker_create(&services->options);
+    services->entropy = entropy_real();
     services->inbox = inbox_create();
     services->alarms = alarms_create(services->clock);
     activate_all(services);
@@ -122,6 +130,8 @@ void pretend_end(struct pretend *pretend)
     inbox_destroy(services->inbox);
     alarms_destroy(services->alarms);
     aside_destroy(services->aside);
+    dirty_destroy(services->dirty);
+    breaker_destroy(services->redis_breaker);
     shares_destroy(services->shares);
     authority_destroy(services->authority);
     plans_destroy(services->plans);

@@ -50,6 +50,10 @@ struct pg_job {
     struct settle_record *record;
     size_t fences_count;
     struct attempt *fences;
+    int64_t fenced_ms; /* the last one of an attempt in Redis */
+    const char *placed; /* the row of pg_hold, or NULL */
+    struct attempt placed_attempt;
+    int64_t placed_deadline_ms;
     struct pg_expired *expired;
 };
 

@@ -44,9 +44,17 @@ static bool same(struct attempt a, struct attempt b)
     return a.epoch == b.epoch && a.seq == b.seq;
 }
 
-static bool newer(struct attempt a, struct attempt b)
+static bool same_place(struct attempt a, struct attempt b)
 {
-    return a.epoch != b.epoch ? a.epoch > b.epoch : a.seq > b.seq;
+    return attempt_is_in_postgres(a) == attempt_is_in_postgres(b);
+}
+
+/* Of two places the one that was made later. */
+static bool newer(const struct sim_hold *a, const struct sim_hold *b)
+{
+    if (!same_place(a->attempt, b->attempt))
+        return a->created_ms > b->created_ms;
+    return attempt_compare(a->attempt, b->attempt) > 0;
 }
 
 static struct truth_attempt *find_attempt(struct truth_job *job, struct attempt attempt)
@@ -62,7 +70,7 @@ struct truth_attempt *truth_newest(struct truth_job *job)
     struct truth_attempt *newest = NULL;
 
     for (size_t i = 0; i < job->attempts_count; i++)
-        if (!newest || newer(job->attempts[i].hold.attempt, newest->hold.attempt))
+        if (!newest || newer(&job->attempts[i].hold, &newest->hold))
             newest = &job->attempts[i];
     return newest;
 }
@@ -121,7 +129,7 @@ static bool is_finished(const struct truth_job *job)
     const struct truth_attempt *newest = NULL;
 
     for (size_t i = 0; i < job->attempts_count; i++)
-        if (!newest || newer(job->attempts[i].hold.attempt, newest->hold.attempt))
+        if (!newest || newer(&job->attempts[i].hold, &newest->hold))
             newest = &job->attempts[i];
     return job->committed || (newest && newest->released);
 }
@@ -330,7 +338,8 @@ static void check_reject(struct truth *truth, struct truth_job *job, const struc
     struct truth_tenant *tenant = job->tenant;
     struct truth_attempt *live = live_through(truth, job, ask, reply, false);
 
-    if (live)
+    /* While Redis is away nobody knows what it holds of the job. */
+    if (live && !reply->degraded)
         truth_break(truth, "a repeat gets its first decision", job,
                     "REJECT, but attempt %" PRId64 ".%" PRId64 " is held", live->hold.attempt.epoch,
                     live->hold.attempt.seq);
@@ -362,10 +371,12 @@ static void check_reject(struct truth *truth, struct truth_job *job, const struc
 static void end_reserve(struct truth *truth, struct truth_job *job, const struct ask *ask,
                         int64_t begun_us, const struct reply *reply)
 {
-    struct truth_attempt *attempt;
+    struct truth_attempt *attempt, *live;
 
+    if (reply->answered && reply->degraded && truth->strict)
+        truth_break(truth, "degraded only when a store does not answer", job, "Reserve");
     if (!reply->answered || reply->failure != FAILURE_NONE) {
-        struct truth_attempt *live =
+        live =
             reply->answered && !is_excuse(reply) ? live_through(truth, job, ask, reply, false) : NULL;
 
         job->reserve_maybe = job->reserve_maybe || !took_no_effect(reply);
@@ -399,7 +410,9 @@ static void end_reserve(struct truth *truth, struct truth_job *job, const struct
     if (attempt && attempt->decision != reply->decision)
         truth_break(truth, "a repeat gets its first decision", job, "%d first, now %d",
                     (int)attempt->decision, (int)reply->decision);
-    if (!attempt && live_through(truth, job, ask, reply, false) && !truth->redis_lost)
+    /* A job may be held twice, once in each place (PROTOCOL.md 3.8). */
+    live = attempt ? NULL : live_through(truth, job, ask, reply, false);
+    if (live && !truth->redis_lost && same_place(live->hold.attempt, reply->hold.attempt))
         truth_break(truth, "a repeat gets its first answer", job,
                     "attempt %" PRId64 ".%" PRId64 " beside a live one",
                     reply->hold.attempt.epoch, reply->hold.attempt.seq);
@@ -537,7 +550,7 @@ static void check_commit(struct truth *truth, struct truth_job *job, const struc
                     "recorded %" PRId64 ".%" PRId64 " by the id of %" PRId64 ".%" PRId64,
                     reply->recorded.epoch, reply->recorded.seq, asked->hold.attempt.epoch,
                     asked->hold.attempt.seq);
-    if (!ask->token && newest && newer(newest->hold.attempt, reply->recorded) &&
+    if (!ask->token && newest && attempt != newest && (!attempt || newer(&newest->hold, &attempt->hold)) &&
         newest->acked_us < begun_us && !reply->replayed && !newest->released && !job->committed &&
         /* A live hold goes before one that has expired, also one that Extend took again after a loss. */
         !(attempt && attempt->hold.deadline_ms > now_ms(truth) &&
