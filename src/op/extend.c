@@ -50,6 +50,11 @@ bool turn_is_open(const struct turn *turn)
     return !failed(turn) && !turn->locked;
 }
 
+bool turn_needs_script(const struct turn *turn)
+{
+    return turn_is_open(turn) && !turn->placed;
+}
+
 void turn_end(struct turn *turn, enum extend_end how)
 {
     if (ends[how].failure != FAILURE_NONE)
@@ -108,7 +113,7 @@ static void look_first(struct turn *turns, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         turns[i].looks =
-            turn_is_open(&turns[i]) && !turns[i].op->token && turns[i].op->op.plan->has_max_ttl;
+            turn_needs_script(&turns[i]) && !turns[i].op->token && turns[i].op->op.plan->has_max_ttl;
 }
 
 /* --- the script --------------------------------------------------------------------------------- */
@@ -317,8 +322,9 @@ size_t extend_ops(struct granting *granting, struct op_extend **ops, size_t coun
     for (size_t i = 0; i < count; i++)
         turns[i] = (struct turn){.op = ops[i]};
     refuse_some(stores, turns, count);
+    turns_move(stores, turns, count);
     look_first(turns, count);
-    turns_run(stores, turns, count, turn_is_open);
+    turns_run(stores, turns, count, turn_needs_script);
     move_shown(stores, turns, count);
     for (int round = 0; round < SCRIPT_ROUNDS_MAX && turns_push(stores, turns, count); round++)
         turns_run(stores, turns, count, turn_is_short);

@@ -36,6 +36,13 @@ static const char *say_nothing(const struct database *db)
     return "";
 }
 
+/* One that answers, whatever a test lets it refuse: its breaker stays closed. */
+static const char *say_full(const struct counter *counter)
+{
+    (void)counter;
+    return "OOM pretended";
+}
+
 static struct counter *make_counter(const struct counter_options *options)
 {
     (void)options;
@@ -92,7 +99,8 @@ struct pretend *pretend_begin(void)
                                       .counter_create = make_counter,
                                       .counter_destroy = drop_counter,
                                       .counter_add = add,
-                                      .counter_run = run};
+                                      .counter_run = run,
+                                      .counter_last_error = say_full};
     services = &now->services;
     services->stores_table = &now->table;
     services->clock = clock_real();
