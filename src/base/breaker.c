@@ -16,6 +16,7 @@ struct breaker {
     int64_t pause_us;  /* the last one, without jitter; 0: none yet */
     int64_t next_us;   /* OPEN: when it may be probed; PROBING: when the prober is given up */
     int64_t closed_us; /* since when it is closed */
+    int64_t opened_us; /* or not */
 };
 
 static bool has_pause(const void *owner)
@@ -98,6 +99,18 @@ int breaker_wait_ms(struct breaker *breaker, int64_t now_us)
     return left_us <= 0 ? 0 : (int)((left_us + 999) / 1000);
 }
 
+int breaker_open_ms(struct breaker *breaker, int64_t now_us)
+{
+    int64_t open_us;
+
+    pthread_mutex_lock(&breaker->lock);
+    open_us = stage_of(breaker) == BREAKER_CLOSED ? -1 : now_us - breaker->opened_us;
+    pthread_mutex_unlock(&breaker->lock);
+    if (open_us < 0)
+        return -1;
+    return open_us < INT64_C(1000) * INT32_MAX ? (int)(open_us / 1000) : INT32_MAX;
+}
+
 void breaker_worked(struct breaker *breaker, int64_t now_us)
 {
     pthread_mutex_lock(&breaker->lock);
@@ -130,6 +143,8 @@ bool breaker_failed(struct breaker *breaker, int64_t now_us, uint64_t random)
     if (from != BREAKER_OPEN) {
         int64_t half_us;
 
+        if (from == BREAKER_CLOSED)
+            breaker->opened_us = now_us;
         grow(breaker, from, now_us);
         half_us = breaker->pause_us / 2;
         breaker->next_us = now_us + half_us + (int64_t)(random % (uint64_t)(half_us + 1));

@@ -39,6 +39,9 @@ bool breaker_probe(struct breaker *breaker, int64_t now_us);
 /* In how many ms breaker_probe may be true; 0: now; -1: it is closed. */
 int breaker_wait_ms(struct breaker *breaker, int64_t now_us);
 
+/* For how long it has not been closed; -1: it is. */
+int breaker_open_ms(struct breaker *breaker, int64_t now_us);
+
 /* It answered the prober. What others were told before it opened changes nothing. */
 void breaker_worked(struct breaker *breaker, int64_t now_us);
 

@@ -36,6 +36,11 @@ static void print_status(const Holdfast__V1__GetStatusResponse *response)
            response->holds, response->holds_due, response->watchers);
     print_span(stdout, response->clock_offset);
     putchar('\n');
+    if (response->holding_in_postgres || response->postgres_holds > 0)
+        printf("  %" PRId64 " holds in Postgres%s\n", response->postgres_holds,
+               response->holding_in_postgres
+                   ? "; Redis does not answer, and new ones are taken there"
+                   : "");
 }
 
 int command_status(struct cli *cli, int argc, char **argv)

@@ -5,8 +5,8 @@
  *
  * Every transaction takes its locks in the one order (README.md): limit_, quota rows by (tenant,
  * limit, period), old_lease in the same order, keys of ledger, job_fence, pg_hold and expired_hold by
- * (tenant, job), tenant rows; and reads the clock after the locks. STATUS_CONFLICT is retried inside (a few times) before
- * it is returned. Answers are allocated in the arena given.
+ * (tenant, job), tenant rows; and reads the clock after the locks. STATUS_CONFLICT is retried inside (a few
+ * times) before it is returned. Answers are allocated in the arena given.
  */
 #ifndef HOLDFAST_LEDGER_LEDGER_H
 #define HOLDFAST_LEDGER_LEDGER_H
@@ -45,7 +45,7 @@ struct ledger_beat {
     bool rows_due;       /* rows that ledger_retention would delete */
     int64_t *placed_tenants; /* with holds in Postgres, sorted, at most LEDGER_PLACED_MAX + 1 */
     size_t placed_count;     /* LEDGER_PLACED_MAX + 1: there are more */
-    int64_t begun_ms;        /* how long ago the first period ended that is not followed up; or -1 */
+    int64_t begun_ms; /* how long ago the first period ended that is not followed up; or -1 */
 };
 
 /* This server counts as there for lasts_ms. Tells the estimate the time. events_keep_ms: as for retention. */
@@ -260,8 +260,8 @@ struct ledger_place {
 
 /*
  * Takes holds in Postgres, as many as fit, in the order given; one transaction for all. Before it, one that
- * makes missing rows. Closes due old leases of these quotas. A job may come twice. *ret_now_ms: the database's
- * time under the locks. STATUS_CONFLICT: nothing was taken; leave out the tenants whose places are marked
+ * makes missing rows. Closes due old leases of these quotas. A job may come twice. *ret_now_ms: the
+ * database's time under the locks. STATUS_CONFLICT: nothing was taken; leave out the tenants whose places are marked
  * locked (or, where none is, try again). STATUS_UNKNOWN: they may be taken; the same call again finds them.
  */
 MUST_CHECK enum status ledger_place_run(struct database *db, struct arena *arena,
@@ -289,8 +289,8 @@ struct ledger_due {
 };
 
 /*
- * Rows of pg_hold whose deadline is past for late_ms, of tenants of these shards and of this tenant (0: none),
- * the oldest first, at most max.
+ * Rows of pg_hold whose deadline is past for late_ms, of tenants of these shards and of this tenant (0:
+ * none), the oldest first, at most max.
  */
 MUST_CHECK enum status ledger_placed_due(struct database *db, struct arena *arena,
                                          const int *shards, size_t shards_count, int64_t tenant_id,
@@ -300,6 +300,9 @@ MUST_CHECK enum status ledger_placed_due(struct database *db, struct arena *aren
 /* Their reap, whole, in one transaction: pg_held falls, the rows go; expired_hold and events. */
 MUST_CHECK enum status ledger_placed_reap(struct database *db, struct arena *arena,
                                           struct ledger_due *dues, size_t count);
+
+/* How many there are, counted up to max. */
+MUST_CHECK enum status ledger_placed_count(struct database *db, int64_t max, int64_t *ret_count);
 
 struct ledger_placed {
     struct slice job_id;

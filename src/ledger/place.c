@@ -91,8 +91,8 @@ static void decide(struct placing *placing)
     placing->taken_count = 0;
     for (size_t i = 0; i < placing->count; i++) {
         struct place *place = &placing->places[i].place;
-        struct rows_job *job = rows_jobs_find(placing->jobs, placing->jobs_count,
-                                              place->tenant_id, place->job_id);
+        struct rows_job *job =
+            rows_jobs_find(placing->jobs, placing->jobs_count, place->tenant_id, place->job_id);
 
         place->facts = &job->facts;
         place->end = PLACE_OPEN;
@@ -134,8 +134,8 @@ static enum status place_body(struct database *db, void *user)
         status = read_versions(db, placing);
     if (status != STATUS_OK)
         return status;
-    placing->closed = arena_array(placing->arena, placing->book.leases_count + 1,
-                                  sizeof(*placing->closed));
+    placing->closed =
+        arena_array(placing->arena, placing->book.leases_count + 1, sizeof(*placing->closed));
     if (!placing->closed)
         return STATUS_EXHAUSTED;
     close_due(placing);
@@ -163,7 +163,8 @@ static bool list_keys(struct placing *placing)
         const struct place *place = &placing->places[i].place;
 
         placing->places[i].locked = placing->places[i].stale = false;
-        placing->jobs[i] = (struct rows_job){.tenant_id = place->tenant_id, .job_id = place->job_id};
+        placing->jobs[i] =
+            (struct rows_job){.tenant_id = place->tenant_id, .job_id = place->job_id};
         for (size_t k = 0; k < place->wanted->quotas_count; k++)
             placing->refs[placing->refs_count++] =
                 (struct rows_ref){place->tenant_id, place->wanted->quotas[k].quota};
@@ -214,8 +215,8 @@ static void mark_locked(struct database *db, struct placing *placing)
         placing->places[i].locked = rows_locked_has(&locked, placing->places[i].place.tenant_id);
 }
 
-enum status ledger_place_run(struct database *db, struct arena *arena,
-                             struct ledger_place *places, size_t count, int64_t *ret_now_ms)
+enum status ledger_place_run(struct database *db, struct arena *arena, struct ledger_place *places,
+                             size_t count, int64_t *ret_now_ms)
 {
     struct placing placing = {.arena = arena, .places = places, .count = count};
     enum status status;

@@ -161,8 +161,8 @@ enum status ledger_move_run(struct database *db, struct arena *arena, struct led
         return STATUS_EXHAUSTED;
     for (size_t i = 0; i < count; i++) {
         moves[i].locked = false;
-        changing.jobs[i] = (struct rows_job){.tenant_id = moves[i].move.tenant_id,
-                                             .job_id = moves[i].move.job_id};
+        changing.jobs[i] =
+            (struct rows_job){.tenant_id = moves[i].move.tenant_id, .job_id = moves[i].move.job_id};
     }
     changing.jobs_count = rows_jobs_sort(changing.jobs, count);
     status = database_transact(db, move_body, &changing);
@@ -195,8 +195,7 @@ static bool keep(struct changing *changing, const struct rows_job *job, const st
 static enum status reap_body(struct database *db, void *user)
 {
     struct changing *changing = user;
-    struct ledger_reap_job *kept =
-        arena_array(changing->arena, changing->count, sizeof(*kept));
+    struct ledger_reap_job *kept = arena_array(changing->arena, changing->count, sizeof(*kept));
     struct ledger_reap_job **list =
         arena_array(changing->arena, changing->count, sizeof(struct ledger_reap_job *));
     enum status status = kept && list ? lock_and_read(db, changing) : STATUS_EXHAUSTED;
@@ -222,9 +221,9 @@ static enum status reap_body(struct database *db, void *user)
         status = write_changed(db, changing, &rows_placed_delete, false);
     if (status == STATUS_OK)
         status = rows_write(db, &changing->book);
-    return status == STATUS_OK ? reap_write_expired(db, changing->arena, changing->book.now_ms,
-                                                    list, kept_count)
-                               : status;
+    return status == STATUS_OK
+               ? reap_write_expired(db, changing->arena, changing->book.now_ms, list, kept_count)
+               : status;
 }
 
 enum status ledger_placed_reap(struct database *db, struct arena *arena, struct ledger_due *dues,
@@ -259,10 +258,11 @@ enum status ledger_placed_reap(struct database *db, struct arena *arena, struct 
 static const struct statement find_due = {
     "placed_due",
     "SELECT p.tenant_id, p.job_id, p.epoch, p.hold_seq FROM (SELECT * FROM pg_hold"
-    " WHERE deadline_ms <= " SQL_MS_OF("clock_timestamp()") " - $4::bigint OFFSET 0) AS p"
-    " JOIN tenant t USING (tenant_id)"
-    " WHERE t.shard = ANY($1::bigint[]) OR p.tenant_id = $2::bigint"
-    " ORDER BY p.deadline_ms LIMIT $3::bigint"};
+    " WHERE deadline_ms <= " SQL_MS_OF(
+        "clock_timestamp()") " - $4::bigint OFFSET 0) AS p"
+                             " JOIN tenant t USING (tenant_id)"
+                             " WHERE t.shard = ANY($1::bigint[]) OR p.tenant_id = $2::bigint"
+                             " ORDER BY p.deadline_ms LIMIT $3::bigint"};
 
 enum status ledger_placed_due(struct database *db, struct arena *arena, const int *shards,
                               size_t shards_count, int64_t tenant_id, int64_t late_ms, size_t max,
@@ -297,6 +297,31 @@ enum status ledger_placed_due(struct database *db, struct arena *arena, const in
         due->attempt.seq = sql_i64(&row);
     }
     return sql_done(&row);
+}
+
+static const struct statement count_placed = {
+    "placed_count", "SELECT count(*) FROM (SELECT FROM pg_hold LIMIT $1::bigint) AS p"};
+
+enum status ledger_placed_count(struct database *db, int64_t max, int64_t *ret_count)
+{
+    struct sql_params params;
+    struct arena arena;
+    struct sql_row row;
+    PGresult *result;
+    enum status status;
+
+    arena_init(&arena, 1024, 64 * 1024);
+    sql_params_begin(&params, &arena);
+    sql_add_i64(&params, max);
+    status = database_run(db, &count_placed, &params, &result);
+    if (status == STATUS_OK) {
+        row = sql_rows(result, &arena);
+        while (sql_next(&row))
+            *ret_count = sql_i64(&row);
+        status = sql_done(&row);
+    }
+    arena_done(&arena);
+    return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
 }
 
 static const struct statement find_page = {

@@ -427,8 +427,8 @@ enum status rows_fence_find_read(PGresult *result, struct arena *arena, struct r
 
 /* --- holds of jobs ---------------------------------------------------------------------------- */
 
-const struct statement rows_placed_find = {
-    "rows_placed_find", FIND("f.tenant_id, f.job_id, f.hold", "pg_hold")};
+const struct statement rows_placed_find = {"rows_placed_find",
+                                           FIND("f.tenant_id, f.job_id, f.hold", "pg_hold")};
 
 /* Of an attempt the text is what counts. NULL: nobody can read it, which *ret_unreadable says. */
 static struct hold *read_hold(struct sql_row *row, bool *ret_unreadable)

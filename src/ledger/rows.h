@@ -221,7 +221,7 @@ struct rows_placed {
  * at the number of rows. The others name attempts: a row of another attempt stays.
  */
 extern const struct statement rows_placed_insert, rows_placed_update; /* of rows_placed_params */
-extern const struct statement rows_placed_delete;                    /* of rows_placed_names */
+extern const struct statement rows_placed_delete;                     /* of rows_placed_names */
 void rows_placed_params(struct sql_params *params, const struct rows_placed *rows, size_t count);
 void rows_placed_names(struct sql_params *params, const struct rows_placed *rows, size_t count);
 

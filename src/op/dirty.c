@@ -14,8 +14,8 @@ struct own {
 struct dirty {
     pthread_mutex_t lock;
     _Atomic bool any;
-    bool all;          /* more than are listed */
-    int64_t asked_us;  /* when the list was asked for; it counts for DIRTY_LASTS_MS */
+    bool all;         /* more than are listed */
+    int64_t asked_us; /* when the list was asked for; it counts for DIRTY_LASTS_MS */
     int64_t tenants[DIRTY_MAX];
     size_t count;
     int64_t own_all_us; /* more own ones than there is place for: everybody, since then; 0: no */
@@ -60,8 +60,8 @@ static void forget_own(struct dirty *dirty, int64_t asked_us)
 
 static void note_any(struct dirty *dirty)
 {
-    atomic_store(&dirty->any, dirty->all || dirty->count > 0 || dirty->own_count > 0 ||
-                                  dirty->own_all_us > 0);
+    atomic_store(&dirty->any,
+                 dirty->all || dirty->count > 0 || dirty->own_count > 0 || dirty->own_all_us > 0);
 }
 
 void dirty_set(struct dirty *dirty, const int64_t *tenants, size_t count, int64_t asked_us)
@@ -87,6 +87,14 @@ static void add_own(struct dirty *dirty, int64_t tenant_id, int64_t mono_us)
         dirty->own[dirty->own_count++] = (struct own){tenant_id, mono_us};
     else
         dirty->own_all_us = mono_us;
+}
+
+void dirty_doubt(struct dirty *dirty, int64_t mono_us)
+{
+    pthread_mutex_lock(&dirty->lock);
+    dirty->own_all_us = mono_us;
+    note_any(dirty);
+    pthread_mutex_unlock(&dirty->lock);
 }
 
 void dirty_add(struct dirty *dirty, int64_t tenant_id, int64_t mono_us)

@@ -4,6 +4,7 @@
 #include "op/duty.h"
 
 #include "base/breaker.h"
+#include "op/dirty.h"
 #include "op/redis.h"
 #include "op/status.h"
 #include "quota/times.h"
@@ -12,7 +13,7 @@ enum { EARLIEST_MS = 5 };
 
 static void probe(struct stores *stores)
 {
-    const struct services *services = stores->services;
+    struct services *services = stores->services;
     const struct clock *clock = services->clock;
     int64_t before_us = clock_mono_us(clock);
     struct counter_observe call = {.call = {.kind = COUNTER_OBSERVE, .arena = &stores->scratch}};
@@ -22,10 +23,12 @@ static void probe(struct stores *stores)
     (void)status_note_redis(services->status_board, &call, clock_wall_ms(clock),
                             clock_mono_us(clock) - before_us,
                             stores->table->counter_last_error(stores->counter));
-    if (call.call.status == STATUS_UNAVAILABLE || call.call.status == STATUS_UNKNOWN)
+    if (call.call.status == STATUS_UNAVAILABLE || call.call.status == STATUS_UNKNOWN) {
         redis_note(stores, call.call.status);
-    else
-        breaker_worked(services->redis_breaker, clock_mono_us(clock));
+        return;
+    }
+    dirty_doubt(services->dirty, clock_mono_us(clock));
+    breaker_worked(services->redis_breaker, clock_mono_us(clock));
 }
 
 static enum duty_end turn(void *own, struct duty_tools *tools)
@@ -44,5 +47,8 @@ static enum duty_end turn(void *own, struct duty_tools *tools)
     return DUTY_SOONER;
 }
 
-const struct duty duty_probe = {
-    .name = "probe", .every_ms = REDIS_PROBE_EVERY_MS, .create = NULL, .destroy = NULL, .turn = turn};
+const struct duty duty_probe = {.name = "probe",
+                                .every_ms = REDIS_PROBE_EVERY_MS,
+                                .create = NULL,
+                                .destroy = NULL,
+                                .turn = turn};

@@ -206,7 +206,8 @@ static void undo_ended(struct stores *stores, const struct turn *turns, size_t c
         const struct hold *hold = turn->retakes ? old_hold(turn) : turn->found;
         enum failure failure = turn->op->op.error.failure;
 
-        if (turn->placed || !hold || (failure != FAILURE_COMMITTED && failure != FAILURE_RELEASED && !turn->undo))
+        if (turn->placed || !hold ||
+            (failure != FAILURE_COMMITTED && failure != FAILURE_RELEASED && !turn->undo))
             continue;
         shards[jobs_count] = turn->op->op.plan->shard;
         jobs[jobs_count++] = (struct counter_notify_job){.tenant_id = turn->op->op.plan->tenant_id,

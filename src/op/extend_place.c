@@ -1,6 +1,6 @@
 /*
- * Extends of holds in Postgres: one transaction for all, and no script. By job alone, where the tenant has holds
- * there or Redis cannot be asked, the job's row is looked for first; without one, Redis is next.
+ * Extends of holds in Postgres: one transaction for all, and no script. By job alone, where the tenant has
+ * holds there or Redis cannot be asked, the job's row is looked for first; without one, Redis is next.
  */
 #include "op/extend_turn.h"
 
@@ -56,12 +56,11 @@ static struct ledger_move move_for(struct stores *stores, struct turn *turn)
     const struct op_extend *op = turn->op;
 
     turn->wanted_ms = turn_wanted_ms(turn);
-    return (struct ledger_move){
-        .move = {.tenant_id = op->op.plan->tenant_id,
-                 .job_id = op->job_id,
-                 .attempt = turn_hold(turn)->attempt,
-                 .ttl_ms = turn->wanted_ms - op->op.now_ms,
-                 .lifetime_ms = stores->services->options.lifetime_max_ms}};
+    return (struct ledger_move){.move = {.tenant_id = op->op.plan->tenant_id,
+                                         .job_id = op->job_id,
+                                         .attempt = turn_hold(turn)->attempt,
+                                         .ttl_ms = turn->wanted_ms - op->op.now_ms,
+                                         .lifetime_ms = stores->services->options.lifetime_max_ms}};
 }
 
 static void take_move(struct turn *turn, const struct place_move *move)

@@ -97,7 +97,8 @@ static void show(struct op_get_reservation *op, const struct hold *live,
 {
     const struct hold *token = op->token ? &op->token->hold : NULL;
     /* An Extend gave the live hold a later deadline than the token of the same attempt has. */
-    const struct hold *hold = settle_newer(settle_newer(facts->placed, settle_newer(live, facts->expired)), token);
+    const struct hold *hold =
+        settle_newer(settle_newer(facts->placed, settle_newer(live, facts->expired)), token);
     struct attempt fence = {0};
 
     if (facts->record) {
@@ -114,8 +115,8 @@ static void show(struct op_get_reservation *op, const struct hold *live,
     }
     if (hold)
         reservation_from_hold(&op->op, hold, &op->found);
-    if (!hold || (attempt_is_in_postgres(fence) == attempt_is_in_postgres(hold->attempt) &&
-                  attempt_compare(fence, hold->attempt) > 0)) {
+    if (!hold ||
+        (attempts_share_place(fence, hold->attempt) && attempt_compare(fence, hold->attempt) > 0)) {
         op->found = (struct op_reservation){.job_id = op->job_id};
         op->found.attempt = fence;
         op->found.state = RESERVATION_RELEASED;

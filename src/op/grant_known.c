@@ -22,8 +22,7 @@ static bool may_be_placed(struct pass *pass, const struct op_reserve *op)
 {
     struct services *services = pass->stores->services;
 
-    return reserve_is(op, RESERVE_PLANNED) && !op->work->placed_asked &&
-           !redis_is_away(services) &&
+    return reserve_is(op, RESERVE_PLANNED) && !op->work->placed_asked && !redis_is_away(services) &&
            dirty_has(services->dirty, op->op.plan->tenant_id, services_mono_us(services));
 }
 
@@ -128,7 +127,7 @@ static void refuse(struct pass *pass, struct op_reserve *op)
     if (op->op.plan->suspended) {
         reserve_suspended(op);
     } else if (reserve_plan(op, pass->now_ms)) {
-        reserve_step(op, RESERVE_PLANNED);
+        reserve_step(op, reserve_is_long(op) ? RESERVE_AWAY : RESERVE_PLANNED);
         return;
     }
     reserve_step(op, RESERVE_ANSWERED);
@@ -149,6 +148,11 @@ static void judge_refused(struct pass *pass, struct op_reserve *op,
         hold = NULL;
     if (replay_placed(pass, op, facts, hold))
         return;
+    if (op->work->redis_unasked && reserve_plan(op, pass->now_ms) && reserve_is_long(op)) {
+        reserve_step(op, RESERVE_AWAY);
+        return;
+    }
+    op->op.error = (struct op_error){0};
     if (op->work->redis_unasked) {
         op_fail(&op->op, FAILURE_REDIS_UNAVAILABLE, true,
                 "Redis cannot be asked whether it holds this job; repeat with the same job_id");
@@ -164,8 +168,7 @@ static void judge_refused(struct pass *pass, struct op_reserve *op,
         return;
     }
     if (entry.len == 0 ||
-        (hold &&
-         (hold->deadline_ms <= pass->now_ms || settle_is_fenced(facts, hold->attempt)))) {
+        (hold && (hold->deadline_ms <= pass->now_ms || settle_is_fenced(facts, hold->attempt)))) {
         refuse(pass, op);
         return;
     }

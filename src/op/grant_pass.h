@@ -37,6 +37,7 @@ struct pass {
     size_t totals_count;
     struct pass_removal *removals;
     size_t removals_count;
+    bool waited;               /* for Redis, in this pass */
     struct op_reserve **stuck; /* who left the passes to wait alone */
     size_t stuck_count;
 };
@@ -46,8 +47,8 @@ void pass_fail_postgres(struct pass *pass, struct op_reserve *op, enum status st
                         bool effect_unknown);
 void pass_fail_refused(struct op_reserve *op, enum status status, const char *sqlstate);
 /*
- * Or to AWAY: the database takes the hold. Or to STUCK: somebody else is making the shard ready, which the quick
- * granter does not wait for.
+ * Or to AWAY: the database takes the hold. Or to STUCK: somebody else is making the shard ready, which the
+ * quick granter does not wait for.
  */
 void pass_fail_redis(struct pass *pass, struct op_reserve *op, const struct counter_call *call,
                      enum recovery reason);

@@ -4,24 +4,31 @@
  *
  *     taken, or there already   ALLOW or WARN, degraded; a repeat gets its hold again
  *     the job's hold is due     it is reaped, then again
- *     no room                   what is due in the tenant is reaped, then again; then REJECT, if there would be no
- *                               room without what is lent either; else UNAVAILABLE: only Redis could tell
+ *     no room                   what is due in the tenant is reaped, then again; then REJECT, if there would
+ *                               be no room without what is lent either; else UNAVAILABLE: only Redis could tell
  *     another plan              it is loaded, then again
+ *
+ * So comes one that is to last longer than holds in Redis may, after Redis was asked whether it holds the
+ * job. If there is no room beside what is lent, or Postgres is away, Redis has it for as long as it may.
  */
 #include "op/grant_pass.h"
 
+#include "base/breaker.h"
 #include "base/check.h"
+#include "base/fault.h"
 #include "op/aside.h"
 #include "op/dirty.h"
 #include "op/plans.h"
 #include "op/redis.h"
 #include "op/tenant.h"
+#include "quota/times.h"
 
 #include <string.h>
 
 enum {
     PLACES_MAX = 4, /* tries of one op */
     REAP_MAX = 512, /* due holds that are reaped for one op at a time */
+    WAIT_MS = 50,   /* in a pass; there are enough of them for REDIS_BACK_SOON_MS */
 };
 
 /* An op with what is asked for it. */
@@ -55,8 +62,7 @@ static bool needs_redis(const struct op_reserve *op)
 static struct ledger_place place_for(struct pass *pass, const struct op_reserve *op)
 {
     struct hold *wanted = stores_scratch(pass->stores, 1, sizeof(*wanted));
-    struct hold_meter *meters =
-        stores_scratch(pass->stores, op->meters_count, sizeof(*meters));
+    struct hold_meter *meters = stores_scratch(pass->stores, op->meters_count, sizeof(*meters));
 
     memcpy(meters, op->meters, op->meters_count * sizeof(*meters));
     *wanted = (struct hold){
@@ -71,7 +77,7 @@ static struct ledger_place place_for(struct pass *pass, const struct op_reserve 
         .place = {.tenant_id = op->op.plan->tenant_id,
                   .job_id = op->job_id,
                   .wanted = wanted,
-                  .ttl_ms = reserve_ttl_ms(op),
+                  .ttl_ms = reserve_ttl_ms(op, true),
                   .deferrable = op->deferrable},
         .config_version = op->op.plan->config_version,
         .ledger_part = op->op.plan->ledger_part,
@@ -123,6 +129,35 @@ static bool may_try_again(struct op_reserve *op)
     return false;
 }
 
+/* It is here because it is to last long: for less, Redis may have it. */
+static bool leave_to_redis(struct pass *pass, struct op_reserve *op)
+{
+    if (!reserve_is_long(op) || redis_is_away(pass->stores->services))
+        return false;
+    op->work->shortened = true;
+    reserve_step(op, RESERVE_PLANNED);
+    return true;
+}
+
+/* Redis has only just gone: whoever has the time waits a moment. */
+static bool waits_for_redis(struct pass *pass, struct op_reserve *op)
+{
+    struct stores *stores = pass->stores;
+    int open_ms = breaker_open_ms(stores->services->redis_breaker, stores_mono_us(stores));
+
+    if (open_ms >= REDIS_BACK_SOON_MS)
+        return false;
+    if (pass->granting->quick) {
+        reserve_step(op, RESERVE_STUCK);
+        return true;
+    }
+    if (!pass->waited)
+        stores->table->pause_ms(WAIT_MS);
+    pass->waited = true;
+    reserve_step(op, RESERVE_PLANNED);
+    return true;
+}
+
 static void take_short(struct pass *pass, const struct placing *placing)
 {
     struct op_reserve *op = placing->op;
@@ -132,6 +167,8 @@ static void take_short(struct pass *pass, const struct placing *placing)
         make_room(pass, op, NULL);
         return;
     }
+    if (!placing->place->place.certain && (leave_to_redis(pass, op) || waits_for_redis(pass, op)))
+        return;
     if (placing->place->place.certain && !op->work->maybe_held)
         reserve_root_rejected(op, placing->place->rows);
     else
@@ -139,6 +176,12 @@ static void take_short(struct pass *pass, const struct placing *placing)
                 "Redis cannot be asked whether what it was lent is in use, and there is no room "
                 "beside that; nothing was held: try again");
     reserve_step(op, RESERVE_ANSWERED);
+}
+
+/* With Redis there: that is no fallback. */
+static bool is_here_for_its_length(struct pass *pass, const struct op_reserve *op)
+{
+    return reserve_is_long(op) && !redis_is_away(pass->stores->services);
 }
 
 static void take_hold(struct pass *pass, const struct placing *placing, bool is_new)
@@ -151,7 +194,7 @@ static void take_hold(struct pass *pass, const struct placing *placing, bool is_
         reserve_placed(op, hold, placing->place->rows);
     else
         reserve_replay_hold(op, hold);
-    op->degraded = true;
+    op->degraded = !is_here_for_its_length(pass, op);
     services_note_hold(services, hold->deadline_ms);
     dirty_add(services->dirty, op->op.plan->tenant_id, services_mono_us(services));
     reserve_step(op, RESERVE_ANSWERED);
@@ -228,7 +271,8 @@ static enum status run(struct pass *pass, struct placing *all, size_t count)
     status = stores->table->place_run(stores->db, &stores->scratch, places, count, &now_ms);
     for (size_t i = 0; i < count; i++)
         *all[i].place = places[i];
-    return status;
+    /* Taken, and nobody knows. */
+    return status == STATUS_OK && FAULT("place.after") ? STATUS_UNKNOWN : status;
 }
 
 /* As the grants: once more without those whose rows are locked; what is refused is looked for by halves. */
@@ -251,7 +295,7 @@ static void ask(struct pass *pass, struct placing *all, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (status == STATUS_OK)
             take_answer(pass, &all[i]);
-        else
+        else if (status != STATUS_UNAVAILABLE || !leave_to_redis(pass, all[i].op))
             pass_fail_postgres(pass, all[i].op, status, status == STATUS_UNKNOWN);
     }
 }

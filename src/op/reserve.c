@@ -97,13 +97,14 @@ bool reserve_has_answer(const struct op_reserve *op)
 
 /* --- plan ---------------------------------------------------------------------------------------- */
 
-int64_t reserve_ttl_ms(const struct op_reserve *op)
+int64_t reserve_ttl_ms(const struct op_reserve *op, bool in_postgres)
 {
     const struct op_reserve_work *work = op->work;
     int64_t ttl_ms = op->ttl_ms;
+    int64_t most_ms = in_postgres ? TTL_ASKED_MAX_MS : op->op.services->options.ttl_max_ms;
 
-    if (ttl_ms > op->op.services->options.ttl_max_ms)
-        ttl_ms = op->op.services->options.ttl_max_ms;
+    if (ttl_ms > most_ms)
+        ttl_ms = most_ms;
     for (size_t i = 0; i < work->quotas_count; i++) {
         const struct limit *limit = plan_limit(op->op.plan, work->quotas[i].quota.limit_id);
 
@@ -111,6 +112,11 @@ int64_t reserve_ttl_ms(const struct op_reserve *op)
             ttl_ms = limit->max_ttl_ms;
     }
     return ttl_ms;
+}
+
+bool reserve_is_long(const struct op_reserve *op)
+{
+    return !op->work->shortened && reserve_ttl_ms(op, true) > op->op.services->options.ttl_max_ms;
 }
 
 static void *allocate(struct op_reserve *op, size_t count, size_t size)
@@ -182,7 +188,7 @@ struct counter_reserve_item reserve_item(struct op_reserve *op, int64_t now_ms)
         .config_version = op->op.plan->config_version,
         .job_id = op->job_id,
         .identity = slice_from_cstr(work->identity),
-        .deadline_ms = now_ms + reserve_ttl_ms(op),
+        .deadline_ms = now_ms + reserve_ttl_ms(op, false),
         .deferrable = op->deferrable,
         .quotas_count = work->quotas_count,
         .quotas = work->quotas,

@@ -58,13 +58,14 @@ struct op_reserve_work {
     int64_t *softs;
     struct hold_warning *warnings; /* what the hold keeps of each if it warns; names of the plan */
     struct counter_reserve_item item; /* the last script's answer */
-    bool redis_unasked;          /* it could not be asked whether it holds the job */
+    bool redis_unasked;               /* it could not be asked whether it holds the job */
     bool holds_lost;             /* Redis lost the tenant's holds: no hold there says nothing */
     struct reserve_quota *known; /* quotas_count of them once the granter has the op */
-    bool placed_asked; /* the job has no hold in Postgres, or had none a moment ago */
-    bool maybe_held;   /* a script was sent for it and not answered: a hold may be there */
-    int places;                  /* tries to have the hold in Postgres */
-    int rounds;                  /* grants that were not enough */
+    bool placed_asked;           /* the job has no hold in Postgres, or had none a moment ago */
+    bool shortened;  /* Postgres cannot have it for as long as was asked: Redis may, for less */
+    bool maybe_held; /* a script was sent for it and not answered: a hold may be there */
+    int places;      /* tries to have the hold in Postgres */
+    int rounds;      /* grants that were not enough */
     int reaps;
     int stales; /* scripts that found another config version just after Redis was given this one */
 };
@@ -110,8 +111,11 @@ void reserve_replay_hold(struct op_reserve *op, const struct hold *hold);
 /* The job holds this in Postgres from now on; rows[i] is that of its i-th quota. */
 void reserve_placed(struct op_reserve *op, const struct hold *hold, const struct quota_row *rows);
 
-/* How long a hold of it lasts at first. */
-int64_t reserve_ttl_ms(const struct op_reserve *op);
+/* How long a hold of it lasts at first, in Redis or in Postgres. */
+int64_t reserve_ttl_ms(const struct op_reserve *op, bool in_postgres);
+
+/* It is to last longer than a hold in Redis may, and Postgres has not said that it cannot have it. */
+bool reserve_is_long(const struct op_reserve *op);
 
 /* The job was committed. */
 void reserve_committed(struct op_reserve *op, const struct settle_record *record);

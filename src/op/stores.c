@@ -38,6 +38,7 @@ const struct store_table stores_real = {
     .move_run = ledger_move_run,
     .placed_due = ledger_placed_due,
     .placed_reap = ledger_placed_reap,
+    .placed_count = ledger_placed_count,
     .placed_list = ledger_placed_list,
     .usage_read = ledger_usage_read,
     .retention = ledger_retention,

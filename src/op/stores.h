@@ -56,6 +56,7 @@ struct store_table {
     __typeof__(ledger_move_run) *move_run;
     __typeof__(ledger_placed_due) *placed_due;
     __typeof__(ledger_placed_reap) *placed_reap;
+    __typeof__(ledger_placed_count) *placed_count;
     __typeof__(ledger_placed_list) *placed_list;
     __typeof__(ledger_usage_read) *usage_read;
     __typeof__(ledger_retention) *retention;

@@ -200,6 +200,10 @@ static void board_reserve(struct worker *worker, struct op_reserve *op, int64_t 
         reserve_to_granter(op);
         return;
     }
+    if (reserve_is_long(op)) {
+        reserve_to_granter(op);
+        return;
+    }
     reserve_step(op, RESERVE_PLANNED);
     flight = flight_for(worker, &view, op->work->quotas_count, now, &view_index);
     flight->quotas_count += op->work->quotas_count;
@@ -331,6 +335,8 @@ static void land_reserve(struct worker *worker, const struct flight *flight, siz
     }
     if (flight->reserve.call.guard == GUARD_PASSED)
         reserve_take_answer(op, &flight->items[i]);
+    else
+        dirty_doubt(worker->services->dirty, services_mono_us(worker->services));
     if (reserve_is(op, RESERVE_ANSWERED))
         reserve_finish(op);
     else

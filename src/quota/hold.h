@@ -63,6 +63,11 @@ static inline bool attempt_is_in_postgres(struct attempt attempt)
     return attempt.seq >= HOLD_SEQ_POSTGRES;
 }
 
+static inline bool attempts_share_place(struct attempt a, struct attempt b)
+{
+    return attempt_is_in_postgres(a) == attempt_is_in_postgres(b);
+}
+
 /* By epoch, then seq: the order of two attempts of one place, Redis or Postgres. */
 int attempt_compare(struct attempt a, struct attempt b);
 

@@ -72,8 +72,8 @@ static int64_t next_seq(const struct book *book, const struct settle_facts *fact
     int64_t seq = HOLD_SEQ_POSTGRES + book->now_ms;
 
     for (size_t i = 0; i < facts->fences_count; i++)
-        seq = amount_max(seq, attempt_is_in_postgres(facts->fences[i]) ? facts->fences[i].seq + 1
-                                                                       : 0);
+        seq = amount_max(seq,
+                         attempt_is_in_postgres(facts->fences[i]) ? facts->fences[i].seq + 1 : 0);
     if (facts->expired && attempt_is_in_postgres(facts->expired->attempt))
         seq = amount_max(seq, facts->expired->attempt.seq + 1);
     return seq;

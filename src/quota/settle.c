@@ -47,11 +47,9 @@ static int64_t placed_ms(struct attempt attempt)
 static bool is_after(const struct settle_facts *facts, struct attempt fence,
                      const struct hold *hold)
 {
-    bool placed = attempt_is_in_postgres(fence);
-
-    if (placed == attempt_is_in_postgres(hold->attempt))
+    if (attempts_share_place(fence, hold->attempt))
         return attempt_compare(fence, hold->attempt) > 0;
-    return (placed ? placed_ms(fence) : facts->fenced_ms) > hold->created_ms;
+    return (attempt_is_in_postgres(fence) ? placed_ms(fence) : facts->fenced_ms) > hold->created_ms;
 }
 
 static bool fenced_after(const struct settle_facts *facts, const struct hold *hold)
@@ -66,7 +64,7 @@ const struct hold *settle_newer(const struct hold *a, const struct hold *b)
 {
     if (!a || !b)
         return a ? a : b;
-    if (attempt_is_in_postgres(a->attempt) == attempt_is_in_postgres(b->attempt))
+    if (attempts_share_place(a->attempt, b->attempt))
         return attempt_compare(a->attempt, b->attempt) >= 0 ? a : b;
     return a->created_ms >= b->created_ms ? a : b;
 }
@@ -104,9 +102,9 @@ static bool has_own(struct book *book, const struct settle_item *item, const str
 {
     int64_t tenant_id = item->tenant_id;
 
-    if (attempt_is_in_postgres(hold->attempt) ? !stands(item->facts, hold)
-                                              : hold->deadline_ms <=
-                                                    book_reaped_to_ms(book, tenant_id, hold))
+    if (attempt_is_in_postgres(hold->attempt)
+            ? !stands(item->facts, hold)
+            : hold->deadline_ms <= book_reaped_to_ms(book, tenant_id, hold))
         return false;
     for (size_t i = 0; i < hold->quotas_count; i++)
         if (!book_covers(book, tenant_id, &hold->quotas[i],
@@ -125,9 +123,8 @@ static bool is_of_lost_redis(struct book *book, int64_t tenant_id, const struct 
         const struct quota_row *quota = book_find_quota(book, tenant_id, hold->quotas[i].quota);
 
         if (quota &&
-            (quota->epoch > hold->attempt.epoch ||
-             (!attempt_is_in_postgres(hold->attempt) &&
-              quota->lease_id > hold->quotas[i].lease_id)))
+            (quota->epoch > hold->attempt.epoch || (!attempt_is_in_postgres(hold->attempt) &&
+                                                    quota->lease_id > hold->quotas[i].lease_id)))
             return true;
     }
     return false;
@@ -257,7 +254,10 @@ static bool is_short(const struct booking *booking, int64_t excess)
 
 static bool may_recall(const struct booking *booking, int64_t excess)
 {
-    return is_short(booking, excess) && booking->quota->leased > booking->spend;
+    const struct quota_row *quota = booking->quota;
+    int64_t own = booking->placed > 0 ? 0 : booking->spend;
+
+    return is_short(booking, excess) && (quota->leased > own || quota->pg_held > booking->placed);
 }
 
 /* What was set aside comes back at its deadline: nothing is short beside it. */
@@ -476,8 +476,7 @@ static bool may_be_extended(const struct book *book, const struct settle_item *i
                             const struct hold *hold)
 {
     return hold != item->facts->expired && hold != item->facts->placed &&
-           hold->deadline_ms <= book->now_ms &&
-           hold->deadline_ms > item->looked_up_ms;
+           hold->deadline_ms <= book->now_ms && hold->deadline_ms > item->looked_up_ms;
 }
 
 static void commit(struct book *book, struct settle_item *item)
@@ -637,8 +636,7 @@ size_t settle_locks(const struct settle_item *item, const struct plan *plan_or_n
 
 size_t settle_locks_max(const struct settle_item *item)
 {
-    const struct hold *holds[] = {item->token, item->live,
-                                  item->facts ? item->facts->placed : NULL,
+    const struct hold *holds[] = {item->token, item->live, item->facts ? item->facts->placed : NULL,
                                   item->facts ? item->facts->expired : NULL};
     size_t count = 0;
 

@@ -13,7 +13,8 @@
  * hold, as long as its row of pg_hold stands.
  * Booking x at the root, by overrun policy: RECORD books what fits and the rest as debt; STRICT
  * refuses the commit; CAP books the least that fits over the meter's quotas and drops the rest. If
- * capacity is lent, what is due is reaped and what is idle is recalled before any of the three (once).
+ * capacity is lent, or held in Postgres by others, what is due is reaped and what is idle is recalled before
+ * any of the three (once).
  *
  * A hold is live while deadline > greatest(now, reaped_to of all its quotas). A late one that no reap
  * has seen yet (deadline > reaped_to) still has its units in its lease, and uses them like a live one,
@@ -71,7 +72,7 @@ struct settle_facts {
     struct settle_record *record;     /* NULL: never committed */
     size_t fences_count, fences_room; /* room: of an array made here; 0: it is another's */
     struct attempt *fences;
-    int64_t fenced_ms;          /* when the last attempt that was held in Redis was fenced; 0: none */
+    int64_t fenced_ms; /* when the last attempt that was held in Redis was fenced; 0: none */
     const struct hold *placed;  /* its row of pg_hold, or NULL */
     const struct hold *expired; /* newest row of expired_hold, or NULL */
     bool placed_unreadable;     /* there is one, and nobody can say what it holds: placed is NULL */
@@ -167,7 +168,7 @@ size_t settle_locks_max(const struct settle_item *item);
  */
 void settle_decide(struct book *book, struct settle_item *item);
 
-/* What a hold in Postgres has leaves pg_held. False, and nothing is changed: its quotas are not all locked. */
+/* What a hold in Postgres has leaves pg_held. False, and nothing is changed: not all its quotas are locked. */
 MUST_CHECK bool settle_let_go(struct book *book, int64_t tenant_id, const struct hold *hold);
 
 /* Of two holds, each may be NULL, the one that was made later; a if that cannot be told. */

@@ -166,8 +166,8 @@
 #define ANSWER_GRACE_BLOCKING_MS 5000
 
 /*
- * For a script; by a worker for a whole batch, unless the operator says otherwise, and by a granter, who takes
- * the worker's place when Redis is away. Both together are less than what a caller waits for an answer then.
+ * For a script; by a worker for a whole batch, unless the operator says otherwise, and by a granter, who
+ * takes the worker's place when Redis is away. Both together are less than what a caller waits for then.
  */
 #define REDIS_MS 500
 #define REDIS_WORKER_MS 120
@@ -179,7 +179,13 @@
  */
 #define REDIS_BACK_FIRST_MS 50
 #define REDIS_BACK_MAX_MS 1000
-#define REDIS_PROBE_EVERY_MS 250
+#define REDIS_PROBE_EVERY_MS 100
+
+/*
+ * Who needs what only Redis could tell waits so long for it to come back, if it has just gone: on a machine
+ * with much to do it may only have been late.
+ */
+#define REDIS_BACK_SOON_MS 400
 
 /* Postgres has been away this long: callers are told so instead of waiting for their deadline. */
 #define AWAY_MS 500
@@ -247,8 +253,9 @@ _Static_assert(RECOVERY_MAX_MS > AUTHORITY_MAKING_MS,
 _Static_assert(WAY_BACK_FIRST_MS < WAY_BACK_MAX_MS && WAY_BACK_MAX_MS < WAY_BACK_KEEP_MS,
                "a pause is not forgotten while it lasts");
 
-_Static_assert(2 * REDIS_WORKER_MS < REDIS_AWAY_WITHIN_MS,
-               "the worker and then the granter have waited in vain, and there is time for Postgres");
+_Static_assert(
+    2 * REDIS_WORKER_MS < REDIS_AWAY_WITHIN_MS,
+    "the worker and then the granter have waited in vain, and there is time for Postgres");
 _Static_assert(REDIS_BACK_FIRST_MS <= REDIS_BACK_MAX_MS, "pauses grow");
 _Static_assert(DIRTY_LASTS_MS > 2 * LOOK_EVERY_MS, "a belief outlives a beat that came late");
 

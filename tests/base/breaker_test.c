@@ -50,6 +50,15 @@ Test(breaker, a_prober_that_says_nothing_is_followed_by_another)
     cr_assert(breaker_probe(breaker, 325 * MS));
 }
 
+Test(breaker, tells_how_long_it_has_been_open)
+{
+    cr_assert_eq(breaker_open_ms(breaker, 0), -1);
+    breaker_failed(breaker, 10 * MS, 0);
+    cr_assert(breaker_probe(breaker, 50 * MS));
+    breaker_failed(breaker, 60 * MS, 0);
+    cr_assert_eq(breaker_open_ms(breaker, 90 * MS), 80);
+}
+
 Test(breaker, what_worked_before_it_opened_does_not_close_it)
 {
     breaker_failed(breaker, 0, 0);

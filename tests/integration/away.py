@@ -18,6 +18,11 @@ def redis_pid():
 
 
 class Away(Case):
+    def setUp(self):
+        super().setUp()
+        self.until(lambda: not server.admin.GetStatus(
+            harness.admin.GetStatusRequest()).holding_in_postgres, 10)
+
     def tearDown(self):
         stores("start-redis")
 
@@ -25,6 +30,11 @@ class Away(Case):
         self.assertIn(reply.decision, (quota.DECISION_ALLOW, quota.DECISION_WARN))
         self.assertTrue(reply.degraded)
         return reply
+
+    def listed(self, on):
+        found = on.quota.ListReservations(service.ListReservationsRequest(
+            tenant=self.tenant), timeout=10).reservations
+        return [each.job_id for each in found if not each.job_id.startswith("new-")]
 
     def hold_rows(self):
         return int(sql("SELECT count(*) FROM pg_hold JOIN tenant USING (tenant_id)"
@@ -75,7 +85,7 @@ class Away(Case):
         done = server.quota.Commit(service.CommitRequest(
             tenant=self.tenant, job_id="j1", reservation_id=held[1].reservation_id), timeout=10)
         self.assertEqual(done.committed[0].committed, 10)
-        self.error(lambda: self.commit("j0", 1), grpc.StatusCode.FAILED_PRECONDITION, "RELEASED")
+        self.error(lambda: self.commit("j0", 10, reservation_id=held[0].reservation_id), grpc.StatusCode.FAILED_PRECONDITION, "RELEASED")
         self.assertEqual((self.row("pg_held"), self.row("committed")), (90, 10))
         self.books_are_exact()
 
@@ -122,6 +132,86 @@ class Away(Case):
                     os.kill(pid, signal.SIGCONT)
             if how == "stopped":
                 self.until(lambda: not self.reserve(f"back-{time.monotonic()}", 1).degraded, 10)
+        self.books_are_exact()
+
+    def test_a_hold_is_extended_and_shown(self):
+        self.limit(units=1000)
+        stores("kill-redis")
+        held = self.reserve("a", 100, ttl={"seconds": 20})
+        longer = server.quota.Extend(service.ExtendRequest(
+            tenant=self.tenant, reservation_id=held.reservation_id, ttl={"seconds": 7200}), timeout=10)
+        self.assertEqual(longer.attempt, held.attempt)
+        self.assertGreater(longer.remaining_ttl.seconds, 7100)
+        by_job = server.quota.Extend(service.ExtendRequest(
+            tenant=self.tenant, job_id="a", ttl={"seconds": 60}), timeout=10)
+        self.assertGreater(by_job.remaining_ttl.seconds, 7100, "never an earlier expiry")
+        found = server.quota.GetReservation(service.GetReservationRequest(
+            tenant=self.tenant, job_id="a"), timeout=10).reservation
+        self.assertEqual((found.state, found.attempt),
+                         (quota.RESERVATION_STATE_HELD, held.attempt))
+        self.assertEqual(self.usage().held, 100)
+        status = server.admin.GetStatus(harness.admin.GetStatusRequest())
+        self.assertTrue(status.holding_in_postgres)
+        self.assertGreaterEqual(status.postgres_holds, 1)
+        server.quota.Release(service.ReleaseRequest(
+            tenant=self.tenant, job_id="a", reservation_id=held.reservation_id), timeout=10)
+        self.error(lambda: server.quota.Extend(service.ExtendRequest(
+            tenant=self.tenant, reservation_id=longer.reservation_id), timeout=10),
+            grpc.StatusCode.FAILED_PRECONDITION, "RELEASED")
+
+    def test_both_places_go_on_together_when_it_is_back(self):
+        self.limit(units=1000)
+        before = self.reserve("before", 10, ttl={"seconds": 100})
+        self.assertFalse(before.degraded)
+        other = Server()
+        self.addCleanup(other.stop)
+        stores("kill-redis")
+        away = self.reserve("away", 20, ttl={"seconds": 50})
+        stores("start-redis")
+        for on in (server, other):
+            self.until(lambda: not self.reserve(f"new-{time.monotonic()}", 1, on=on,
+                                                ttl={"nanos": 10 ** 8}).degraded, 10)
+            # It knows by its next beat, and lists those of both places, by expiry.
+            self.until(lambda: self.listed(on) == ["away", "before"], 5)
+            again = self.reserve("away", 20, on=on)
+            self.assertEqual((again.replayed, again.attempt), (True, away.attempt))
+            again = self.reserve("before", 10, on=on)
+            self.assertEqual((again.replayed, again.attempt), (True, before.attempt))
+        self.assertEqual(self.commit("away", 20).committed[0].committed, 20)
+        self.assertEqual(self.commit("before", 10).committed[0].committed, 10)
+        self.until(lambda: self.hold_rows() == 0, 5)
+        self.books_are_exact()
+
+    def test_one_for_longer_than_redis_keeps_any_is_in_postgres(self):
+        self.limit(units=1000)
+        held = self.reserve("long", 100, ttl={"seconds": 7200})
+        self.assertFalse(held.degraded)
+        self.assertGreater(held.remaining_ttl.seconds, 7100)
+        self.assertEqual(self.row("pg_held"), 100)
+        self.assertTrue(self.reserve("long", 100).replayed)
+        self.assertTrue(self.reserve("long", 100, ttl={"seconds": 7200}).replayed)
+        short = self.reserve("short", 10)
+        again = self.reserve("short", 10, ttl={"seconds": 7200})
+        self.assertEqual((again.replayed, again.attempt), (True, short.attempt))
+        self.assertEqual(self.commit("long", 90).committed[0].committed, 90)
+        self.assertEqual((self.row("pg_held"), self.hold_rows()), (0, 0))
+        self.limit("calls", 1000, max_ttl={"seconds": 3600})
+        capped = self.reserve("capped", 1, meter="calls", ttl={"seconds": 7200})
+        self.assertLessEqual(capped.remaining_ttl.seconds, 3600)
+        self.assertGreater(capped.remaining_ttl.seconds, 3500)
+
+    def test_a_server_that_dies_after_the_commit_leaves_a_hold_that_the_repeat_finds(self):
+        self.limit(units=1000)
+        os.environ["HOLDFAST_FAULTS"] = "place.after=crash"
+        try:
+            dying = Server()
+        finally:
+            del os.environ["HOLDFAST_FAULTS"]
+        self.addCleanup(dying.kill)
+        stores("kill-redis")
+        self.error(lambda: self.reserve("a", 60, on=dying), grpc.StatusCode.UNAVAILABLE)
+        self.assertEqual(self.row("pg_held"), 60)
+        self.assertTrue(self.reserve("a", 60).replayed)
         self.books_are_exact()
 
     def test_under_load_nobody_is_refused(self):

@@ -4,8 +4,8 @@
 #include <criterion/criterion.h>
 
 /*
- * The scene of settle, with nothing lent: a job that asks for 10 tokens (limits 2 and 3) and 1 request (limit 4).
- * Soft stop 90, limit 100, cap 110 of each.
+ * The scene of settle, with nothing lent: a job that asks for 10 tokens (limits 2 and 3) and 1 request
+ * (limit 4). Soft stop 90, limit 100, cap 110 of each.
  */
 static struct place place;
 

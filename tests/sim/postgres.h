@@ -133,6 +133,7 @@ struct pg_tenant *postgres_tenant(struct postgres *postgres, int64_t tenant_id);
 struct pg_tenant *postgres_tenant_named(struct postgres *postgres, struct slice name);
 struct pg_job *postgres_job(struct postgres *postgres, int64_t tenant_id, struct slice job_id,
                             bool make); /* or NULL */
+int64_t pg_placed_units(const struct pg_tenant *tenant, struct quota_ref ref); /* by pg_hold */
 int64_t pg_lent_aside(const struct pg_tenant *tenant, struct quota_ref ref); /* by old leases */
 
 #endif

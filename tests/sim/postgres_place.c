@@ -380,6 +380,35 @@ enum status sim_placed_list(struct database *db, struct arena *arena, int64_t te
     return STATUS_OK;
 }
 
+enum status sim_placed_count(struct database *db, int64_t max, int64_t *ret_count)
+{
+    *ret_count = max;
+    return pg_ask(db);
+}
+
+/* --- for audits --------------------------------------------------------------------------------- */
+
+int64_t pg_placed_units(const struct pg_tenant *tenant, struct quota_ref ref)
+{
+    struct arena arena;
+    int64_t units = 0;
+
+    arena_init(&arena, 64 * 1024, 64u << 20);
+    for (size_t bucket = 0; bucket < PG_JOB_BUCKETS; bucket++)
+        for (const struct pg_job *job = tenant->jobs[bucket]; job; job = job->next) {
+            struct hold *hold;
+
+            if (!job->placed)
+                continue;
+            CHECK(hold_parse(&arena, slice_from_cstr(job->placed), &hold));
+            for (size_t i = 0; i < hold->quotas_count; i++)
+                if (quota_ref_equal(hold->quotas[i].quota, ref))
+                    units += hold->quotas[i].units;
+        }
+    arena_done(&arena);
+    return units;
+}
+
 /* --- for the beat ------------------------------------------------------------------------------- */
 
 static bool has_placed(const struct pg_tenant *tenant)

@@ -37,6 +37,7 @@
     X(move_run, ledger_move_run)                                                                   \
     X(placed_due, ledger_placed_due)                                                               \
     X(placed_reap, ledger_placed_reap)                                                             \
+    X(placed_count, ledger_placed_count)                                                           \
     X(placed_list, ledger_placed_list)                                                             \
     X(usage_read, ledger_usage_read)                                                               \
     X(retention, ledger_retention)                                                                 \
