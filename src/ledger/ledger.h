@@ -261,8 +261,9 @@ struct ledger_place {
 /*
  * Takes holds in Postgres, as many as fit, in the order given; one transaction for all. Before it, one that
  * makes missing rows. Closes due old leases of these quotas. A job may come twice. *ret_now_ms: the
- * database's time under the locks. STATUS_CONFLICT: nothing was taken; leave out the tenants whose places are marked
- * locked (or, where none is, try again). STATUS_UNKNOWN: they may be taken; the same call again finds them.
+ * database's time under the locks. STATUS_CONFLICT: nothing was taken; leave out the tenants whose places are
+ * marked locked (or, where none is, try again). STATUS_UNKNOWN: they may be taken; the same call again finds
+ * them.
  */
 MUST_CHECK enum status ledger_place_run(struct database *db, struct arena *arena,
                                         struct ledger_place *places, size_t count,

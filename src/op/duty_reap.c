@@ -16,6 +16,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+/* Holds in Postgres in one transaction: whoever takes one of the same tenant waits for its locks. */
+enum { PLACED_MAX = 256 };
+
 /* Without those whose pause is not over. */
 static size_t leave_out(struct stores *stores, struct reap_want *wants, size_t count)
 {
@@ -114,7 +117,8 @@ static enum duty_end reap_placed(struct duty_tools *tools, bool own, int64_t lat
         if (aside_until_us(stores->services->aside, dues[i].tenant_id, stores_mono_us(stores)) <=
             stores_mono_us(stores))
             dues[kept++] = dues[i];
-    reap_dues(stores, dues, kept);
+    for (size_t at = 0; at < kept; at += PLACED_MAX)
+        reap_dues(stores, dues + at, kept - at < PLACED_MAX ? kept - at : PLACED_MAX);
     for (size_t i = 0; i < kept; i++)
         *ret_removed += dues[i].reaped;
     return full && kept == count ? DUTY_MORE : DUTY_DONE;

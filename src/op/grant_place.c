@@ -5,7 +5,7 @@
  *     taken, or there already   ALLOW or WARN, degraded; a repeat gets its hold again
  *     the job's hold is due     it is reaped, then again
  *     no room                   what is due in the tenant is reaped, then again; then REJECT, if there would
- *                               be no room without what is lent either; else UNAVAILABLE: only Redis could tell
+ *                               be no room without what is lent either; else UNAVAILABLE: Redis could tell
  *     another plan              it is loaded, then again
  *
  * So comes one that is to last longer than holds in Redis may, after Redis was asked whether it holds the
@@ -27,7 +27,7 @@
 
 enum {
     PLACES_MAX = 4, /* tries of one op */
-    REAP_MAX = 512, /* due holds that are reaped for one op at a time */
+    REAP_MAX = 256, /* due holds that are reaped for one op at a time */
     WAIT_MS = 50,   /* in a pass; there are enough of them for REDIS_BACK_SOON_MS */
 };
 

@@ -13,7 +13,7 @@
 #include <inttypes.h>
 
 /* Due holds of one tenant that are reaped in a turn; each can make room of its own. */
-enum { DUE_MAX = 512 };
+enum { DUE_MAX = 512, PLACED_DUE_MAX = 256 /* of those in Postgres */ };
 
 /* Of one commit: what came back may be lent to somebody else before the commit is decided. */
 enum { RECALLS_MAX = 3 };
@@ -264,7 +264,7 @@ static void reap_placed(struct stores *stores, struct op_commit *const *ops, siz
         if (before < i || !dirty_has(stores->services->dirty, tenant_id, stores_mono_us(stores)))
             continue;
         status = stores->table->placed_due(stores->db, &stores->scratch, NULL, 0, tenant_id, 0,
-                                           DUE_MAX, &dues, &found);
+                                           PLACED_DUE_MAX, &dues, &found);
         if (status == STATUS_OK && found > 0)
             status = stores->table->placed_reap(stores->db, &stores->scratch, dues, found);
         if (status != STATUS_OK)

@@ -168,7 +168,7 @@ size_t settle_locks_max(const struct settle_item *item);
  */
 void settle_decide(struct book *book, struct settle_item *item);
 
-/* What a hold in Postgres has leaves pg_held. False, and nothing is changed: not all its quotas are locked. */
+/* What a hold in Postgres has leaves pg_held. False, and nothing is changed: not all its quotas are there. */
 MUST_CHECK bool settle_let_go(struct book *book, int64_t tenant_id, const struct hold *hold);
 
 /* Of two holds, each may be NULL, the one that was made later; a if that cannot be told. */

@@ -85,7 +85,8 @@ class Away(Case):
         done = server.quota.Commit(service.CommitRequest(
             tenant=self.tenant, job_id="j1", reservation_id=held[1].reservation_id), timeout=10)
         self.assertEqual(done.committed[0].committed, 10)
-        self.error(lambda: self.commit("j0", 10, reservation_id=held[0].reservation_id), grpc.StatusCode.FAILED_PRECONDITION, "RELEASED")
+        self.error(lambda: self.commit("j0", 10, reservation_id=held[0].reservation_id),
+                   grpc.StatusCode.FAILED_PRECONDITION, "RELEASED")
         self.assertEqual((self.row("pg_held"), self.row("committed")), (90, 10))
         self.books_are_exact()
 

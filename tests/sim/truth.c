@@ -710,7 +710,8 @@ static void audit_job(struct truth *truth, struct truth_job *job)
         truth_break(truth, "I9 a definite error has no effect", job, "there is a record");
     if (record)
         for (size_t i = 0; i < job->attempts_count; i++)
-            if (job->attempts[i].released && attempt_compare(job->attempts[i].hold.attempt, record->attempt) == 0)
+            if (job->attempts[i].released &&
+                attempt_compare(job->attempts[i].hold.attempt, record->attempt) == 0)
                 truth_break(truth, "I5 a released attempt is never recorded", job, "it is");
     if (row && row->fences_count > 0 && job->released_us < 0 && !job->release_maybe)
         truth_break(truth, "I9 a definite error has no effect", job, "there is a fence");
@@ -752,8 +753,7 @@ static void audit_quota(struct truth *truth, const struct truth_tenant *tenant,
                     tenant->name, row->ref.limit_id, row->committed, row->debt, row->ledger_seq,
                     committed, debt, count);
     if (row->pg_held != pg_placed_units(rows, row->ref))
-        truth_break(truth, "I4 pg_held is the sum of the rows of pg_hold", NULL, "%s: %" PRId64,
-                    tenant->name, row->pg_held);
+        truth_break(truth, "I4 pg_held is the sum of its rows", NULL, "%" PRId64, row->pg_held);
     if (row->leased != pg_lent_aside(rows, row->ref) + row->granted - row->returned - row->spent &&
         row->state != QUOTA_CLOSED)
         truth_break(truth, "I4 leased is the sum of its leases", NULL, "%s limit %" PRId64,
