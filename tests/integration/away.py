@@ -26,6 +26,12 @@ class Away(Case):
     def tearDown(self):
         stores("start-redis")
 
+    def part_with_redis(self):
+        """It is gone and the server knows: nothing is lent to it any more."""
+        stores("kill-redis")
+        self.until(lambda: server.admin.GetStatus(
+            harness.admin.GetStatusRequest()).holding_in_postgres, 10)
+
     def admitted(self, reply):
         self.assertIn(reply.decision, (quota.DECISION_ALLOW, quota.DECISION_WARN))
         self.assertTrue(reply.degraded)
@@ -75,7 +81,7 @@ class Away(Case):
 
     def test_the_limit_holds_and_what_comes_back_can_be_had(self):
         self.limit(units=100)
-        stores("kill-redis")
+        self.part_with_redis()
         held = [self.reserve(f"j{n}", 10) for n in range(10)]
         refused = self.reserve("more", 10)
         self.assertEqual(refused.decision, quota.DECISION_REJECT)
@@ -92,7 +98,7 @@ class Away(Case):
 
     def test_one_that_nobody_finishes_gives_its_capacity_back(self):
         self.limit(units=100)
-        stores("kill-redis")
+        self.part_with_redis()
         held = self.reserve("a", 100, ttl={"nanos": 300 * 1000 * 1000})
         self.until(lambda: self.row("pg_held") == 0, 0.3 + 2.0 + 3.0)
         self.admitted(self.reserve("b", 100))
@@ -104,7 +110,7 @@ class Away(Case):
 
     def test_a_due_one_makes_room_at_once(self):
         self.limit(units=100)
-        stores("kill-redis")
+        self.part_with_redis()
         self.reserve("a", 100, ttl={"nanos": 200 * 1000 * 1000})
         time.sleep(0.25)
         self.admitted(self.reserve("b", 100))
@@ -137,7 +143,7 @@ class Away(Case):
 
     def test_a_hold_is_extended_and_shown(self):
         self.limit(units=1000)
-        stores("kill-redis")
+        self.part_with_redis()
         held = self.reserve("a", 100, ttl={"seconds": 20})
         longer = server.quota.Extend(service.ExtendRequest(
             tenant=self.tenant, reservation_id=held.reservation_id, ttl={"seconds": 7200}), timeout=10)
