@@ -69,7 +69,8 @@ void dirty_set(struct dirty *dirty, const int64_t *tenants, size_t count, int64_
     pthread_mutex_lock(&dirty->lock);
     dirty->all = count > DIRTY_MAX;
     dirty->count = dirty->all ? 0 : count;
-    memcpy(dirty->tenants, tenants, dirty->count * sizeof(*tenants));
+    if (dirty->count > 0)
+        memcpy(dirty->tenants, tenants, dirty->count * sizeof(*tenants));
     dirty->asked_us = asked_us;
     forget_own(dirty, asked_us);
     note_any(dirty);
