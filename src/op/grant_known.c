@@ -36,8 +36,8 @@ static void judge_planned(struct pass *pass, struct op_reserve *op,
     } else if (facts->placed_unreadable) {
         op_fail_unreadable(&op->op, true);
         reserve_step(op, RESERVE_ANSWERED);
-    } else if (facts->placed && !replay_placed(pass, op, facts, NULL)) {
-        reserve_step(op, RESERVE_AWAY); /* it is due: whoever takes another reaps it first */
+    } else {
+        (void)replay_placed(pass, op, facts, NULL); /* one that is due is another attempt's */
     }
 }
 

@@ -133,9 +133,9 @@ static bool is_of_lost_redis(struct book *book, int64_t tenant_id, const struct 
 /* By the job's id alone: is there nobody who could say which attempt is the newest? */
 static bool is_unsure(struct book *book, const struct settle_item *item)
 {
-    const struct hold *expired = item->facts->expired;
+    const struct hold *expired = item->facts->expired, *placed = item->facts->placed;
 
-    if (item->token || item->live || item->facts->placed)
+    if (item->token || item->live || (placed && placed->deadline_ms > book->now_ms))
         return false;
     return !item->redis_asked || (expired && is_of_lost_redis(book, item->tenant_id, expired));
 }

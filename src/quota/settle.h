@@ -160,9 +160,9 @@ size_t settle_locks_max(const struct settle_item *item);
  * The hold that a Commit means: token's, or the newer of `live` and `placed` once token's deadline has passed
  * (an Extend, or a newer attempt), unless either attempt was released: a released one never means another.
  * Without a token that newer one, or expired unless a newer attempt was released. A Release means token's
- * attempt, or else the same newest hold. Without a token, without an answer from Redis and without a row of
- * pg_hold only a record decides: nobody guesses which attempt is the newest. (While there is such a row no
- * server that knows of it makes a newer attempt in Redis.)
+ * attempt, or else the same newest hold. Without a token, without an answer from Redis and without a live
+ * row of pg_hold only a record decides: nobody guesses which attempt is the newest. (While there is such a
+ * row no server that knows of it makes a newer attempt in Redis.)
  *
  * A row of pg_hold that stands beside a commit of another attempt goes with it, if its quotas are locked.
  */

@@ -186,6 +186,17 @@ Test(place, by_its_job_it_is_found_without_redis)
     cr_assert_eq(item.subject, place.hold);
 }
 
+Test(place, by_its_job_without_redis_one_that_is_due_is_not_guessed)
+{
+    hold_it();
+    item.token = NULL;
+    book.now_ms = placed.deadline_ms;
+    cr_assert_eq(decide(), SETTLE_WHICH_HOLD);
+    item.redis_asked = true;
+    cr_assert_eq(decide(), SETTLE_COMMITTED);
+    cr_assert(item.late);
+}
+
 Test(place, release_fences_it_and_gives_all_back)
 {
     hold_it();
