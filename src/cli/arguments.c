@@ -99,6 +99,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case ARGUMENT_KEY_NOTE:
         arguments->note = arg;
         return 0;
+    case ARGUMENT_KEY_RECEIPT:
+        arguments->receipt = arg;
+        return 0;
     case ARGUMENT_KEY_AFTER:
         parse_number("after", arg, &arguments->after_seq, state);
         return 0;
@@ -136,6 +139,7 @@ void arguments_parse(struct cli *cli, const struct argp_option *options, const c
         .scope = "",
         .job = "",
         .reservation = "",
+        .receipt = "",
         .meter = "",
         .note = "",
         .ttl_us = -1,

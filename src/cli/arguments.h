@@ -27,6 +27,7 @@ enum arguments_key {
     ARGUMENT_KEY_AFTER,
     ARGUMENT_KEY_COUNT,
     ARGUMENT_KEY_KIND,
+    ARGUMENT_KEY_RECEIPT,
 };
 
 /* Lines for a command's table of options; it ends with {0}. */
@@ -45,6 +46,10 @@ enum arguments_key {
 #define ARGUMENT_RESERVATION                                                                       \
     {                                                                                              \
         "reservation", 'r', "TOKEN", 0, "reservation_id from reserve or extend", 0                 \
+    }
+#define ARGUMENT_RECEIPT                                                                           \
+    {                                                                                              \
+        "receipt", ARGUMENT_KEY_RECEIPT, "TEXT", 0, "receipt from commit", 0                       \
     }
 #define ARGUMENT_METER                                                                             \
     {                                                                                              \
@@ -89,6 +94,7 @@ struct arguments {
     const char *scope;
     const char *job;
     const char *reservation;
+    const char *receipt;
     const char *meter;
     const char *note;
     int64_t ttl_us; /* -1: not given */

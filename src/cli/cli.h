@@ -19,10 +19,11 @@
 /* Exit codes; `holdfast --help` promises them. */
 enum cli_exit {
     CLI_OK = 0,
-    CLI_REFUSED = 1,    /* do not start the work: REJECT, or the job was committed before */
-    CLI_USAGE = 2,      /* the command line or an input file is wrong */
-    CLI_SERVER = 3,     /* the server answered with an error, or not at all */
-    CLI_UNBALANCED = 4, /* replay: the books do not balance */
+    CLI_REFUSED =
+        1,          /* do not start the work: REJECT, or the job was committed before; no receipt */
+    CLI_USAGE = 2,  /* the command line or an input file is wrong */
+    CLI_SERVER = 3, /* the server answered with an error, or not at all */
+    CLI_UNBALANCED = 4, /* replay, verify: the books do not balance */
     CLI_OUTPUT = 5,     /* what was to be printed could not be written */
 };
 
@@ -91,6 +92,7 @@ int command_usage(struct cli *cli, int argc, char **argv);
 int command_holds(struct cli *cli, int argc, char **argv);
 int command_show(struct cli *cli, int argc, char **argv);
 int command_status(struct cli *cli, int argc, char **argv);
+int command_verify(struct cli *cli, int argc, char **argv);
 int command_watch(struct cli *cli, int argc, char **argv);
 int command_apply(struct cli *cli, int argc, char **argv);
 int command_replay(struct cli *cli, int argc, char **argv);

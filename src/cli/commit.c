@@ -24,6 +24,8 @@ static void print_recorded(const Holdfast__V1__CommitResponse *response)
     print_time(stdout, response->commit_time);
     putchar('\n');
     print_committed(stdout, response->n_committed, response->committed);
+    if (*response->receipt)
+        printf("  receipt %s\n", response->receipt);
     print_quotas(stdout, response->n_quotas, response->quotas);
 }
 

@@ -20,8 +20,8 @@ static const struct command commands[] = {
     {"reserve", command_reserve}, {"commit", command_commit}, {"release", command_release},
     {"extend", command_extend},   {"check", command_check},   {"usage", command_usage},
     {"holds", command_holds},     {"show", command_show},     {"status", command_status},
-    {"watch", command_watch},     {"apply", command_apply},   {"replay", command_replay},
-    {"bench", command_bench},
+    {"verify", command_verify},   {"watch", command_watch},   {"apply", command_apply},
+    {"replay", command_replay},   {"bench", command_bench},
 };
 
 #define TIMEOUT_DEFAULT_US INT64_C(10000000) /* as --help says (cli.c) */
@@ -37,6 +37,7 @@ static const char doc[] =
     "  usage      limits, use and holds of a tenant\n"
     "  holds      the live holds of a tenant\n"
     "  show       where one job stands\n"
+    "  verify     do the books prove themselves?\n"
     "  watch      events of a tenant, as they come\n"
     "  status     the server and its stores\n"
     "  apply      make tenants and limits like those of a YAML file\n"
@@ -46,11 +47,12 @@ static const char doc[] =
     "\n"
     "Exit codes:\n"
     "  0  done; for reserve and check: the work may start\n"
-    "  1  the work must not start: REJECT, or it was committed before\n"
+    "  1  the work must not start: REJECT, or it was committed before; verify: no\n"
+    "     receipt of this service\n"
     "  2  the command line or an input file is wrong\n"
     "  3  the server answered with an error, or not at all (the text says whether\n"
     "     the call may have had an effect); status: a store is away\n"
-    "  4  replay: the books do not balance\n"
+    "  4  replay, verify: the books do not balance\n"
     "  5  the output could not be written\n"
     "\n"
     "Durations are written with a unit: 500ms, 30s, 15m or 1h30m. Amounts are whole units in digits "

@@ -8,6 +8,7 @@
 
 #include "holdfast/v1/admin_service.pb-c.h"
 #include "holdfast/v1/quota.pb-c.h"
+#include "holdfast/v1/quota_service.pb-c.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 /* Enum values without their prefix: "ALLOW", "HELD", "MONTH"; "?" for a value we do not know. */
 const char *print_decision(Holdfast__V1__Decision decision);
 const char *print_state(Holdfast__V1__ReservationState state);
+const char *print_verdict(Holdfast__V1__ReceiptVerdict verdict);
 const char *print_period(Holdfast__V1__Period period);
 
 /* One line for each reason: its sentence, and when to try again. */

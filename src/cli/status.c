@@ -35,7 +35,9 @@ static void print_status(const Holdfast__V1__GetStatusResponse *response)
     printf("  %" PRId64 " holds, %" PRId64 " of them due; %d watchers; database clock ahead by ",
            response->holds, response->holds_due, response->watchers);
     print_span(stdout, response->clock_offset);
-    putchar('\n');
+    fputs("\n  seals ", stdout);
+    print_span(stdout, response->seals_behind);
+    printf(" behind the record, %" PRId64 " gaps\n", response->seal_gaps);
     if (response->holding_in_postgres || response->postgres_holds > 0)
         printf("  %" PRId64 " holds in Postgres%s\n", response->postgres_holds,
                response->holding_in_postgres

@@ -19,10 +19,12 @@ void read_lookup(struct reply *reply, struct counter_call *call)
 {
     struct counter_lookup *lookup = container_of(call, struct counter_lookup, call);
 
-    lookup->lost = reply_code(reply, 1) == 1;
     lookup->entries = reply_array(reply, lookup->jobs_count, sizeof(*lookup->entries));
-    for (size_t i = 0; i < lookup->jobs_count && !reply->bad; i++)
+    lookup->lost = reply_array(reply, lookup->jobs_count, sizeof(*lookup->lost));
+    for (size_t i = 0; i < lookup->jobs_count && !reply->bad; i++) {
         lookup->entries[i] = reply_hold(reply);
+        lookup->lost[i] = reply_code(reply, 1) == 1;
+    }
 }
 
 bool write_extend(struct request *request, struct counter_call *call)

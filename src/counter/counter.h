@@ -305,7 +305,7 @@ struct counter_lookup { /* what a job holds now */
     size_t jobs_count;
     const struct slice *jobs;
     struct slice *entries; /* out: one per job, empty if none */
-    bool lost; /* out: the tenant's holds were lost: those entries that are empty say nothing */
+    bool *lost; /* out, likewise: its hold or all of the tenant's was lost, so an empty entry says nothing */
 };
 
 enum counter_extended {

@@ -53,7 +53,8 @@ static const struct statement list = {
                   " AND name > $2::text AND deleted_at IS NULL ORDER BY name LIMIT $3::bigint"};
 
 /*
- * How many limits the tenant has ($4: no more than that are counted), and the most that one
+ * How many limits the tenant has ($4: no more than that are counted; $5: also those that stand in for
+ * none, which its callers make and nobody is shown), and the most that one
  * reservation of the meter counts against, at the limit's scope or below it: at each scope those of
  * all scopes above it, and its own.
  */
@@ -66,7 +67,7 @@ static const struct statement crowd = {
     " FROM place p, LATERAL (SELECT string_to_array(p.scope, '/') AS segments) s,"
     " LATERAL generate_series(0, cardinality(s.segments)) k)"
     " SELECT (SELECT count(*) FROM (SELECT FROM limit_ WHERE tenant_id = $1::bigint"
-    " AND deleted_at IS NULL LIMIT $4::bigint) counted),"
+    " AND deleted_at IS NULL AND ($5::boolean OR NOT implicit) LIMIT $4::bigint) counted),"
     " (SELECT coalesce(max(together), 0)::bigint FROM (SELECT sum(p.limits) AS together"
     " FROM above a JOIN place p ON p.scope = a.upper GROUP BY a.scope) sums)"};
 
@@ -297,6 +298,7 @@ static enum status judge_crowd(struct database *db, struct change *change)
     sql_add_text(&params, limit->meter);
     sql_add_text(&params, limit->scope);
     sql_add_i64(&params, (int64_t)change->limits_max + 1);
+    sql_add_bool(&params, limit->implicit);
     status = database_run(db, &crowd, &params, &result);
     if (status != STATUS_OK)
         return status;

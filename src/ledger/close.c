@@ -12,14 +12,15 @@
 enum { CLOSE_ARENA_BYTES = 64 * 1024, CLOSE_ARENA_MAX = 64 << 20 };
 
 /* Without tenants that are set aside: their rows are the oldest ones for ever, and would keep others out. */
+/* clang-format off */
 static const struct statement find_leases = {
     "close_leases",
-    "SELECT q.tenant_id, q.limit_id, q.period_start_ms FROM old_lease o JOIN quota q"
-    " ON q.tenant_id = o.tenant_id AND q.limit_id = o.limit_id"
-    " AND q.period_start_ms = o.period_start_ms"
-    " WHERE o.deadline_ms < " SQL_MS_OF(
-        "clock_timestamp()") " AND o.tenant_id <> ALL ($2::bigint[]) ORDER BY o.deadline_ms"
-                             " LIMIT $1::bigint FOR UPDATE OF q SKIP LOCKED"};
+    "SELECT q.tenant_id, q.limit_id, q.period_start_ms FROM old_lease o"
+    ROWS_OF(quota, "tenant_id = o.tenant_id AND limit_id = o.limit_id"
+                   " AND period_start_ms = o.period_start_ms") " AS q"
+    " WHERE o.deadline_ms < " SQL_MS_OF("clock_timestamp()") " AND o.tenant_id <> ALL ($2::bigint[])"
+    " ORDER BY o.deadline_ms LIMIT $1::bigint FOR UPDATE OF q SKIP LOCKED"};
+/* clang-format on */
 
 /* clang-format off */
 /*
@@ -28,15 +29,15 @@ static const struct statement find_leases = {
  */
 static const struct statement close_periods = {
     "close_periods",
-    "WITH over AS MATERIALIZED (SELECT tenant_id, limit_id, period_start_ms FROM quota"
-    " WHERE state <> 'X' AND period_end_ms < " SQL_MS_OF("clock_timestamp()") " - " LEDGER_GRACE_SQL
+    "WITH over AS MATERIALIZED (SELECT tenant_id AS tenant, limit_id AS lim, period_start_ms AS start,"
+    " ctid AS place FROM quota WHERE state <> 'X'"
+    " AND period_end_ms < " SQL_MS_OF("clock_timestamp()") " - " LEDGER_GRACE_SQL
     " ORDER BY period_end_ms LIMIT $1::bigint FOR UPDATE SKIP LOCKED),"
-    " gone AS (DELETE FROM old_lease o USING over WHERE o.tenant_id = over.tenant_id"
-    " AND o.limit_id = over.limit_id AND o.period_start_ms = over.period_start_ms)"
+    " gone AS (DELETE FROM old_lease o USING over n" ROWS_PLACE(old_lease, ROWS_KEY_QUOTA)
+    " WHERE o.ctid = k.place)"
     " UPDATE quota q SET returned = q.granted - q.spent, leased = 0, recall = false, state = 'X',"
     " reaped_to_ms = greatest(q.reaped_to_ms, " SQL_MS_OF("clock_timestamp()") ")"
-    " FROM over WHERE q.tenant_id = over.tenant_id AND q.limit_id = over.limit_id"
-    " AND q.period_start_ms = over.period_start_ms"};
+    " FROM over WHERE q.ctid = over.place"};
 /* clang-format on */
 
 struct closing {

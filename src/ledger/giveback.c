@@ -11,17 +11,24 @@
 /*
  * Under current leases of active shards only: an earlier lease comes home by its deadline. Rows that
  * cannot be served now must not keep others out: each tenant has its first row before any has its second,
- * in no order otherwise, and rows that somebody has locked are for a later call.
+ * in no order otherwise, and rows that somebody has locked are for a later call. The rows are locked
+ * one by one, in that order, until there are enough.
  */
+/* clang-format off */
 static const struct statement find_recalls = {
     "giveback_recalls",
-    "SELECT " ROWS_QUOTA_COLUMNS
-    ", t.shard, a.epoch FROM (SELECT tenant_id, limit_id, period_start_ms,"
-    " row_number() OVER (PARTITION BY tenant_id ORDER BY random()) AS turn FROM quota WHERE recall) r"
-    " JOIN " ROWS_QUOTA_TABLES " USING (tenant_id, limit_id, period_start_ms)"
-    " JOIN tenant t ON t.tenant_id = q.tenant_id JOIN shard_authority a ON a.shard = t.shard"
-    " WHERE q.recall AND a.state = 'A' AND q.lease_id / " LEASE_IDS " = a.epoch"
-    " ORDER BY r.turn, random() LIMIT $1::bigint FOR UPDATE OF q SKIP LOCKED"};
+    "WITH r AS MATERIALIZED (SELECT q.place, q.tenant_id, q.limit_id, t.shard, a.epoch FROM"
+    " (SELECT ctid AS place,"
+    " tenant_id, limit_id, lease_id, row_number() OVER (PARTITION BY tenant_id ORDER BY random()) AS turn"
+    " FROM quota WHERE recall) q"
+    ROWS_OF(tenant, "tenant_id = q.tenant_id") " AS t"
+    ROWS_OF(shard_authority, "shard = t.shard") " AS a"
+    " WHERE a.state = 'A' AND q.lease_id / " LEASE_IDS " = a.epoch ORDER BY q.turn, random())"
+    " SELECT " ROWS_QUOTA_COLUMNS ", r.shard, r.epoch FROM r"
+    ROWS_OF(limit_, "tenant_id = r.tenant_id AND limit_id = r.limit_id") " AS l"
+    ROWS_OF(quota, "ctid = r.place AND recall") " AS q"
+    " LIMIT $1::bigint FOR UPDATE OF q SKIP LOCKED"};
+/* clang-format on */
 
 struct returning {
     struct arena *arena;

@@ -16,6 +16,7 @@
 #include "base/slice.h"
 #include "base/status.h"
 #include "ledger/database.h"
+#include "quota/chain.h"
 #include "quota/hold.h"
 #include "quota/place.h"
 #include "quota/plan.h"
@@ -117,7 +118,7 @@ MUST_CHECK enum status ledger_versions_since(struct database *db, struct arena *
 /*
  * The implicit unlimited limit of a meter without a limit, for tenants that admit unlimited meters:
  * made once (limit name "unlimited.<meter>"), bumps config_version. STATUS_EXHAUSTED: the tenant has
- * limits_max limits already.
+ * limits_max limits of both kinds already.
  */
 MUST_CHECK enum status ledger_limit_implicit(struct database *db, int64_t tenant_id,
                                              struct slice meter, size_t limits_max);
@@ -206,10 +207,44 @@ MUST_CHECK enum status ledger_close_periods(struct database *db, size_t max, boo
  * not used. Periods that ended above a level come first. Repeating it is harmless, on several servers at
  * once too: a period is made once, by whoever is first, and its event with it.
  *
- * A tenant or limit that somebody has locked waits for a later call. *ret_more: there is more to do now.
+ * A tenant or limit that somebody has locked waits for a later call. One whose rows cannot be made is left
+ * to its first use, for which they are refused as well. *ret_more: there is more to do now.
  */
 MUST_CHECK enum status ledger_periods_follow(struct database *db, struct arena *arena, size_t max,
                                              bool *ret_more);
+
+/* --- seals ------------------------------------------------------------------------------------ */
+
+/* What a sealer keeps from turn to turn; zeroed at first, but for signer and digest. */
+struct ledger_sealing {
+    struct chain_signer *signer;
+    struct digest *digest;
+    /* out, OK */
+    size_t sealed;        /* entries that were added to chains */
+    size_t gaps;          /* chains that could not go on: an entry is missing */
+    bool more;            /* there is more to be sealed now */
+    int64_t sealed_to_ms; /* what is older is sealed; 0: another sealer was at it */
+    int64_t now_ms;
+    /* private */
+    int64_t window_ms;
+    int64_t waits_ms;  /* a moment that is safe once no transaction runs that is */
+    int64_t waits_for; /* older than this one */
+};
+
+/*
+ * A turn: what has come into the ledger since the last one goes into the chains of its quotas, a bounded
+ * number of entries, in one transaction (seal.c). Two sealers at once do no harm.
+ */
+MUST_CHECK enum status ledger_seal_run(struct database *db, struct arena *arena,
+                                       struct ledger_sealing *sealing);
+
+struct ledger_seals {
+    int64_t now_ms;
+    int64_t sealed_to_ms; /* entries that are older are sealed; 0: nothing was sealed yet */
+    int64_t gaps;         /* chains that wait for an entry that is missing */
+};
+
+MUST_CHECK enum status ledger_seals_read(struct database *db, struct ledger_seals *ret);
 
 /* --- facts and reap --------------------------------------------------------------------------- */
 
@@ -325,8 +360,8 @@ struct ledger_usage {
 
 /*
  * The current periods of these limits of the plan, the seq of the newest event and the config version
- * in one state of the database. With another version than the plan's, limits have changed since; 0: there
- * is no such tenant.
+ * in one state of the database, whose clock the estimate has seen then. With another version than the
+ * plan's, limits have changed since; 0: there is no such tenant.
  */
 MUST_CHECK enum status ledger_usage_read(struct database *db, struct arena *arena,
                                          const struct plan *plan, const int64_t *limit_ids,
@@ -460,8 +495,9 @@ struct ledger_limit {
  * audit.
  *
  * Two bounds hold for what is added, not for what is replaced: a tenant has at most limits_max limits
- * (LIMITS_FULL), and a reservation of one meter, at whatever scope, counts against at most
- * HOLD_QUOTAS_MAX (CROWDED). A tenant that is past a bound goes on with what it has.
+ * (LIMITS_FULL; implicit ones do not count here), and a reservation of one meter, at whatever scope,
+ * counts against at most HOLD_QUOTAS_MAX (CROWDED). A tenant that is past a bound goes on with what it
+ * has.
  *
  * limit: as it is to become; afterwards as it is, also when ADMIN_CONFLICT says that it cannot become so.
  * STATUS_INVALID: it cannot be (amounts, percentages, period); the caller should have checked.
@@ -475,8 +511,9 @@ MUST_CHECK enum status ledger_limit_put(struct database *db, struct arena *arena
                                         struct quota_row **ret_rows, size_t *ret_rows_count,
                                         enum ledger_admin *ret);
 /*
- * Holds under the limit are honoured; its rows stay until closed. A LIMIT_CHANGED event. limit: tenant
- * and name; afterwards as it was.
+ * Holds under the limit are honoured; its rows stay until closed, and those of periods that are not over
+ * are unlimited from then on. A LIMIT_CHANGED event and the crossings down. limit: tenant and name;
+ * afterwards as it was.
  */
 MUST_CHECK enum status ledger_limit_delete(struct database *db, struct arena *arena,
                                            const struct ledger_note *note, struct slice etag,

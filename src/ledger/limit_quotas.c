@@ -76,13 +76,14 @@ static struct quota_row *current(struct book *book, const struct limit_bounds *b
     return quota;
 }
 
-static enum status announce(struct book *book, const struct limit_bounds *bounds)
+/* NULL: no memory. */
+static struct event_row *announce(struct book *book, const struct limit_bounds *bounds)
 {
     const struct quota_row *quota = current(book, bounds);
     struct event_row *event;
 
     if (!quota)
-        return STATUS_EXHAUSTED;
+        return NULL;
     event = book_event(book, bounds->tenant_id, EVENT_LIMIT_CHANGED, (struct slice){NULL, 0},
                        (struct attempt){0});
     event->quota = quota;
@@ -90,7 +91,7 @@ static enum status announce(struct book *book, const struct limit_bounds *bounds
     event->debt = quota->debt;
     event->ledger_seq = quota->ledger_seq;
     event->level = threshold_level(&quota->stops, quota->committed + quota->debt);
-    return STATUS_OK;
+    return event;
 }
 
 static void give_stops(struct quota_row *quota, const struct stops *stops)
@@ -123,29 +124,48 @@ static enum status write_stops(struct database *db, struct book *book,
     return database_run(db, &update, &params, NULL);
 }
 
-enum status limit_quotas_change(struct database *db, struct book *book,
+/* The events that follow the change, and all of it into the database. */
+static enum status write_change(struct database *db, struct book *book,
                                 const struct limit_bounds *bounds)
 {
-    enum status status;
+    enum status status = STATUS_OK;
 
-    for (size_t i = 0; i < book->quotas_count; i++)
-        give_stops(&book->quotas[i], &bounds->stops);
-    status = announce(book, bounds);
     /* One that ended since it was looked for is over. */
     for (size_t i = 0; i < book->quotas_count; i++)
         if (book->quotas[i].period_end_ms > book->now_ms)
             book_cross(book, &book->quotas[i], (struct slice){NULL, 0}, (struct attempt){0});
-    if (status == STATUS_OK && book->quotas_count > 0)
+    if (book->quotas_count > 0)
         status = write_stops(db, book, bounds);
     return status == STATUS_OK ? rows_write(db, book) : status;
+}
+
+enum status limit_quotas_change(struct database *db, struct book *book,
+                                const struct limit_bounds *bounds)
+{
+    for (size_t i = 0; i < book->quotas_count; i++)
+        give_stops(&book->quotas[i], &bounds->stops);
+    return announce(book, bounds) ? write_change(db, book, bounds) : STATUS_EXHAUSTED;
 }
 
 enum status limit_quotas_removed(struct database *db, struct book *book,
                                  const struct limit_bounds *bounds)
 {
-    enum status status = announce(book, bounds);
+    struct limit_bounds none = *bounds;
+    struct event_row *event;
 
-    return status == STATUS_OK ? rows_write(db, book) : status;
+    none.stops = (struct stops){.unlimited = true,
+                                .soft = AMOUNT_MAX,
+                                .amount = AMOUNT_MAX,
+                                .cap = AMOUNT_MAX};
+    for (size_t i = 0; i < book->quotas_count; i++) {
+        give_stops(&book->quotas[i], &none.stops);
+        book->quotas[i].lease_target = 0;
+    }
+    event = announce(book, &none);
+    if (!event)
+        return STATUS_EXHAUSTED;
+    event->level = LEVEL_REMOVED;
+    return write_change(db, book, &none);
 }
 
 struct quota_row *limit_quotas_show(struct arena *arena, const struct book *book,

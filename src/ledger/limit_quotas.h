@@ -43,7 +43,11 @@ MUST_CHECK enum status limit_quotas_lock(struct database *db, struct book *book,
 MUST_CHECK enum status limit_quotas_change(struct database *db, struct book *book,
                                            const struct limit_bounds *bounds);
 
-/* Only the event: the limit was removed. */
+/*
+ * The limit was removed: it stops nothing any more, also not what is committed later of holds that were
+ * taken under it. The locked rows become unlimited, with the event and the crossings down; nothing is lent
+ * ahead of need again.
+ */
 MUST_CHECK enum status limit_quotas_removed(struct database *db, struct book *book,
                                             const struct limit_bounds *bounds);
 

@@ -1,5 +1,7 @@
 #include "ledger/locked.h"
 
+#include "ledger/rows.h"
+
 /* clang-format off */
 /*
  * What can be locked is locked, for as long as the statement runs; who is missing there is locked by
@@ -10,25 +12,21 @@ static const struct statement find_locked = {
     "WITH n AS MATERIALIZED (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, bigint, lim) ", "
     SQL_ROWS(3, bigint, start) "),"
     " quotas AS MATERIALIZED (SELECT q.tenant_id, q.limit_id, q.period_start_ms FROM n"
-    " JOIN quota q ON q.tenant_id = n.tenant AND q.limit_id = n.lim AND q.period_start_ms = n.start"
-    " FOR UPDATE OF q SKIP LOCKED),"
-    " limits AS MATERIALIZED (SELECT l.tenant_id, l.limit_id FROM n JOIN limit_ l"
-    " ON l.tenant_id = n.tenant AND l.limit_id = n.lim FOR SHARE OF l SKIP LOCKED),"
-    " tenants AS MATERIALIZED (SELECT t.tenant_id FROM n JOIN tenant t ON t.tenant_id = n.tenant"
-    " FOR NO KEY UPDATE OF t SKIP LOCKED),"
+    ROWS_OF(quota, ROWS_KEY_QUOTA) " AS q FOR UPDATE OF q SKIP LOCKED),"
+    " limits AS MATERIALIZED (SELECT l.tenant_id, l.limit_id FROM n"
+    ROWS_OF(limit_, ROWS_KEY_LIMIT) " AS l FOR SHARE OF l SKIP LOCKED),"
+    " tenants AS MATERIALIZED (SELECT t.tenant_id FROM n" ROWS_OF(tenant, ROWS_KEY_TENANT)
+    " AS t FOR NO KEY UPDATE OF t SKIP LOCKED),"
     " leases AS MATERIALIZED (SELECT o.tenant_id, o.limit_id, o.period_start_ms, o.lease_id FROM n"
-    " JOIN old_lease o ON o.tenant_id = n.tenant AND o.limit_id = n.lim AND o.period_start_ms = n.start"
-    " FOR UPDATE OF o SKIP LOCKED)"
-    " SELECT n.tenant FROM n JOIN quota q ON q.tenant_id = n.tenant AND q.limit_id = n.lim"
-    " AND q.period_start_ms = n.start WHERE NOT EXISTS (SELECT FROM quotas f"
+    ROWS_OF(old_lease, ROWS_KEY_QUOTA) " AS o FOR UPDATE OF o SKIP LOCKED)"
+    " SELECT n.tenant FROM n" ROWS_OF(quota, ROWS_KEY_QUOTA) " AS q WHERE NOT EXISTS (SELECT FROM quotas f"
     " WHERE f.tenant_id = n.tenant AND f.limit_id = n.lim AND f.period_start_ms = n.start)"
-    " UNION SELECT n.tenant FROM n JOIN limit_ l ON l.tenant_id = n.tenant AND l.limit_id = n.lim"
+    " UNION SELECT n.tenant FROM n" ROWS_OF(limit_, ROWS_KEY_LIMIT) " AS l"
     " WHERE NOT EXISTS (SELECT FROM limits f WHERE f.tenant_id = n.tenant AND f.limit_id = n.lim)"
-    " UNION SELECT n.tenant FROM n JOIN tenant t ON t.tenant_id = n.tenant"
+    " UNION SELECT n.tenant FROM n" ROWS_OF(tenant, ROWS_KEY_TENANT) " AS t"
     " WHERE NOT EXISTS (SELECT FROM tenants f WHERE f.tenant_id = n.tenant)"
-    " UNION SELECT n.tenant FROM n JOIN old_lease o ON o.tenant_id = n.tenant AND o.limit_id = n.lim"
-    " AND o.period_start_ms = n.start WHERE NOT EXISTS (SELECT FROM leases f"
-    " WHERE f.tenant_id = o.tenant_id AND f.limit_id = o.limit_id"
+    " UNION SELECT n.tenant FROM n" ROWS_OF(old_lease, ROWS_KEY_QUOTA) " AS o"
+    " WHERE NOT EXISTS (SELECT FROM leases f WHERE f.tenant_id = o.tenant_id AND f.limit_id = o.limit_id"
     " AND f.period_start_ms = o.period_start_ms AND f.lease_id = o.lease_id)"};
 /* clang-format on */
 

@@ -7,34 +7,40 @@
  *     mark    followed
  *
  * Each step is a transaction of its own. Whoever dies in between leaves rows that are found again; a
- * period that is made already is not made twice. No use in a period ends the chain: idle limits cost
- * nothing, however many there are, and the first use begins it anew.
+ * period that is made already is not made twice. One that the database refuses to make keeps no other
+ * from being made: it is told in the log, marked all the same, and made by the first use. No use in a
+ * period ends the chain: idle limits cost nothing, however many there are, and the first use begins it
+ * anew.
  */
 #include "base/fault.h"
+#include "base/log.h"
 #include "ledger/ledger.h"
 #include "ledger/rows.h"
 
+#include <inttypes.h>
+
 /* As the index quota_follow says; the locks are let go at once. */
+/* clang-format off */
 static const struct statement find = {
     "periods_find",
     "SELECT q.tenant_id, q.limit_id, q.period_start_ms, q.ledger_seq > 0, l.period_kind,"
     " (SELECT clock_timestamp()) FROM quota q"
-    " JOIN limit_ l ON l.tenant_id = q.tenant_id AND l.limit_id = q.limit_id"
-    " JOIN tenant t ON t.tenant_id = q.tenant_id"
+    ROWS_OF(limit_, "tenant_id = q.tenant_id AND limit_id = q.limit_id") " AS l"
+    ROWS_OF(tenant, "tenant_id = q.tenant_id") " AS t"
     " WHERE (q.level = 0) = $2::boolean AND NOT q.followed"
     " AND q.period_end_ms < " LEDGER_NEVER " AND q.period_end_ms <= " SQL_MS_OF(
         "clock_timestamp()") " ORDER BY q.period_end_ms"
                              " LIMIT $1::bigint FOR UPDATE OF q SKIP LOCKED FOR SHARE OF l SKIP LOCKED"
                              " FOR NO KEY UPDATE OF t SKIP LOCKED"};
+/* clang-format on */
 
+/* clang-format off */
 static const struct statement mark = {
     "periods_mark",
-    "UPDATE quota q SET followed = true FROM (SELECT q.tenant_id, q.limit_id, q.period_start_ms"
-    " FROM " ROWS_REFS(
-        SQL_ROWS) " JOIN quota q ON q.tenant_id = n.tenant AND q.limit_id = n.lim"
-                  " AND q.period_start_ms = n.start FOR UPDATE OF q SKIP LOCKED) free"
-                  " WHERE q.tenant_id = free.tenant_id AND q.limit_id = free.limit_id"
-                  " AND q.period_start_ms = free.period_start_ms"};
+    "UPDATE quota q SET followed = true FROM (SELECT q.place FROM " ROWS_REFS(SQL_ROWS)
+    " CROSS JOIN LATERAL (SELECT ctid AS place FROM quota WHERE " ROWS_KEY_QUOTA " OFFSET 0) AS q"
+    " FOR UPDATE OF q SKIP LOCKED) free WHERE q.ctid = free.place"};
+/* clang-format on */
 
 struct following {
     struct arena *arena;
@@ -44,6 +50,12 @@ struct following {
     struct rows_ref *next;
     size_t next_count;
 };
+
+static void tell_refused(const struct rows_ref *ref, const char *why)
+{
+    log_error("ledger", "period.refused tenant=%" PRId64 " limit=%" PRId64 " why=%s",
+              ref->tenant_id, ref->ref.limit_id, LOG_VALUE(why));
+}
 
 /* Those that ended at a level, or those that did not. */
 static enum status find_over(struct database *db, struct following *following, bool level_zero)
@@ -64,20 +76,39 @@ static enum status find_over(struct database *db, struct following *following, b
     while (sql_next(&row)) {
         struct rows_ref ref = {.tenant_id = sql_i64(&row)};
         bool used;
-        int64_t kind;
+        int64_t kind, now_ms;
 
         ref.ref.limit_id = sql_i64(&row);
         ref.ref.period_start_ms = sql_i64(&row);
         following->over[following->over_count++] = ref;
         used = sql_bool(&row);
         kind = sql_i64(&row);
-        row.bad |= !period_known(kind);
-        ref.ref.period_start_ms =
-            row.bad ? 0 : period_start_ms((enum period)kind, sql_time_ms(&row));
-        if (used)
+        now_ms = sql_time_ms(&row);
+        if (!period_known(kind)) {
+            tell_refused(&ref, "the limit has a period that there is not");
+        } else if (used) {
+            ref.ref.period_start_ms = period_start_ms((enum period)kind, now_ms);
             following->next[following->next_count++] = ref;
+        }
     }
     return sql_done(&row);
+}
+
+/* What is refused is run again in halves, until what it is refused for is alone. */
+static enum status make(struct database *db, struct arena *arena, const struct rows_ref *refs,
+                        size_t count)
+{
+    enum status status = rows_make(db, arena, refs, count, NULL);
+    size_t half = count / 2;
+
+    if (status != STATUS_FAULT && status != STATUS_INVALID && status != STATUS_CORRUPT)
+        return status;
+    if (half == 0) {
+        tell_refused(&refs[0], database_error(db));
+        return STATUS_OK;
+    }
+    status = make(db, arena, refs, half);
+    return status == STATUS_OK ? make(db, arena, refs + half, count - half) : status;
 }
 
 static enum status mark_followed(struct database *db, struct following *following)
@@ -121,7 +152,7 @@ enum status ledger_periods_follow(struct database *db, struct arena *arena, size
         return status;
     *ret_more = following.over_count == max;
     following.next_count = rows_refs_sort(following.next, following.next_count);
-    status = rows_make(db, arena, following.next, following.next_count, NULL);
+    status = make(db, arena, following.next, following.next_count);
     if (status == STATUS_OK && FAULT("periods.made"))
         return STATUS_UNAVAILABLE;
     return status == STATUS_OK ? mark_followed(db, &following) : status;

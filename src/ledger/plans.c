@@ -23,6 +23,7 @@ enum { PLANS_ARENA_BYTES = 16 * 1024, PLANS_ARENA_MAX = 1 << 30 };
 /*
  * One statement, so one snapshot: the version belongs to these limits. What belongs to the tenant is worked
  * out once and not for each limit, and plan_create sorts the limits: a tenant may have very many of them.
+ * Limits that stand in for none are there only while the tenant admits meters without a limit.
  * Its rows come together: there is only one tenant, or they are sorted by tenant.
  */
 #define LOAD(rows)                                                                                 \
@@ -36,7 +37,8 @@ enum { PLANS_ARENA_BYTES = 16 * 1024, PLANS_ARENA_MAX = 1 << 30 };
         name) " OFFSET 0) AS n"                                                                    \
               " JOIN tenant t ON t.name = n.name OFFSET 0) AS t"                                   \
               " LEFT JOIN LATERAL (SELECT * FROM limit_ l WHERE l.tenant_id = t.tenant_id"         \
-              " AND l.deleted_at IS NULL LIMIT $3::bigint) AS l ON true"
+              " AND l.deleted_at IS NULL AND (t.admit_unlimited_meters OR NOT l.implicit)"         \
+              " LIMIT $3::bigint) AS l ON true"
 
 static const struct statement load[] = {{"plan_load_row", LOAD(SQL_ROW)},
                                         {"plan_load_rows", LOAD(SQL_ROWS) " ORDER BY t.number"}};

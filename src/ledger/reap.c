@@ -18,12 +18,15 @@
 /* How long a late commit by job_id, and GetReservation, find an expired hold. */
 #define KEEP "interval '" TEXT_OF(EXPIRED_KEEP_DAYS) " days'"
 
-/* Only of those that are in the ledger, or whose attempt is fenced. */
+/*
+ * Only of those that are in the ledger, or whose attempt is fenced. Each is looked up: an EXISTS in this
+ * place may become a table of all fences that there are, made anew for each reap.
+ */
 static const struct statement find_ended = {
     "reap_ended",
-    "SELECT n.number, n.committed FROM (SELECT n.number, EXISTS (SELECT FROM ledger l"
+    "SELECT n.number, coalesce(n.committed, false) FROM (SELECT n.number, (SELECT true FROM ledger l"
     " WHERE l.tenant_id = n.tenant AND l.job_id = n.job AND l.entry = 0) AS committed,"
-    " EXISTS (SELECT FROM job_fence f WHERE f.tenant_id = n.tenant AND f.job_id = n.job"
+    " (SELECT true FROM job_fence f WHERE f.tenant_id = n.tenant AND f.job_id = n.job"
     " AND f.epoch = n.epoch AND f.hold_seq = n.seq) AS fenced"
     " FROM (SELECT " SQL_ROWS(1, bigint, number) ", " SQL_ROWS(2, bigint, tenant) ", " SQL_ROWS(
         3, text,

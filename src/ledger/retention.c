@@ -15,42 +15,40 @@ enum { RETENTION_ARENA_BYTES = 1024, RETENTION_ARENA_MAX = 1 << 16 };
 
 /*
  * The times stand in subqueries, which are run once: a function that may change from row to row could
- * not be looked up in an index. The rows to go are looked up by their key, so that the tables can be
- * spread over machines.
+ * not be looked up in an index. The rows to go are named by their places: a join by their keys may be
+ * planned, while the table is empty, to compare each row of it with each of those.
  *
  * Of events whole prefixes go: what is left of a tenant's has no gap, whatever the order of the times.
  */
+/* clang-format off */
 static const struct statement drop_events = {
     "retention_events",
     "WITH due AS MATERIALIZED (SELECT tenant_id, seq FROM event WHERE " ALONE(
         "16") " AND at < (SELECT clock_timestamp() - $2::bigint * interval '1 millisecond') ORDER BY at"
               " LIMIT $1::bigint), cut AS MATERIALIZED (SELECT tenant_id, max(seq) AS seq FROM due"
-              " GROUP BY tenant_id) DELETE FROM event e USING (SELECT p.tenant_id, p.seq FROM cut"
-              " CROSS JOIN LATERAL (SELECT tenant_id, seq FROM event WHERE tenant_id = cut.tenant_id"
-              " AND seq <= cut.seq ORDER BY seq LIMIT $1::bigint) p) go"
-              " WHERE e.tenant_id = go.tenant_id AND e.seq = go.seq"};
+              " GROUP BY tenant_id) DELETE FROM event WHERE ctid = ANY (ARRAY(SELECT p.ctid FROM cut"
+              " CROSS JOIN LATERAL (SELECT ctid FROM event WHERE tenant_id = cut.tenant_id"
+              " AND seq <= cut.seq ORDER BY seq LIMIT $1::bigint) p))"};
+/* clang-format on */
 
 /* Rows of a job, past their purge_after. */
+/* clang-format off */
 #define DROP_OF_JOBS(table, number)                                                                \
-    "DELETE FROM " table " e USING (SELECT tenant_id, job_id, epoch, hold_seq FROM " table         \
-    " WHERE " ALONE(                                                                               \
-        number) " AND purge_after < (SELECT clock_timestamp())"                                    \
-                " ORDER BY purge_after LIMIT $1::bigint) go WHERE e.tenant_id = go.tenant_id"      \
-                " AND e.job_id = go.job_id AND e.epoch = go.epoch AND e.hold_seq = go.hold_seq"
+    "DELETE FROM " table " WHERE ctid = ANY (ARRAY(SELECT ctid FROM " table " WHERE " ALONE(number) \
+    " AND purge_after < (SELECT clock_timestamp()) ORDER BY purge_after LIMIT $1::bigint))"
 
+/* clang-format on */
 static const struct statement drop_fences = {"retention_fences", DROP_OF_JOBS("job_fence", "17")};
 static const struct statement drop_expired = {"retention_expired",
                                               DROP_OF_JOBS("expired_hold", "18")};
 
+/* clang-format off */
 static const struct statement drop_periods = {
     "retention_periods",
-    "DELETE FROM quota e USING (SELECT tenant_id, limit_id, period_start_ms FROM quota WHERE " ALONE(
-        "19") " AND " LEDGER_PURGED " AND " LEDGER_PURGE_SQL
-              " < " SQL_MS_OF(
-                  "clock_timestamp()") " ORDER BY " LEDGER_PURGE_SQL " LIMIT $1::bigint"
-                                       " FOR UPDATE SKIP LOCKED) go"
-                                       " WHERE e.tenant_id = go.tenant_id AND e.limit_id = go.limit_id"
-                                       " AND e.period_start_ms = go.period_start_ms"};
+    "DELETE FROM quota WHERE ctid = ANY (ARRAY(SELECT ctid FROM quota WHERE " ALONE("19")
+    " AND " LEDGER_PURGED " AND " LEDGER_PURGE_SQL " < " SQL_MS_OF("clock_timestamp()")
+    " ORDER BY " LEDGER_PURGE_SQL " LIMIT $1::bigint FOR UPDATE SKIP LOCKED))"};
+/* clang-format on */
 
 static const struct statement *statement_of(enum ledger_kept what)
 {

@@ -86,6 +86,7 @@ static void *room(struct arena *arena, struct sql_row *row, size_t size)
  * locks. A plain join may read all quotas that there are instead, where the table was small when the
  * statement was planned.
  */
+/* clang-format off */
 const struct statement rows_quota_lock[] = {
     [SQL_FORM_ROW] =
         {"rows_quota_lock_row",
@@ -96,11 +97,10 @@ const struct statement rows_quota_lock[] = {
     [SQL_FORM_ROWS] =
         {"rows_quota_lock_rows",
          "SELECT " ROWS_QUOTA_COLUMNS " FROM " ROWS_REFS(
-             SQL_ROWS) " CROSS JOIN LATERAL (SELECT * FROM quota WHERE tenant_id = n.tenant"
-                       " AND limit_id = n.lim AND period_start_ms = n.start OFFSET 0) AS q"
-                       " CROSS JOIN LATERAL (SELECT * FROM limit_ WHERE tenant_id = n.tenant"
-                       " AND limit_id = n.lim OFFSET 0) AS l" QUOTA_LOCK_END},
+             SQL_ROWS) ROWS_OF(quota, ROWS_KEY_QUOTA) " AS q" ROWS_OF(limit_, ROWS_KEY_LIMIT) " AS l"
+             QUOTA_LOCK_END},
 };
+/* clang-format on */
 
 void rows_refs_params(struct sql_params *params, const struct rows_ref *refs, size_t count)
 {

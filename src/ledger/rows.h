@@ -116,8 +116,7 @@ MUST_CHECK enum status rows_leases_delete(struct database *db, struct arena *are
 
 /*
  * The columns of struct quota_row, in the order in which rows_quota_read takes them, for SELECTs of
- * others: "SELECT " ROWS_QUOTA_COLUMNS " FROM " ROWS_QUOTA_TABLES " WHERE q.tenant_id = ...". The
- * tables are quota q and limit_ l. epoch is not among them and stays 0.
+ * others, of a row q of quota and its limit l. epoch is not among them and stays 0.
  */
 #define ROWS_QUOTA_COLUMNS                                                                         \
     "q.tenant_id, q.limit_id, q.period_start_ms, q.period_end_ms, l.name, l.scope, l.meter,"       \
@@ -125,10 +124,35 @@ MUST_CHECK enum status rows_leases_delete(struct database *db, struct arena *are
     " q.debt, q.pg_held, q.leased, q.lease_id, q.granted, q.returned, q.spent,"                    \
     " q.lease_deadline_ms, q.lease_target, q.recall, q.reaped_to_ms, q.ledger_seq, q.level,"       \
     " q.state"
-#define ROWS_QUOTA_TABLES "quota q JOIN limit_ l USING (tenant_id, limit_id)"
 
 /* Reads one row's columns, starting at the next; more columns may follow. */
 void rows_quota_read(struct sql_row *row, struct quota_row *ret);
+
+/*
+ * How a statement finds rows of a table by keys that come as parameters or from another table. A plain join
+ * leaves the planner the choice where to begin. Statements are planned once: one that was planned when the
+ * table had a row or none may read all of it for each key, until the next ANALYZE. So
+ *
+ *     ROWS_OF(quota, key)      stands where a JOIN would: the row is looked up by its key. FOR UPDATE OF its
+ *                              alias locks each row that is looked up, also one that is left out later
+ *     ROWS_PLACE(quota, key)   the same for a table that the statement changes, which cannot be looked up so:
+ *                              AS k WHERE q.ctid = k.place follows. The row is locked already, or taken as it
+ *                              is in this statement
+ *
+ * tests/ledger/plans_stay_test.c runs everything on tables that were small when it was planned.
+ */
+/* clang-format off */
+#define ROWS_OF(table, key) " CROSS JOIN LATERAL (SELECT * FROM " #table " WHERE " key " OFFSET 0)"
+#define ROWS_PLACE(table, key)                                                                     \
+    " CROSS JOIN LATERAL (SELECT ctid AS place FROM " #table " WHERE " key " OFFSET 0) AS k"
+
+/* clang-format on */
+/* Keys: of a row n of ROWS_REFS, and of ROWS_NUMBERED's own. */
+#define ROWS_KEY_NEWEST "tenant_id = w.tenant_id"
+#define ROWS_KEY_TENANT "tenant_id = n.tenant"
+#define ROWS_KEY_LIMIT ROWS_KEY_TENANT " AND limit_id = n.lim"
+#define ROWS_KEY_QUOTA ROWS_KEY_LIMIT " AND period_start_ms = n.start"
+#define ROWS_KEY_LEASE ROWS_KEY_QUOTA " AND lease_id = n.lease"
 
 /* The keys of quota rows as parameters 1 to 3 of a statement in two forms, [sql_form(count)]. */
 #define ROWS_REFS(rows)                                                                            \
@@ -187,14 +211,16 @@ extern const struct statement rows_event_lock, rows_event_insert;
  * go on after event_seq, and after the newest event where event_seq went back behind it (a restore of
  * one row, a failover): otherwise each later event would have a number that is taken, for ever.
  */
+/* clang-format off */
 #define ROWS_NUMBERED(fresh)                                                                       \
     "counted AS MATERIALIZED (SELECT tenant_id, count(*) AS count FROM " fresh                     \
     " GROUP BY tenant_id), newest AS MATERIALIZED (SELECT c.tenant_id, c.count,"                   \
     " coalesce((SELECT max(seq) FROM event e WHERE e.tenant_id = c.tenant_id), 0) AS seq,"         \
     " (SELECT event_seq FROM tenant o WHERE o.tenant_id = c.tenant_id) AS was FROM counted c),"    \
     " numbered AS (UPDATE tenant t SET event_seq = greatest(t.event_seq, w.seq) + w.count"         \
-    " FROM newest w WHERE t.tenant_id = w.tenant_id"                                               \
+    " FROM newest w" ROWS_PLACE(tenant, ROWS_KEY_NEWEST) " WHERE t.ctid = k.place"                 \
     " RETURNING t.tenant_id, w.was, t.event_seq - w.count AS before)"
+/* clang-format on */
 
 /* What such a statement answers at its end: who went back. */
 #define ROWS_WENT_BACK "SELECT tenant_id, was, before FROM numbered WHERE was < before"

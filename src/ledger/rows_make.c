@@ -12,17 +12,14 @@
 
 static const struct statement find_absent[] = SQL_FORMS("rows_make_find", FIND_ABSENT);
 
-/*
- * A look-up for each row, by the whole key. A plain join may read all limits that there are instead: to a
- * planner who saw a small table the partial index of names looks as good.
- */
+/* clang-format off */
 #define LOCK_LIMITS(rows)                                                                          \
     "SELECT l.tenant_id, l.limit_id, n.start, l.name, l.scope, l.meter, l.period_kind, l.amount,"  \
     " l.cap, l.soft, l.unlimited FROM " ROWS_REFS(                                                 \
-        rows) " CROSS JOIN LATERAL (SELECT * FROM limit_ WHERE tenant_id = n.tenant"               \
-              " AND limit_id = n.lim OFFSET 0) AS l"                                               \
+        rows) ROWS_OF(limit_, ROWS_KEY_LIMIT) " AS l"                                              \
               " WHERE l.deleted_at IS NULL ORDER BY 1, 2, 3 FOR SHARE OF l"
 
+/* clang-format on */
 static const struct statement lock_limits[] = SQL_FORMS("rows_make_limits", LOCK_LIMITS);
 
 /* clang-format off */
@@ -37,9 +34,9 @@ static const struct statement insert_quotas = {
     SQL_ROWS(11, bigint, granted) ", " SQL_ROWS(12, bigint, lease_deadline_ms) ", "
     SQL_ROWS(13, bigint, lease_target)
     " ON CONFLICT (tenant_id, limit_id, period_start_ms) DO NOTHING"
-    " RETURNING tenant_id, limit_id, period_start_ms, EXISTS (SELECT FROM quota e"
+    " RETURNING tenant_id, limit_id, period_start_ms, coalesce((SELECT true FROM quota e"
     " WHERE e.tenant_id = quota.tenant_id AND e.limit_id = quota.limit_id"
-    " AND e.period_start_ms < quota.period_start_ms)"};
+    " AND e.period_start_ms < quota.period_start_ms LIMIT 1), false)"};
 /* clang-format on */
 
 static enum status read_absent(struct database *db, struct rows_making *making,

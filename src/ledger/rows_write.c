@@ -45,14 +45,22 @@
     of(15, ledger_seq, more) of(16, level, more)
 #define NUMBER_IS(number, name, alias) ", " #name " = " #alias "." #name
 #define NUMBER_OF(number, name, rows) ", " rows(number, bigint, name)
-#define QUOTA_UPDATE(rows)                                                                         \
+#define QUOTA_UPDATE(rows, find)                                                                   \
     "UPDATE quota q SET recall = n.recall, state = n.state::\"char\"" QUOTA_NUMBERS(NUMBER_IS, n)  \
     " FROM (SELECT " rows(1, bigint, tenant) ", " rows(2, bigint, lim) ", " rows(3, bigint, start) \
     QUOTA_NUMBERS(NUMBER_OF, rows) ", " rows(17, boolean, recall) ", " rows(18, text, state)       \
-    ") AS n WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim AND q.period_start_ms = n.start"
-/* clang-format on */
+    ") AS n" find
 
-const struct statement rows_quota_update[] = SQL_FORMS("rows_quota_update", QUOTA_UPDATE);
+const struct statement rows_quota_update[] = {
+    [SQL_FORM_ROW] =
+        {"rows_quota_update_row",
+         QUOTA_UPDATE(SQL_ROW, " WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim"
+                               " AND q.period_start_ms = n.start")},
+    [SQL_FORM_ROWS] =
+        {"rows_quota_update_rows",
+         QUOTA_UPDATE(SQL_ROWS, ROWS_PLACE(quota, ROWS_KEY_QUOTA) " WHERE q.ctid = k.place")},
+};
+/* clang-format on */
 
 static void add_quotas(struct sql_params *params, const struct quota_row *const *quotas,
                        size_t count)
@@ -108,8 +116,7 @@ const struct statement rows_lease_update = {
     SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, bigint, lim) ", " SQL_ROWS(3, bigint, start) ", "
     SQL_ROWS(4, bigint, lease) ", " SQL_ROWS(5, bigint, returned) ", " SQL_ROWS(6, bigint, spent) ", "
     SQL_ROWS(7, bigint, deadline)
-    ") AS n WHERE q.tenant_id = n.tenant AND q.limit_id = n.lim AND q.period_start_ms = n.start"
-    " AND q.lease_id = n.lease"};
+    ") AS n" ROWS_PLACE(old_lease, ROWS_KEY_LEASE) " WHERE q.ctid = k.place"};
 /* clang-format on */
 
 static void lease_keys(struct sql_params *params, const struct lease_row *const *leases,
@@ -153,8 +160,8 @@ static const struct statement lease_insert = {
 static const struct statement lease_delete = {
     "rows_lease_delete",
     "DELETE FROM old_lease q USING (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, bigint, lim) ", "
-    SQL_ROWS(3, bigint, start) ", " SQL_ROWS(4, bigint, lease) ") AS n WHERE q.tenant_id = n.tenant"
-    " AND q.limit_id = n.lim AND q.period_start_ms = n.start AND q.lease_id = n.lease"};
+    SQL_ROWS(3, bigint, start) ", " SQL_ROWS(4, bigint, lease) ") AS n"
+    ROWS_PLACE(old_lease, ROWS_KEY_LEASE) " WHERE q.ctid = k.place"};
 /* clang-format on */
 
 enum status rows_leases_insert(struct database *db, struct arena *arena,
@@ -193,10 +200,12 @@ enum status rows_leases_delete(struct database *db, struct arena *arena,
 
 /* --- events ----------------------------------------------------------------------------------- */
 
+/* clang-format off */
 const struct statement rows_event_lock = {"rows_event_lock",
                                           "SELECT t.tenant_id FROM unnest($1::bigint[]) AS n(tenant)"
-                                          " JOIN tenant t ON t.tenant_id = n.tenant ORDER BY 1"
+                                          ROWS_OF(tenant, ROWS_KEY_TENANT) " AS t ORDER BY 1"
                                           " FOR NO KEY UPDATE OF t"};
+/* clang-format on */
 
 /* clang-format off */
 const struct statement rows_event_insert = {

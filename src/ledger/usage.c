@@ -13,7 +13,8 @@
  */
 static const struct statement find_usage = {
     "usage_find",
-    "SELECT t.event_seq, t.config_version, coalesce(a.epoch, 0), u.* FROM tenant t"
+    "SELECT (SELECT clock_timestamp()), t.event_seq, t.config_version, coalesce(a.epoch, 0), u.*"
+    " FROM tenant t"
     " LEFT JOIN shard_authority a ON a.shard = t.shard"
     " LEFT JOIN LATERAL (SELECT n.i, o.deadline_ms AS old_deadline_ms, o.units, " ROWS_QUOTA_COLUMNS
     " FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS n(lim, start, i)"
@@ -36,6 +37,7 @@ struct reading {
     size_t count;
     struct ledger_usage *usages;
     int64_t *starts;
+    int64_t now_ms; /* when the rows were read, or later */
     int64_t event_seq, config_version;
     bool bad; /* rows that contradict their leases */
 };
@@ -95,6 +97,7 @@ static enum status read_answer(PGresult *result, struct reading *reading)
     while (sql_next(&row)) {
         int64_t epoch;
 
+        reading->now_ms = sql_time_ms(&row);
         reading->event_seq = sql_i64(&row);
         reading->config_version = sql_i64(&row);
         epoch = sql_i64(&row);
@@ -109,6 +112,7 @@ static enum status read_answer(PGresult *result, struct reading *reading)
 
 static enum status read_all(struct database *db, struct reading *reading)
 {
+    int64_t sent_us = database_mono_us(db);
     struct sql_params params;
     PGresult *result;
     enum status status;
@@ -121,6 +125,8 @@ static enum status read_all(struct database *db, struct reading *reading)
     status = database_run(db, &find_usage, &params, &result);
     if (status == STATUS_OK)
         status = read_answer(result, reading);
+    if (status == STATUS_OK && reading->now_ms > 0)
+        database_observe(db, reading->now_ms, sent_us);
     if (status != STATUS_OK || !reading->bad)
         return status;
     alarms_set_aside(database_alarms(db), reading->plan->tenant_id, "quota: seen by GetUsage");

@@ -15,9 +15,10 @@
  * A page is one statement: some tenants, some events of each. A tenant that fills its share has more:
  * the turn begins again at once, and the others are asked before it gets its next share. A subscriber
  * that is still catching up takes part only while its queue is less than half full, and a share fills
- * the other half at most, so that history never ends a stream that reads; one that has caught up once
- * (live) is ended when its queue is full. Queues drain meanwhile: who takes part is decided once per
- * page.
+ * the other half at most, so that history never ends a stream that reads. One that has caught up (live)
+ * takes part always; when its queue is full it catches up again, from where it stands. A stream that takes
+ * nothing of what waits for it is ended (subscriber.c). Queues drain meanwhile: who takes part is decided
+ * once per page.
  */
 #include "notice/hub.h"
 
@@ -186,7 +187,7 @@ static bool start_one(struct hub *hub, struct hub_subscriber *reader)
         subscriber_end(reader, HUB_END_TOO_NEW, newest);
     else if (oldest > reader->position + 1)
         subscriber_end(reader, HUB_END_TOO_OLD, oldest);
-    reader->last_frame_us = mono_us(hub);
+    reader->last_frame_us = reader->taken_us = mono_us(hub);
     reader->started = true;
     return true;
 }
@@ -304,10 +305,13 @@ static void offer_events(struct hub *hub, struct page *page, const struct ledger
              reader = reader->next) {
             if (!reader->reading)
                 continue;
-            for (size_t k = 0; k < cursor->count && !reader->ended; k++)
+            for (size_t k = 0; k < cursor->count && reader->reading && !reader->ended; k++)
                 subscriber_offer(reader, &events[cursor->first + k], hub->options.queue_max,
                                  now_us);
-            reader->live |= !full;
+            if (reader->reading && !full) {
+                reader->live = true;
+                reader->behind = false;
+            }
         }
     }
 }

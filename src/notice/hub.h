@@ -8,9 +8,10 @@
  * While nobody watches it asks the database nothing.
  *
  * A subscriber is a start position, a filter and a table of functions. It first gets what it missed,
- * page by page as its queue drains, then live events. A subscriber whose queue is full is ended
- * (slow); nobody waits for it. The hub sends no snapshots: whoever subscribes sends one first, and
- * subscribes at its seq.
+ * page by page as its queue drains, then live events. One whose queue is full goes on page by page
+ * again; one that takes nothing from a full queue for 250 ms, or from any for a minute, is ended (slow).
+ * Nobody waits for it. The hub sends no snapshots: whoever subscribes sends one first, and subscribes at
+ * its seq.
  *
  * A turn reads a bounded number of events of each tenant, and of a bounded number of tenants, in
  * rotation: one tenant's history, events or subscribers delay the others by one such page.

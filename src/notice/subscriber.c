@@ -8,6 +8,12 @@
 /* After events that the filter hides, a progress frame follows within this time. */
 enum { HIDDEN_PROGRESS_US = 1000000 };
 
+/*
+ * For how long a stream may take none of the frames that wait for it: one that was live and is behind, and
+ * one that reads what was before.
+ */
+enum { BEHIND_STALL_US = 250000, HISTORY_STALL_US = 60000000 };
+
 static struct slice *copy_slices(const struct slice *from, size_t count)
 {
     struct slice *copy = calloc(count ? count : 1, sizeof(*copy));
@@ -108,6 +114,38 @@ void subscriber_end(struct hub_subscriber *subscriber, enum hub_end end, int64_t
                          bound_seq);
 }
 
+/* How long ago did it take something? It may have nothing to take. */
+static int64_t stalled_us(struct hub_subscriber *subscriber, size_t queued, int64_t mono_us)
+{
+    int64_t taken = subscriber->sent - (int64_t)queued;
+
+    if (queued == 0 || taken > subscriber->taken)
+        subscriber->taken_us = mono_us;
+    subscriber->taken = taken;
+    return mono_us - subscriber->taken_us;
+}
+
+/* A burst is more than a queue holds, and says nothing of how fast the stream reads. */
+static void fall_behind(struct hub_subscriber *subscriber, int64_t stalled_for_us)
+{
+    if (stalled_for_us > BEHIND_STALL_US) {
+        subscriber_end(subscriber, HUB_END_SLOW, 0);
+        return;
+    }
+    subscriber->behind = true;
+    subscriber->live = false;
+    subscriber->reading = false;
+}
+
+static void end_if_stalled(struct hub_subscriber *subscriber, int64_t mono_us)
+{
+    int64_t most_us = subscriber->behind ? BEHIND_STALL_US : HISTORY_STALL_US;
+
+    if (!subscriber->ended && mono_us - subscriber->taken_us > most_us &&
+        stalled_us(subscriber, subscriber->sink.queued(subscriber->user), mono_us) > most_us)
+        subscriber_end(subscriber, HUB_END_SLOW, 0);
+}
+
 void subscriber_offer(struct hub_subscriber *subscriber, const struct ledger_event *event,
                       size_t queue_max, int64_t mono_us)
 {
@@ -118,8 +156,11 @@ void subscriber_offer(struct hub_subscriber *subscriber, const struct ledger_eve
         return;
     }
     if (wants(subscriber, event)) {
-        if (subscriber->sink.queued(subscriber->user) >= queue_max) {
-            subscriber_end(subscriber, HUB_END_SLOW, 0);
+        size_t queued = subscriber->sink.queued(subscriber->user);
+        int64_t stalled_for_us = stalled_us(subscriber, queued, mono_us);
+
+        if (queued >= queue_max) {
+            fall_behind(subscriber, stalled_for_us);
             return;
         }
         switch (subscriber->sink.event(subscriber->user, subscriber->last_seq, event)) {
@@ -132,6 +173,7 @@ void subscriber_offer(struct hub_subscriber *subscriber, const struct ledger_eve
             subscriber_end(subscriber, HUB_END_FAILED, 0);
             return;
         }
+        subscriber->sent++;
         subscriber->last_seq = event->seq;
         subscriber->last_frame_us = mono_us;
     }
@@ -144,6 +186,7 @@ void subscriber_progress(struct hub_subscriber *subscriber, int progress_ms, int
     int64_t quiet_us = mono_us - subscriber->last_frame_us;
     bool hidden = subscriber->position > subscriber->last_seq;
 
+    end_if_stalled(subscriber, mono_us);
     if (subscriber->ended ||
         (quiet_us < progress_ms * INT64_C(1000) && !(hidden && quiet_us >= HIDDEN_PROGRESS_US)))
         return;
@@ -155,4 +198,5 @@ void subscriber_progress(struct hub_subscriber *subscriber, int progress_ms, int
         subscriber_end(subscriber, HUB_END_FAILED, 0);
     else
         subscriber->last_seq = subscriber->position;
+    subscriber->sent++;
 }

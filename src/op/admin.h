@@ -9,6 +9,7 @@
 #define HOLDFAST_OP_ADMIN_H
 
 #include "ledger/ledger.h"
+#include "ledger/verify.h"
 #include "op/op.h"
 
 #include <stdbool.h>
@@ -37,6 +38,17 @@ struct op_tenants { /* ListTenants */
 };
 
 void op_tenants_start(struct op_tenants *op);
+
+struct op_verify { /* VerifyTenant */
+    struct op op;  /* its tenant stays empty: nobody is to wait for a desk behind it */
+    struct slice name;
+    /* From the desk, now and then; false: the caller is gone. May be NULL. */
+    bool (*progress)(struct op_verify *op, const struct ledger_verified *so_far);
+    /* out */
+    struct ledger_verified verified;
+};
+
+void op_verify_start(struct op_verify *op);
 
 struct op_limit { /* PutLimit, DeleteLimit */
     struct op op;

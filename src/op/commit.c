@@ -180,7 +180,7 @@ static void look_up_on_desk(struct op *base, struct stores *stores)
     struct counter_call *call = &lookup.call;
     bool recovering, asked = stores_run_shard(stores, op->op.plan->shard, &call, 1, &recovering);
 
-    commit_looked_up(op, asked && !lookup.lost, asked ? lookup.entries[0] : slice_of(NULL, 0));
+    commit_looked_up(op, asked && !lookup.lost[0], asked ? lookup.entries[0] : slice_of(NULL, 0));
 }
 
 void commit_look_up_elsewhere(struct op_commit *op)

@@ -5,7 +5,7 @@
  * it is everybody. This server's own holds are added at once, until a beat that was asked later has them.
  * While the beat does not come, the database is away for this server: then nobody is, because it could not be
  * asked.
- * What a belief that is a beat old can do is in PROTOCOL.md 3.8.
+ * What a belief that is a beat old can do is in PROTOCOL.md 3.9.
  */
 #ifndef HOLDFAST_OP_DIRTY_H
 #define HOLDFAST_OP_DIRTY_H

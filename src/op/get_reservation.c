@@ -44,7 +44,7 @@ static bool look_up(struct op_get_reservation *op, struct stores *stores,
     else
         *ret_unreadable = lookup.entries[0].len > 0;
     /* A reservation id speaks for itself. */
-    if (lookup.lost && !*ret_hold && !op->token) {
+    if (lookup.lost[0] && !*ret_hold && !op->token) {
         *ret_recovering = true;
         return false;
     }

@@ -81,7 +81,7 @@ static void judge_known(struct pass *pass, struct op_reserve *op, const struct s
 static void found(struct op_reserve *op, const struct counter_lookup *look)
 {
     op->work->item = (struct counter_reserve_item){.entry = look->entries[0]};
-    op->work->holds_lost = look->lost;
+    op->work->holds_lost = look->lost[0];
 }
 
 void pass_look_up(struct pass *pass)

@@ -86,19 +86,28 @@ static bool stays(const struct op_reserve *op)
     return !reserve_is(op, RESERVE_ANSWERED) && !reserve_is(op, RESERVE_STUCK);
 }
 
-/* Those of these ops that have no plan that Redis would take, in one statement. */
+/*
+ * Those of these ops that have no plan that Redis would take, in one statement. What is refused is run again
+ * in halves, until the tenant that it is refused for is alone.
+ */
 static void load_plans(struct pass *pass, struct op_reserve *const *ops, size_t count)
 {
     struct stores *stores = pass->stores;
     struct slice *tenants = stores_scratch(stores, count, sizeof(*tenants));
     struct plan **plans = stores_scratch(stores, count, sizeof(struct plan *));
     bool *large = stores_scratch(stores, count, sizeof(*large));
+    size_t half = count / 2;
     enum status status;
 
     for (size_t i = 0; i < count; i++)
         tenants[i] = ops[i]->op.tenant;
     status = stores->table->plans_load(stores->db, tenants, count,
                                        pass->granting->quick ? LIMITS_QUICK_MAX : 0, plans, large);
+    if (half > 0 && stores_refused(stores, status)) {
+        load_plans(pass, ops, half);
+        load_plans(pass, ops + half, count - half);
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         if (status != STATUS_OK) {
             pass_fail_postgres(pass, ops[i], status, false);

@@ -1,5 +1,6 @@
 /*
- * Reads: Check, GetReservation, ListReservations, GetUsage, and the plan that a Watch begins with.
+ * Reads: Check, GetReservation, ListReservations, GetUsage, VerifyReceipt, and the plan that a Watch
+ * begins with.
  * Each runs on a desk and changes nothing. In-parts are filled by rpc/ and were validated there;
  * answers live in the op's arena or in op->plan.
  */
@@ -7,6 +8,7 @@
 #define HOLDFAST_OP_QUERIES_H
 
 #include "op/op.h"
+#include "quota/receipt.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -99,6 +101,25 @@ struct op_usage {
 };
 
 void op_usage_start(struct op_usage *op);
+
+/* Values as in holdfast.v1.ReceiptVerdict. */
+enum receipt_verdict {
+    RECEIPT_FOUND = 1,
+    RECEIPT_MISSING = 2,
+    RECEIPT_DIFFERENT = 3,
+    RECEIPT_FORGED = 4, /* said by rpc/, which has the keys */
+};
+
+struct op_verify_receipt {
+    struct op op;
+    /* in */
+    struct receipt receipt; /* genuine */
+    /* out */
+    enum receipt_verdict verdict;
+    const char *detail; /* a sentence */
+};
+
+void op_verify_receipt_start(struct op_verify_receipt *op);
 
 /* Only finds the tenant: op->plan, as the database has it now. */
 void op_plan_start(struct op *op);

@@ -276,35 +276,53 @@ static void run_round(struct stores *stores, struct counter_call *const *calls, 
             redis_note(stores, calls[i]->status);
 }
 
-bool stores_clean(struct stores *stores, int shard, const int64_t *tenants, size_t count,
-                  const char *why)
+enum cleaned {
+    CLEANED,
+    CLEAN_LOST, /* the shard is none that is believed in: another has ended its epoch, for one */
+    CLEAN_FAILED,
+};
+
+static enum cleaned clean(struct stores *stores, int shard, const int64_t *tenants, size_t count,
+                          const char *why)
 {
     struct counter_clean clean = {.call = {.kind = COUNTER_CLEAN, .arena = &stores->scratch},
                                   .tenants_count = count,
                                   .tenants = tenants};
 
     if (!authority_get(stores->services->authority, shard, &clean.call.view))
-        return false;
+        return CLEAN_LOST;
     stores->table->counter_add(stores->counter, &clean.call);
     stores->table->counter_run(stores->counter);
-    if (clean.call.status != STATUS_OK || clean.call.guard != GUARD_PASSED)
-        return false;
+    if (clean.call.status != STATUS_OK)
+        return CLEAN_FAILED;
+    if (clean.call.guard != GUARD_PASSED)
+        return CLEAN_LOST;
     if (clean.removed > 0)
         log_error("mend",
                   "redis.unreadable shard=%d tenants=%zu first=%" PRId64 " removed=%zu why=%s: it"
                   " counts as lost from now on",
                   shard, count, count > 0 ? tenants[0] : 0, clean.removed, LOG_VALUE(why));
-    return true;
+    return CLEANED;
 }
 
-/* Whatever the script could not read is gone then, perhaps by another thread: it may run again. */
+bool stores_clean(struct stores *stores, int shard, const int64_t *tenants, size_t count,
+                  const char *why)
+{
+    return clean(stores, shard, tenants, count, why) == CLEANED;
+}
+
+/*
+ * Whatever the script could not read is gone then, perhaps by another thread, and perhaps the epoch of the
+ * shard with it: it may run again, which tells.
+ */
 static bool clean_after(struct stores *stores, struct counter_call *call)
 {
     int64_t *tenants = stores_scratch(stores, COUNTER_LIST_MAX, sizeof(*tenants));
     char why[160];
 
     snprintf(why, sizeof(why), "%s", stores->table->counter_last_error(stores->counter));
-    return stores_clean(stores, call->view.shard, tenants, counter_tenants(call, tenants), why);
+    return clean(stores, call->view.shard, tenants, counter_tenants(call, tenants), why) !=
+           CLEAN_FAILED;
 }
 
 /* The call failed so once more. */

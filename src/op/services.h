@@ -70,6 +70,7 @@ struct services {
     struct log_limit internal_log; /* of answers INTERNAL, of all threads */
     struct stop stop;              /* when nobody waits for a store any more */
     _Atomic bool draining;
+    _Atomic bool verifying; /* a tenant's books are being verified: one at a time */
     _Atomic int64_t
         holds_until_ms; /* the latest deadline of a hold that this server made or extended */
     int64_t started_wall_ms;

@@ -222,6 +222,7 @@ static void get_status(struct op *base, struct stores *stores)
     if (stores->table->placed_count(stores->db, STATUS_PLACED_MAX, &op->placed) != STATUS_OK)
         op->placed = -1;
     op->placing = redis_is_away(services);
+    op->seals_known = stores->table->seals_read(stores->db, &op->seals) == STATUS_OK;
     if (ask_redis(base, stores))
         count_holds(op, stores);
     for (int i = 0; i < STATUS_STORES; i++)

@@ -7,6 +7,7 @@
 
 #include "counter/counter.h"
 #include "ledger/alarms.h"
+#include "ledger/ledger.h"
 #include "op/op.h"
 
 #include <stdbool.h>
@@ -52,6 +53,8 @@ struct op_status {
     bool placing;   /* this server takes holds there, because Redis does not answer */
     int64_t clock_offset_ms; /* the database's clock minus this host's */
     struct alarms_state alarms;
+    bool seals_known;
+    struct ledger_seals seals;
 };
 
 void op_status_start(struct op_status *op);

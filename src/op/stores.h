@@ -21,6 +21,7 @@
 #include "counter/counter.h"
 #include "ledger/committer.h"
 #include "ledger/ledger.h"
+#include "ledger/verify.h"
 #include "op/services.h"
 
 #include <stdbool.h>
@@ -60,6 +61,9 @@ struct store_table {
     __typeof__(ledger_placed_list) *placed_list;
     __typeof__(ledger_usage_read) *usage_read;
     __typeof__(ledger_retention) *retention;
+    __typeof__(ledger_seal_run) *seal_run;
+    __typeof__(ledger_seals_read) *seals_read;
+    __typeof__(ledger_verify) *verify;
     __typeof__(ledger_tenant_create) *tenant_create;
     __typeof__(ledger_tenant_update) *tenant_update;
     __typeof__(ledger_tenant_list) *tenant_list;

@@ -14,7 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { READ_MAX = 512 }; /* quotas that one script is about: Redis does nothing else meanwhile */
+enum {
+    READ_MAX = 512, /* quotas that one script is about: Redis does nothing else meanwhile */
+    PERIOD_TRIES = 3,
+};
 
 _Static_assert((int)READ_MAX <= (int)COUNTER_LIST_MAX, "");
 
@@ -62,8 +65,9 @@ static void fill(struct op_quota *quota, const struct limit *limit, struct quota
         quota_set_held(quota, &row->quota, state);
 }
 
-bool usage_read(struct op *op, struct stores *stores, const struct limit *const *limits,
-                size_t count, struct usage *ret_usage)
+/* Of these limits, at op->now_ms. */
+static bool read_at(struct op *op, struct stores *stores, const struct limit *const *limits,
+                    size_t count, struct usage *ret_usage)
 {
     struct quota_ref *refs = arena_array(op->arena, count, sizeof(*refs));
     int64_t *limit_ids = arena_array(op->arena, count, sizeof(*limit_ids));
@@ -91,6 +95,36 @@ bool usage_read(struct op *op, struct stores *stores, const struct limit *const 
     for (size_t i = 0; i < count; i++)
         fill(&ret_usage->quotas[i], limits[i], refs[i], &rows[i], states ? &states[i] : NULL);
     return true;
+}
+
+static bool same_periods(const struct limit *const *limits, size_t count, int64_t a_ms,
+                         int64_t b_ms)
+{
+    bool same = true;
+
+    for (size_t i = 0; i < count && same; i++)
+        same = period_start_ms(limits[i]->period, a_ms) == period_start_ms(limits[i]->period, b_ms);
+    return same;
+}
+
+/*
+ * The database's clock came with the answer. If a period ended before that, its PERIOD_STARTED may lie
+ * below the seq that was read, and nobody would be told of it again: then all is read once more.
+ */
+bool usage_read(struct op *op, struct stores *stores, const struct limit *const *limits,
+                size_t count, struct usage *ret_usage)
+{
+    for (int i = 0; i < PERIOD_TRIES; i++) {
+        int64_t asked_ms = op->now_ms;
+
+        if (!read_at(op, stores, limits, count, ret_usage))
+            return false;
+        op->now_ms = services_now_ms(op->services);
+        if (same_periods(limits, count, asked_ms, op->now_ms))
+            return true;
+    }
+    op_fail(op, FAILURE_CONTENTION, false, "periods kept ending while they were read: try again");
+    return false;
 }
 
 /* --- GetUsage --------------------------------------------------------------------------------- */

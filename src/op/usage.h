@@ -20,8 +20,8 @@ struct usage {
 };
 
 /*
- * The current periods of these limits of op->plan. Redis is read first: a commit in between counts
- * twice for a moment rather than not at all. False: the database is away, the op has failed.
+ * The current periods of these limits of op->plan, and op->now_ms, which is in them. Redis is read first:
+ * a commit in between counts twice for a moment rather than not at all. False: the op has failed.
  */
 MUST_CHECK bool usage_read(struct op *op, struct stores *stores, const struct limit *const *limits,
                            size_t count, struct usage *ret_usage);

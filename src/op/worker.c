@@ -355,8 +355,7 @@ static void land_lookup(const struct look *look, size_t i)
     else if (lookup->call.status != STATUS_OK)
         commit_looked_up(look->ops[i], false, slice_of(NULL, 0));
     else
-        commit_looked_up(look->ops[i], !lookup->lost || lookup->entries[i].len > 0,
-                         lookup->entries[i]);
+        commit_looked_up(look->ops[i], !lookup->lost[i], lookup->entries[i]);
 }
 
 static void land_notifies(struct worker *worker)

@@ -49,6 +49,9 @@ enum { CROSSINGS_MAX = 3 };
 size_t threshold_cross(const struct stops *stops, int64_t use, int *level,
                        struct crossing crossings[CROSSINGS_MAX]);
 
+/* In a LIMIT_CHANGED instead of a level: the limit is not there any more. Nothing else has none. */
+enum { LEVEL_REMOVED = 0 };
+
 /* holdfast.v1.Level of a use, without hysteresis: 1 OK, 2 SOFT_STOP, 3 HARD_STOP, 4 HARD_CAP. */
 int threshold_level(const struct stops *stops, int64_t use);
 

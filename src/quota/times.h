@@ -115,6 +115,14 @@
 #define PERIODS_EVERY_MS 250
 #define PERIODS_LATE_MS 500
 
+/*
+ * Entries of the ledger are sealed within the first, by a look every so often at what was safe at the one
+ * before. A gap in a quota's numbers is looked into again after the third.
+ */
+#define SEAL_WITHIN_MS 5000
+#define SEAL_EVERY_MS 2000
+#define SEAL_GAP_AGAIN_MS MINUTE_IN_MS
+
 /* A look at some shards for keys that were lost singly; all of them are seen within the second one. */
 #define MEND_EVERY_MS 5000
 #define MEND_ROUND_MS MINUTE_IN_MS
@@ -152,7 +160,8 @@
 #define CONNECT_SHARED_MS 1000
 #define CONNECT_FIRST_MS 800
 
-/* How long the database lets a statement run. */
+/* How long the database lets a statement run; the first one where all of a tenant is read and sorted. */
+#define STATEMENT_VERIFY_MS 600000
 #define STATEMENT_MS 2000
 #define STATEMENT_COMMITTER_MS 4000
 #define STATEMENT_LONG_MS 5000
@@ -248,6 +257,7 @@ _Static_assert(BUSY_AFTER_MS > EXPIRY_WITHIN_MS,
 _Static_assert(LOOK_EVERY_MS + PERIODS_LATE_MS + PERIODS_EVERY_MS < PERIOD_WITHIN_MS,
                "others begin a period in time if its owner has died");
 
+_Static_assert(2 * SEAL_EVERY_MS < SEAL_WITHIN_MS, "what one look finds safe, the next one seals");
 _Static_assert(RECOVERY_MAX_MS > AUTHORITY_MAKING_MS,
                "who waits for another's recovery can begin its own");
 _Static_assert(WAY_BACK_FIRST_MS < WAY_BACK_MAX_MS && WAY_BACK_MAX_MS < WAY_BACK_KEEP_MS,

@@ -191,14 +191,15 @@ enum token_verdict token_verify(struct token_seal *seal, struct arena *arena, st
     return TOKEN_GENUINE;
 }
 
-bool token_tenant(struct arena *arena, struct slice text, struct slice *ret_tenant)
+bool token_tenant(enum token_purpose purpose, struct arena *arena, struct slice text,
+                  struct slice *ret_tenant)
 {
     uint8_t raw[TOKEN_RAW_MAX];
     struct bytes_reader reader;
     struct slice body, tenant;
     char *copy;
 
-    if (!token_seal_peek(text, raw, &body))
+    if (!token_seal_peek(purpose, text, raw, &body))
         return false;
     reader = bytes_reader_on(body);
     tenant = bytes_read_string(&reader, NAME_BYTES_MAX);

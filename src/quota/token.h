@@ -52,9 +52,11 @@ MUST_CHECK enum token_verdict token_verify(struct token_seal *seal, struct arena
                                            struct token *ret_token);
 
 /*
- * The tenant that a reservation id names, before anything in it is verified: only good for choosing
- * the tenant to verify with. False: not even the shape of one. *ret_tenant is in the arena.
+ * The tenant that a reservation id or a receipt names (it comes first in both), before anything in it
+ * is verified: only good for choosing the tenant to verify with. False: not even the shape of one.
+ * *ret_tenant is in the arena.
  */
-MUST_CHECK bool token_tenant(struct arena *arena, struct slice text, struct slice *ret_tenant);
+MUST_CHECK bool token_tenant(enum token_purpose purpose, struct arena *arena, struct slice text,
+                             struct slice *ret_tenant);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * The keys that sign reservation ids, from a file that all servers share and keep over restarts.
+ * The keys that sign reservation ids, receipts and seals, from a file that all servers share and keep
+ * over restarts.
  *
  *     # newest first: the first line signs, all verify
  *     7:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff
@@ -7,7 +8,9 @@
  *
  * A line is `kid:64 hexadecimal digits`, kid from 1 to 255; lines that are empty or begin with '#'
  * are skipped. To rotate: add the new key as the last line on every server, then move it to the
- * front on every server, and take the old one away when its last reservation is too old to commit.
+ * front on every server, and take the old one away when its last reservation is too old to commit. A
+ * receipt or a seal that an old key signed can be verified as long as the key is here: leave it where
+ * they are to count, or keep it elsewhere and add it again when one is to be verified.
  *
  * Read at start, then never changed: any thread may read. Whoever holds these keys can make holds
  * for any tenant, inside what is lent to that tenant.

@@ -6,14 +6,20 @@
 #include <string.h>
 
 enum {
-    PREFIX_LEN = sizeof(TOKEN_PREFIX) - 1,
     VERSION = 1,
     HEADER_BYTES = 2, /* version and kid */
     CACHE_SLOTS = 64,
     TENANT_CACHED_MAX = 128,
 };
 
-static const char derivation[] = "tenant|";
+/* How texts of a purpose begin, and what their keys are derived with. */
+static const struct purpose {
+    struct slice prefix, derivation;
+} purposes[] = {
+    [TOKEN_OF_RESERVATION] = {{TOKEN_PREFIX, sizeof(TOKEN_PREFIX) - 1}, {"tenant|", 7}},
+    [TOKEN_OF_RECEIPT] = {{TOKEN_RECEIPT_PREFIX, sizeof(TOKEN_RECEIPT_PREFIX) - 1},
+                          {"receipt|", 8}},
+};
 
 /* The key of one tenant, ready to sign. */
 struct slot {
@@ -25,17 +31,19 @@ struct slot {
 
 struct token_seal {
     const struct token_keys *keys;
+    enum token_purpose purpose;
     struct hmac *deriver;  /* has the key of the file */
     struct hmac *uncached; /* for names too long for a slot */
     struct slot slots[CACHE_SLOTS];
 };
 
-struct token_seal *token_seal_create(const struct token_keys *keys)
+struct token_seal *token_seal_create(const struct token_keys *keys, enum token_purpose purpose)
 {
     struct token_seal *seal = calloc(1, sizeof(*seal));
 
     CHECK(seal);
     seal->keys = keys;
+    seal->purpose = purpose;
     seal->deriver = hmac_create();
     seal->uncached = hmac_create();
     return seal;
@@ -59,7 +67,7 @@ static void derive(struct token_seal *seal, const struct token_key *key, struct 
 
     hmac_key(seal->deriver, key->key, sizeof(key->key));
     hmac_begin(seal->deriver);
-    hmac_add(seal->deriver, slice_from_cstr(derivation));
+    hmac_add(seal->deriver, purposes[seal->purpose].derivation);
     hmac_add(seal->deriver, tenant);
     hmac_end(seal->deriver, derived);
     hmac_key(into, derived, sizeof(derived));
@@ -93,6 +101,7 @@ size_t token_seal_close(struct token_seal *seal, struct slice tenant, struct sli
                         char out[TOKEN_TEXT_MAX + 1])
 {
     const struct token_key *key = token_keys_first(seal->keys);
+    struct slice prefix = purposes[seal->purpose].prefix;
     size_t signed_size = HEADER_BYTES + body.len;
     uint8_t raw[TOKEN_RAW_MAX];
 
@@ -101,23 +110,27 @@ size_t token_seal_close(struct token_seal *seal, struct slice tenant, struct sli
     raw[1] = key->kid;
     memcpy(raw + HEADER_BYTES, body.data, body.len);
     hmac_tag(tenant_hmac(seal, key, tenant), slice_of(raw, signed_size), raw + signed_size);
-    memcpy(out, TOKEN_PREFIX, PREFIX_LEN);
-    return PREFIX_LEN + base64url_encode(raw, signed_size + HMAC_TAG_BYTES, out + PREFIX_LEN);
+    memcpy(out, prefix.data, prefix.len);
+    return prefix.len + base64url_encode(raw, signed_size + HMAC_TAG_BYTES, out + prefix.len);
 }
 
 /* The bytes of a text of the right shape; at least one of them is the body's. */
-static bool decode(struct slice text, uint8_t raw[TOKEN_RAW_MAX], size_t *ret_size)
+static bool decode(enum token_purpose purpose, struct slice text, uint8_t raw[TOKEN_RAW_MAX],
+                   size_t *ret_size)
 {
-    return slice_starts_with(text, SLICE(TOKEN_PREFIX)) &&
-           base64url_decode(slice_skip(text, PREFIX_LEN), raw, TOKEN_RAW_MAX, ret_size) &&
+    struct slice prefix = purposes[purpose].prefix;
+
+    return slice_starts_with(text, prefix) &&
+           base64url_decode(slice_skip(text, prefix.len), raw, TOKEN_RAW_MAX, ret_size) &&
            *ret_size > HEADER_BYTES + HMAC_TAG_BYTES && raw[0] == VERSION;
 }
 
-bool token_seal_peek(struct slice text, uint8_t raw[TOKEN_RAW_MAX], struct slice *ret_body)
+bool token_seal_peek(enum token_purpose purpose, struct slice text, uint8_t raw[TOKEN_RAW_MAX],
+                     struct slice *ret_body)
 {
     size_t size;
 
-    if (!decode(text, raw, &size))
+    if (!decode(purpose, text, raw, &size))
         return false;
     *ret_body = slice_of(raw + HEADER_BYTES, size - HEADER_BYTES - HMAC_TAG_BYTES);
     return true;
@@ -131,7 +144,7 @@ bool token_seal_open(struct token_seal *seal, struct slice tenant, struct slice 
     size_t signed_size;
     size_t size;
 
-    if (!decode(text, raw, &size))
+    if (!decode(seal->purpose, text, raw, &size))
         return false;
     key = token_keys_find(seal->keys, raw[1]);
     if (!key)

@@ -1,13 +1,22 @@
 #include "rpc/handlers.h"
 
 #include "base/check.h"
-#include "quota/token.h"
+#include "quota/receipt.h"
 #include "rpc/quota_state.h"
 #include "rpc/inbound.h"
 #include "rpc/timestamps.h"
 #include "rpc/validate.h"
 
 #include "holdfast/v1/quota_service.stub.h"
+
+/* What a hand made of the record may be too long for one; that is no reason to fail the Commit. */
+static char *receipt_text(struct op_commit *op)
+{
+    struct receipt receipt = {op->op.tenant, op->job_id, *op->item.settle.record};
+    char *text = receipt_issue(rpc_receipt_seal(inbound_rpc(&op->op)), op->op.arena, &receipt);
+
+    return text ? text : text_copy(op->op.arena, slice_of(NULL, 0));
+}
 
 static void commit_done(struct op *base)
 {
@@ -25,6 +34,7 @@ static void commit_done(struct op *base)
     reply.over_limit = record_is_over_limit(record);
     reply.commit_time = timestamp_of(base->arena, record->at_ms);
     reply.attempt = attempt_text(base->arena, record->attempt);
+    reply.receipt = receipt_text(op);
     if (!op->brief) {
         reply.n_quotas = op->quotas_count;
         reply.quotas = quota_states(base->arena, op->quotas, op->quotas_count);

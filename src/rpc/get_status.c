@@ -66,6 +66,9 @@ static void get_status_done(struct op *base)
     reply.clock_offset = duration_of(base->arena, op->clock_offset_ms);
     reply.limits_per_tenant_max = (int64_t)services->options.limits_max;
     reply.limits_per_reservation_max = HOLD_QUOTAS_MAX;
+    if (op->seals_known && op->seals.sealed_to_ms > 0)
+        reply.seals_behind = duration_of(base->arena, op->seals.now_ms - op->seals.sealed_to_ms);
+    reply.seal_gaps = op->seals.gaps;
     reply.draining = atomic_load(&services->draining);
     holdfast_v1_admin_service_get_status_reply(inbound_call(base), &reply);
 }

@@ -22,6 +22,8 @@ void rpc_list_reservations(void *user, struct stub_call *call,
                            const Holdfast__V1__ListReservationsRequest *request);
 void rpc_get_usage(void *user, struct stub_call *call,
                    const Holdfast__V1__GetUsageRequest *request);
+void rpc_verify_receipt(void *user, struct stub_call *call,
+                        const Holdfast__V1__VerifyReceiptRequest *request);
 
 void rpc_create_tenant(void *user, struct stub_call *call,
                        const Holdfast__V1__CreateTenantRequest *request);
@@ -37,5 +39,7 @@ void rpc_list_limits(void *user, struct stub_call *call,
                      const Holdfast__V1__ListLimitsRequest *request);
 void rpc_get_status(void *user, struct stub_call *call,
                     const Holdfast__V1__GetStatusRequest *request);
+void rpc_verify_tenant(void *user, struct stub_call *call,
+                       const Holdfast__V1__VerifyTenantRequest *request);
 
 #endif

@@ -105,7 +105,8 @@ static const struct token *verified(struct op *op, struct slice tenant, struct s
     struct token *token = arena_zalloc(op->arena, sizeof(*token));
 
     CHECK(token);
-    if (text.len > TOKEN_TEXT_MAX || (tenant.len == 0 && !token_tenant(op->arena, text, &tenant)) ||
+    if (text.len > TOKEN_TEXT_MAX ||
+        (tenant.len == 0 && !token_tenant(TOKEN_OF_RESERVATION, op->arena, text, &tenant)) ||
         token_verify(rpc_seal(inbound_rpc(op)), op->arena, tenant, text, token) != TOKEN_GENUINE) {
         invalid(op, FIELD("reservation_id"), "is damaged, or was not issued here for this tenant");
         return NULL;

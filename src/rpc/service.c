@@ -14,24 +14,41 @@ static void destroy_seal(void *seal)
 bool rpc_init(struct rpc *rpc, struct services *services)
 {
     rpc->services = services;
-    return pthread_key_create(&rpc->seal_key, destroy_seal) == 0;
+    if (pthread_key_create(&rpc->seal_key, destroy_seal) != 0)
+        return false;
+    if (pthread_key_create(&rpc->receipt_seal_key, destroy_seal) == 0)
+        return true;
+    pthread_key_delete(rpc->seal_key);
+    return false;
 }
 
 void rpc_done(struct rpc *rpc)
 {
     token_seal_destroy(pthread_getspecific(rpc->seal_key));
+    token_seal_destroy(pthread_getspecific(rpc->receipt_seal_key));
     pthread_key_delete(rpc->seal_key);
+    pthread_key_delete(rpc->receipt_seal_key);
+}
+
+static struct token_seal *own_seal(struct rpc *rpc, pthread_key_t key, enum token_purpose purpose)
+{
+    struct token_seal *seal = pthread_getspecific(key);
+
+    if (!seal) {
+        seal = token_seal_create(rpc->services->token_keys, purpose);
+        CHECK(pthread_setspecific(key, seal) == 0);
+    }
+    return seal;
 }
 
 struct token_seal *rpc_seal(struct rpc *rpc)
 {
-    struct token_seal *seal = pthread_getspecific(rpc->seal_key);
+    return own_seal(rpc, rpc->seal_key, TOKEN_OF_RESERVATION);
+}
 
-    if (!seal) {
-        seal = token_seal_create(rpc->services->token_keys);
-        CHECK(pthread_setspecific(rpc->seal_key, seal) == 0);
-    }
-    return seal;
+struct token_seal *rpc_receipt_seal(struct rpc *rpc)
+{
+    return own_seal(rpc, rpc->receipt_seal_key, TOKEN_OF_RECEIPT);
 }
 
 bool rpc_register(struct rpc *rpc, struct stub_server *server)
@@ -46,6 +63,7 @@ bool rpc_register(struct rpc *rpc, struct stub_server *server)
         .get_reservation = rpc_get_reservation,
         .list_reservations = rpc_list_reservations,
         .get_usage = rpc_get_usage,
+        .verify_receipt = rpc_verify_receipt,
     };
     static const struct holdfast_v1_admin_service_handlers admin = {
         .create_tenant = rpc_create_tenant,
@@ -55,6 +73,7 @@ bool rpc_register(struct rpc *rpc, struct stub_server *server)
         .delete_limit = rpc_delete_limit,
         .list_limits = rpc_list_limits,
         .get_status = rpc_get_status,
+        .verify_tenant = rpc_verify_tenant,
     };
 
     return holdfast_v1_quota_service_register(server, &quota, rpc) &&

@@ -18,7 +18,7 @@ struct token_seal;
 /* Outlives the server. Fields are for rpc/ only. */
 struct rpc {
     struct services *services;
-    pthread_key_t seal_key;
+    pthread_key_t seal_key, receipt_seal_key;
 };
 
 /* False: the process has no thread-specific key left. */
@@ -30,7 +30,8 @@ void rpc_done(struct rpc *rpc);
 /* Both services of holdfast.v1. False: registered already. */
 MUST_CHECK bool rpc_register(struct rpc *rpc, struct stub_server *server);
 
-/* The calling thread's own seal, made at its first use, freed when the thread ends. */
-struct token_seal *rpc_seal(struct rpc *rpc);
+/* The calling thread's own seals, made at their first use, freed when the thread ends. */
+struct token_seal *rpc_seal(struct rpc *rpc);         /* of reservation ids */
+struct token_seal *rpc_receipt_seal(struct rpc *rpc); /* of receipts */
 
 #endif

@@ -75,6 +75,15 @@
     case HOLDFAST__V1__REASON_CODE__REASON_CODE_UNSPECIFIED:                                       \
     case _HOLDFAST__V1__REASON_CODE_IS_INT_SIZE:
 
+#define RECEIPTS(X)                                                                                \
+    X(RECEIPT_FOUND, HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_FOUND)                         \
+    X(RECEIPT_MISSING, HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_MISSING)                     \
+    X(RECEIPT_DIFFERENT, HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_DIFFERENT)                 \
+    X(RECEIPT_FORGED, HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_FORGED)
+#define RECEIPTS_OF_THEIRS                                                                         \
+    case HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_UNSPECIFIED:                               \
+    case _HOLDFAST__V1__RECEIPT_VERDICT_IS_INT_SIZE:
+
 #define SAME(ours, theirs) _Static_assert((int)(ours) == (int)(theirs), #ours " is not " #theirs);
 #define CASE_OURS(ours, theirs) case ours:
 #define CASE_THEIRS(ours, theirs) case theirs:
@@ -97,4 +106,5 @@ HELD(events, EVENTS, enum event_kind, Holdfast__V1__EventKind)
 HELD(overruns, OVERRUNS, enum overrun, Holdfast__V1__OverrunPolicy)
 HELD(reservations, RESERVATIONS, enum reservation_state, Holdfast__V1__ReservationState)
 HELD(decisions, DECISIONS, enum decision, Holdfast__V1__Decision)
+HELD(receipts, RECEIPTS, enum receipt_verdict, Holdfast__V1__ReceiptVerdict)
 HELD(reasons, REASONS, enum reason_code, Holdfast__V1__ReasonCode)

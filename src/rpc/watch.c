@@ -132,9 +132,37 @@ static int64_t stop_units(const struct ledger_event *event)
                                             : event->stops.cap;
 }
 
-static char *event_text(struct arena *arena, const struct ledger_event *event)
+/* What becomes of use at a stop of a limit. */
+static char *crossing_text(struct arena *arena, const struct ledger_event *event)
 {
     int64_t use = event->committed + event->debt;
+
+    if (event->stops.unlimited)
+        return arena_printf(arena, "%.*s: %" PRId64 " used, there is no %s any more",
+                            SLICE_ARGS(event->limit_name), use, stop_name(event->kind));
+    return arena_printf(arena, "%.*s: %" PRId64 " used, %s the %s of %" PRId64,
+                        SLICE_ARGS(event->limit_name), use,
+                        event->direction == 2 ? "back under" : "at or over", stop_name(event->kind),
+                        stop_units(event));
+}
+
+static bool is_removal(const struct ledger_event *event)
+{
+    return event->kind == EVENT_LIMIT_CHANGED && event->level == LEVEL_REMOVED;
+}
+
+static char *change_text(struct arena *arena, const struct ledger_event *event)
+{
+    if (is_removal(event))
+        return arena_printf(arena, "%.*s: was removed", SLICE_ARGS(event->limit_name));
+    if (event->stops.unlimited)
+        return arena_printf(arena, "%.*s: is unlimited now", SLICE_ARGS(event->limit_name));
+    return arena_printf(arena, "%.*s: is %" PRId64 " now, %" PRId64 " with overage",
+                        SLICE_ARGS(event->limit_name), event->stops.amount, event->stops.cap);
+}
+
+static char *event_text(struct arena *arena, const struct ledger_event *event)
+{
     char *text = NULL;
 
     switch (event->kind) {
@@ -142,11 +170,7 @@ static char *event_text(struct arena *arena, const struct ledger_event *event)
         text = arena_printf(arena, "%.*s: a new period began", SLICE_ARGS(event->limit_name));
         break;
     case EVENT_LIMIT_CHANGED:
-        text = event->stops.unlimited
-                   ? arena_printf(arena, "%.*s: is unlimited now", SLICE_ARGS(event->limit_name))
-                   : arena_printf(arena, "%.*s: is %" PRId64 " now, %" PRId64 " with overage",
-                                  SLICE_ARGS(event->limit_name), event->stops.amount,
-                                  event->stops.cap);
+        text = change_text(arena, event);
         break;
     case EVENT_HOLD_EXPIRED:
         text = arena_printf(arena, "job %.*s: its hold expired", SLICE_ARGS(event->job_id));
@@ -158,11 +182,11 @@ static char *event_text(struct arena *arena, const struct ledger_event *event)
     case EVENT_SOFT_STOP:
     case EVENT_HARD_STOP:
     case EVENT_HARD_CAP:
-        text = arena_printf(arena, "%.*s: %" PRId64 " used, %s the %s of %" PRId64,
-                            SLICE_ARGS(event->limit_name), use,
-                            event->direction == 2 ? "back under" : "at or over",
-                            stop_name(event->kind), stop_units(event));
+        text = crossing_text(arena, event);
     }
+    if (!text) /* a newer server wrote it, or a hand */
+        text = arena_printf(arena, "something that this server has no words for (kind %d)",
+                            (int)event->kind);
     CHECK(text);
     return text;
 }
@@ -212,6 +236,7 @@ static enum hub_took send_event(void *user, int64_t prev_seq, const struct ledge
     if (from->job_id.len > 0)
         event.attempt = attempt_text(&arena, from->attempt);
     event.message = event_text(&arena, from);
+    event.limit_removed = is_removal(from);
     frame.seq = from->seq;
     frame.prev_seq = prev_seq;
     frame.frame_case = HOLDFAST__V1__WATCH_RESPONSE__FRAME_EVENT;

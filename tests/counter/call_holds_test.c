@@ -215,13 +215,31 @@ Test(call_holds, lookup_says_when_a_hold_was_lost_that_the_index_names)
         fixture_cli(&f, "hdel " KEY_T " 7=job");
         jobs[0] = SLICE("job");
         fixture_run(&f, &lookup.call);
-        cr_assert(lookup.lost);
+        cr_assert(lookup.lost[0]);
         jobs[0] = SLICE("never");
         fixture_run(&f, &lookup.call);
-        cr_assert_not(lookup.lost);
+        cr_assert_not(lookup.lost[0]);
         if (i == 0) /* so many that the index has leaves */
             for (int k = 0; k < 100; k++)
                 fixture_admit(&f, k ? arena_printf(&f.arena, "job-%d", k) : "job", 0);
+    }
+}
+
+Test(call_holds, lookup_says_of_which_jobs_the_hold_was_lost)
+{
+    struct slice jobs[] = {SLICE("never"), SLICE("gone"), SLICE("job"), SLICE("nor this")};
+    struct counter_lookup lookup = {.call = fixture_call(&f, COUNTER_LOOKUP),
+                                    .tenant_id = TENANT,
+                                    .jobs_count = 4,
+                                    .jobs = jobs};
+
+    fixture_admit(&f, "job", 30);
+    fixture_admit(&f, "gone", 30);
+    fixture_cli(&f, "hdel " KEY_T " 7=gone");
+    fixture_run(&f, &lookup.call);
+    for (size_t i = 0; i < 4; i++) {
+        cr_assert_eq(lookup.lost[i], i == 1, "job %zu", i);
+        cr_assert_eq(lookup.entries[i].len > 0, i == 2);
     }
 }
 
@@ -238,14 +256,14 @@ Test(call_holds, lookup_says_when_the_tenants_holds_were_lost)
                                    .versions = &version};
 
     fixture_run(&f, &lookup.call);
-    cr_assert(!lookup.lost);
+    cr_assert(!lookup.lost[0]);
     fixture_admit(&f, "job", 5);
     fixture_cli(&f, "del " KEY_T);
     fixture_run(&f, &lookup.call);
-    cr_assert(lookup.lost);
+    cr_assert(lookup.lost[0]);
     fixture_run(&f, &filling.call);
     fixture_run(&f, &lookup.call);
-    cr_assert(lookup.lost, "a version is not all of it");
+    cr_assert(lookup.lost[0], "a version is not all of it");
 }
 
 Test(call_holds, read_tells_missing_quotas_apart)

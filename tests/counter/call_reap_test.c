@@ -257,6 +257,50 @@ Test(call_reap, what_an_unreadable_hold_was_held_in_vanishes_with_it)
     cr_assert_eq(check.findings[0].quotas[0].lease_id, LEASE(1));
 }
 
+/* Whose deadline passes before anybody looks for what is lost. */
+Test(call_reap, what_a_lost_hold_was_held_in_vanishes_when_it_is_due)
+{
+    struct counter_totals second = totals_of(2, LEASE(1), 100);
+    struct counter_reserve_item other = item_over(&f, "good", 2, 20);
+    struct counter_due due;
+
+    fixture_fill(&f, &second, 1);
+    fixture_reserve(&f, &other, 1);
+    fixture_admit(&f, "gone", 30);
+    fixture_cli(&f, "hdel " KEY_T " 7=gone");
+    due = due_packed();
+    cr_assert_eq(due.holds_count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        bool gone = slice_equal_cstr(due.holds[i].job_id, "gone");
+
+        cr_assert_eq(slice_equal_cstr(due.holds[i].entry, "?"), gone);
+        if (gone)
+            due.holds[0] = due.holds[i];
+    }
+    for (int again = 0; again < 2; again++) {
+        struct counter_discard done = discard(due.holds, 1);
+
+        cr_assert_eq(done.discarded_count, again ? 0 : 1);
+        cr_assert_eq(done.quotas_count, again ? 0 : 1);
+        cr_assert_not(fixture_quota(&f, 1).exists);
+        cr_assert_eq(fixture_quota(&f, 2).held, 20);
+        cr_assert_eq(due_packed().holds_count, 1);
+    }
+}
+
+Test(call_reap, a_lost_hold_that_is_there_again_is_not_discarded)
+{
+    struct counter_due due;
+
+    fixture_admit(&f, "job", 30);
+    fixture_cli(&f, "hdel " KEY_T " 7=job");
+    due = due_packed();
+    cr_assert_eq(due.holds_count, 1);
+    fixture_admit(&f, "job", 30);
+    cr_assert_eq(discard(due.holds, 1).discarded_count, 0);
+    cr_assert(fixture_quota(&f, 1).exists);
+}
+
 Test(call_reap, of_many_holds_every_quota_in_use_vanishes)
 {
     struct counter_totals totals[] = {totals_of(1, LEASE(1), 1000), totals_of(2, LEASE(1), 100)};

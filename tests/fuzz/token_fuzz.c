@@ -23,7 +23,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     CHECK(token_keys_parse(
               SLICE("1:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n"), "fuzz",
               &keys, error, sizeof(error)) == STATUS_OK);
-    seal = token_seal_create(keys);
+    seal = token_seal_create(keys, TOKEN_OF_RESERVATION);
     return 0;
 }
 
@@ -32,7 +32,7 @@ static void read_text(struct arena *arena, struct slice text)
     struct slice tenant;
     struct token token;
 
-    if (token_tenant(arena, text, &tenant))
+    if (token_tenant(TOKEN_OF_RESERVATION, arena, text, &tenant))
         CHECK(tenant.len <= text.len);
     CHECK(token_verify(seal, arena, SLICE("acme"), text, &token) != TOKEN_NO_MEMORY);
 }

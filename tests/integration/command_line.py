@@ -61,8 +61,8 @@ class Help(unittest.TestCase):
 
 class Examples(unittest.TestCase):
     """Every line that a command's help shows as an example works as it stands, in this order."""
-    ORDER = ("apply", "check", "reserve", "extend", "show", "holds", "usage", "commit", "release", "watch",
-             "status", "replay", "bench")
+    ORDER = ("apply", "check", "reserve", "extend", "show", "holds", "usage", "commit", "release", "verify",
+             "watch", "status", "replay", "bench")
 
     def examples(self, command):
         lines = re.findall(r"^  (holdfast .*)$", holdfast(command, "--help")[1], flags=re.M)
@@ -79,6 +79,9 @@ class Examples(unittest.TestCase):
         words = shlex.split(line)[1:]
         if "TOKEN" in words:
             words[words.index("TOKEN")] = self.token(f"job-of-{abs(hash(line))}")
+        if "RECEIPT" in words:
+            out = holdfast("commit", "-r", self.token("job-of-receipt"))[1]
+            words[words.index("RECEIPT")] = re.search(r"receipt (\S+)", out)[1]
         if words[0] == "release":
             holdfast("reserve", "-t", "demo", "-j", "job-2", "tokens=1")
         if words[0] == "watch":

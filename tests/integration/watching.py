@@ -8,7 +8,7 @@ import time
 import grpc
 
 import harness
-from harness import Case, Server, quota, server, service, service_grpc, sql, stores
+from harness import Case, Server, admin, quota, server, service, service_grpc, sql, stores
 
 KINDS = {quota.EVENT_KIND_SOFT_STOP: "soft", quota.EVENT_KIND_HARD_STOP: "hard",
          quota.EVENT_KIND_HARD_CAP: "cap", quota.EVENT_KIND_LIMIT_CHANGED: "changed"}
@@ -259,6 +259,18 @@ class Watching(Case):
         except grpc.RpcError:
             return False
 
+    def test_an_event_of_a_kind_that_is_not_known(self):
+        reader = self.reader()
+        sql("WITH t AS (UPDATE tenant SET event_seq = event_seq + 1 WHERE name ="
+            f" '{self.tenant}' RETURNING tenant_id, event_seq) INSERT INTO event (tenant_id, seq,"
+            " kind, at) SELECT tenant_id, event_seq, 99, now() FROM t")  # by a newer server
+        self.limit()
+        newest = self.newest()
+        self.until(lambda: reader.last_seq() >= newest, 5)
+        self.assertEqual([event.kind for event in reader.events()],
+                         [99, quota.EVENT_KIND_LIMIT_CHANGED])
+        self.assertTrue(reader.events()[0].message)
+
     # ---- crossings ----
 
     def use(self, job, units, reader, crossings):
@@ -309,6 +321,34 @@ class Watching(Case):
         self.assertEqual(change(900), [("soft", True), ("hard", True), ("cap", True)])
         self.assertEqual(change(5000), [("cap", False), ("hard", False), ("soft", False)])
         self.assertEqual({event.job_id for event in reader.events()[2:]}, {""})
+        self.chain(reader, 0)
+
+    def test_a_removed_limit_stops_nothing_any_more(self):
+        self.limit(units=100, overage_percent=10)
+        reader = self.reader()
+        self.use("a", 60, reader, 0)
+        self.assertNotEqual(self.reserve("b", 50).decision, quota.DECISION_REJECT)
+        self.commit("b", 50)
+        self.assertEqual(self.reserve("c", 0).decision, quota.DECISION_WARN)
+        server.admin.DeleteLimit(admin.DeleteLimitRequest(tenant=self.tenant, limit_id="tokens"))
+        reply = server.quota.Commit(service.CommitRequest(
+            tenant=self.tenant, job_id="c", actual=[service.ActualAmount(
+                meter="tokens", units=500, overrun=service.OVERRUN_POLICY_STRICT)]), timeout=10)
+        self.assertEqual((reply.committed[0].committed, reply.committed[0].debt), (500, 0))
+        newest = self.newest()
+        self.until(lambda: reader.last_seq() >= newest, 5)
+        told = [(event.kind, event.direction) for event in reader.events()]
+        up, down = quota.DIRECTION_UP, quota.DIRECTION_DOWN
+        self.assertEqual(told, [
+            (quota.EVENT_KIND_SOFT_STOP, up), (quota.EVENT_KIND_HARD_STOP, up),
+            (quota.EVENT_KIND_HARD_CAP, up), (quota.EVENT_KIND_LIMIT_CHANGED, 0),
+            (quota.EVENT_KIND_HARD_CAP, down), (quota.EVENT_KIND_HARD_STOP, down),
+            (quota.EVENT_KIND_SOFT_STOP, down)])
+        removed = reader.events()[3]
+        self.assertTrue(removed.limit_removed)
+        self.assertTrue(removed.quota.unlimited)
+        self.assertEqual((removed.quota.limit_id, removed.message), ("tokens", "tokens: was removed"))
+        self.assertFalse(any(event.limit_removed for event in reader.events() if event != removed))
         self.chain(reader, 0)
 
 

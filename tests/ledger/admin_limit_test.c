@@ -422,6 +422,32 @@ Test(admin_limit, removed_it_leaves_the_plan_and_its_name_starts_anew)
     expect_event(&events[1], EVENT_LIMIT_CHANGED, 0);
 }
 
+/* Who paused at a stop goes on; and what is committed later meets no stop, however much it is. */
+Test(admin_limit, a_removed_limit_stops_nothing_any_more)
+{
+    struct support_tenant tenant = support_tenant_make("l-freed", 1000, 1000, 100);
+    struct ledger_limit limit = {.tenant = SLICE("l-freed"), .limit_name = SLICE("main")};
+    struct ledger_event *events;
+    size_t count;
+
+    fixture_sql_do("UPDATE quota SET committed = 900, level = 1, lease_target = 50, recall = true"
+                   " WHERE tenant_id = %" PRId64, tenant.tenant_id);
+    cr_assert_eq(delete("", "", &limit), ADMIN_DONE);
+    cr_assert_eq(limit.amount, 1000, "as it was");
+    cr_assert_eq(fixture_sql("SELECT count(*) FROM quota WHERE tenant_id = %" PRId64
+                             " AND unlimited AND cap_amount = 9007199254740991 AND level = 0"
+                             " AND lease_target = 0 AND NOT recall AND leased = 100",
+                             tenant.tenant_id), 1);
+    events = events_of(tenant.tenant_id, &count);
+    cr_assert_eq(count, 2);
+    expect_event(&events[0], EVENT_LIMIT_CHANGED, 0);
+    cr_assert_eq(events[0].level, LEVEL_REMOVED);
+    cr_assert(events[0].stops.unlimited);
+    cr_assert_eq(events[0].committed, 900);
+    expect_event(&events[1], EVENT_SOFT_STOP, 2);
+    cr_assert_eq(events[1].level, 1);
+}
+
 Test(admin_limit, lists_in_pages_and_knows_no_strangers)
 {
     struct support_tenant tenant = support_tenant_make("l-list", 1000, 1000, 0);
@@ -459,6 +485,11 @@ Test(admin_limit, a_meter_without_one_gets_an_unlimited_limit_once)
     cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("seconds"), 10000), STATUS_OK, "%s",
                  database_error(db));
     cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("seconds"), 10000), STATUS_OK);
+    plan = plan_of("l-implicit");
+    cr_assert_eq(plan->limits_count, 1, "the tenant does not admit such meters (any more)");
+    plan_unref(plan);
+    fixture_sql_do("UPDATE tenant SET admit_unlimited_meters = true WHERE tenant_id = %" PRId64,
+                   tenant.tenant_id);
     plan = plan_of("l-implicit");
     cr_assert_eq(plan->config_version, 2);
     cr_assert_eq(plan->limits_count, 2);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "ledger/migrations.h"
 #include "tests/support/fixture.h"
 
 #include <criterion/criterion.h>
@@ -78,7 +79,7 @@ Test(database, migrates_once_however_many_ask)
         cr_assert_eq(statuses[i], STATUS_OK);
     (void)migrate(&statuses[0]);
     cr_assert_eq(statuses[0], STATUS_OK);
-    cr_assert_eq(fixture_sql("SELECT count(*) - max(version) FROM schema_migration"), 0);
+    cr_assert_eq(fixture_sql("SELECT count(*) FROM schema_migration"), (int64_t)migrations_count);
 }
 
 Test(database, tells_bad_data_from_a_missing_table)

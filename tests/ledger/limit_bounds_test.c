@@ -74,6 +74,21 @@ Test(limit_bounds, a_tenant_has_so_many_limits_and_a_deleted_one_makes_room)
     cr_assert_eq(add("l-full", "d", "", "tokens", false), ADMIN_LIMITS_FULL);
 }
 
+/* Which callers make by the names of meters, and which ListLimits does not show. */
+Test(limit_bounds, meters_without_a_limit_do_not_keep_limits_out)
+{
+    struct support_tenant tenant = support_tenant_make("l-names", 1000, 1000, 0);
+
+    limits_max = 3;
+    cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("a"), limits_max), STATUS_OK);
+    cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("b"), limits_max), STATUS_OK);
+    cr_assert_eq(ledger_limit_implicit(db, tenant.tenant_id, SLICE("c"), limits_max),
+                 STATUS_EXHAUSTED);
+    cr_assert_eq(add("l-names", "c", "", "c", false), ADMIN_DONE);
+    cr_assert_eq(add("l-names", "d", "", "d", false), ADMIN_DONE);
+    cr_assert_eq(add("l-names", "e", "", "e", false), ADMIN_LIMITS_FULL);
+}
+
 Test(limit_bounds, no_reservation_of_a_meter_counts_against_more_than_a_hold_carries)
 {
     struct support_tenant tenant = support_tenant_make("l-crowd", 1000, 1000, 0);

@@ -118,6 +118,33 @@ Test(periods, an_idle_one_is_followed_by_nothing)
     cr_assert_eq(fixture_sql("SELECT count(*) FROM quota WHERE limit_id = %" PRId64, limit_id), 1);
 }
 
+/* A trigger, a contradiction, a hand: whatever it is, it is one tenant's. */
+Test(periods, what_is_refused_of_one_tenant_keeps_no_other_waiting)
+{
+    struct support_tenant odd = support_tenant_make("p-odd", 1000, 1000, 0);
+    struct support_tenant bad = support_tenant_make("p-bad", 1000, 1000, 0);
+    struct support_tenant good = support_tenant_make("p-good", 1000, 1000, 0);
+    int64_t odd_id = add_limit(&odd, PERIOD_MINUTE, 1), bad_id = add_limit(&bad, PERIOD_MINUTE, 1);
+    int64_t good_id = add_limit(&good, PERIOD_MINUTE, 1);
+
+    settle_in_minute();
+    add_period(&odd, odd_id, PERIOD_MINUTE, 1, 100);
+    add_period(&bad, bad_id, PERIOD_MINUTE, 1, 100);
+    add_period(&good, good_id, PERIOD_MINUTE, 1, 100);
+    fixture_sql_do("UPDATE limit_ SET period_kind = 9 WHERE limit_id = %" PRId64, odd_id);
+    fixture_sql_do("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+                   " 'BEGIN RAISE EXCEPTION ''no''; END'");
+    fixture_sql_do("CREATE TRIGGER refuse BEFORE INSERT ON quota FOR EACH ROW"
+                   " WHEN (NEW.limit_id = %" PRId64 ") EXECUTE FUNCTION refuse()", bad_id);
+    follow_all();
+    fixture_sql_do("DROP FUNCTION refuse CASCADE");
+    fixture_sql_do("UPDATE limit_ SET period_kind = 2 WHERE limit_id = %" PRId64, odd_id);
+    cr_assert_eq(events_of(&good), 1);
+    cr_assert_eq(events_of(&bad), 0);
+    cr_assert_eq(events_of(&odd), 0);
+    cr_assert_eq(left_of(&good) + left_of(&bad) + left_of(&odd), 0, "and each is looked at once");
+}
+
 Test(periods, traffic_that_was_first_has_made_the_event)
 {
     struct support_tenant tenant = support_tenant_make("p-traffic", 1000, 1000, 0);

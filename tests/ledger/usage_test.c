@@ -41,6 +41,24 @@ static struct ledger_usage read_one(const struct support_tenant *tenant, int64_t
     return one;
 }
 
+Test(usage, the_clock_comes_with_the_answer)
+{
+    struct support_tenant tenant = support_tenant_make("u-clock", 1000, 1000, 100);
+    struct estimate estimate;
+    int64_t seq, before_ms = support_now_ms();
+
+    estimate_init(&estimate);
+    database_destroy(db);
+    db = database_create(&(struct database_options){.conninfo = fixture_env("HOLDFAST_TEST_POSTGRES"),
+                                                    .connect_timeout_ms = 5000,
+                                                    .statement_timeout_ms = 5000,
+                                                    .clock = clock_real(),
+                                                    .estimate = &estimate});
+    (void)read_one(&tenant, &seq);
+    cr_assert_geq(estimate_now_ms(&estimate, clock_mono_us(clock_real())), before_ms);
+    estimate_done(&estimate);
+}
+
 static void add_events(const struct support_tenant *tenant, int count)
 {
     fixture_sql_do("WITH t AS (UPDATE tenant SET event_seq = event_seq + %d WHERE tenant_id = %"

@@ -320,6 +320,31 @@ Test(hub, a_live_stream_whose_queue_is_full_is_ended_and_the_others_are_not)
     reader_destroy(slow);
 }
 
+/* Many times what the queue holds, at once: whoever reads gets all of it in one stream. */
+Test(hub, a_burst_does_not_end_a_live_stream_that_reads)
+{
+    struct support_tenant tenant = support_tenant_make("hub-burst", 1000, 1000, 0);
+    struct reader *reader = reader_create();
+    struct hub_subscriber *subscriber = subscribe(&tenant, reader, 0);
+    int64_t until_us = fixture_now_us() + 20 * INT64_C(1000000);
+    const int64_t count = 20 * QUEUE_MAX;
+
+    write_events(&tenant, 1);
+    wait_frames(reader, 1);
+    reader_set_reads(reader, false);
+    write_events(&tenant, (int)count);
+    while (reader_last_seq(reader) < count + 1) {
+        cr_assert(fixture_now_us() < until_us, "at %" PRId64, reader_last_seq(reader));
+        cr_assert(!reader_ended(reader), "ended by %d", (int)reader->end);
+        reader_take(reader, 4);
+        sched_yield();
+    }
+    reader_check_chain(reader, 0);
+    cr_assert(reader->frames_count == (size_t)count + 1);
+    cr_assert(reader->waiting_most <= QUEUE_MAX);
+    leave(subscriber, reader);
+}
+
 /* One that is held back must not be offered what was read for those that are ahead of it. */
 Test(hub, a_reader_held_back_in_its_history_goes_on_where_it_stopped_while_others_are_live)
 {

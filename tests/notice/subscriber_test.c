@@ -128,13 +128,68 @@ Test(subscriber, an_event_of_a_job_is_hidden_by_a_scope_or_a_meter_but_not_by_it
     finish();
 }
 
-Test(subscriber, a_full_queue_ends_it_with_the_position_of_what_it_was_sent)
+static void fill(void)
+{
+    subscriber->live = subscriber->reading = true;
+    reader->reads = false;
+    for (int64_t seq = 1; seq <= QUEUE_MAX + 1; seq++)
+        offer(seq);
+    cr_assert(reader->frames_count == QUEUE_MAX && reader->ends == 0);
+    cr_assert(subscriber->behind && !subscriber->live && !subscriber->reading);
+    cr_assert(subscriber->position == QUEUE_MAX);
+}
+
+/* A burst: it goes on from where it stands, for as long as it takes what there is. */
+Test(subscriber, a_full_queue_does_not_end_it_while_it_takes_something)
+{
+    int64_t us = 0;
+
+    begin();
+    fill();
+    for (int i = 0; i < QUEUE_MAX; i++) {
+        us += 250000;
+        reader_take(reader, 1);
+        subscriber_progress(subscriber, PROGRESS_MS, 1, us);
+        cr_assert(reader->ends == 0);
+    }
+    subscriber_progress(subscriber, PROGRESS_MS, 1, us += 10000000);
+    cr_assert(reader->ends == 0, "there is nothing to take");
+    finish();
+}
+
+Test(subscriber, who_takes_nothing_of_what_was_before_is_ended_after_a_minute)
 {
     begin();
     reader->reads = false;
-    for (int64_t seq = 1; seq <= QUEUE_MAX + 3; seq++)
+    offer(1);
+    subscriber_progress(subscriber, PROGRESS_MS, 1, 60000000);
+    cr_assert(reader->ends == 0);
+    subscriber_progress(subscriber, PROGRESS_MS, 1, 60000002);
+    cr_assert(reader->ends == 1 && reader->end == HUB_END_SLOW && reader->end_seq == 1);
+    finish();
+}
+
+Test(subscriber, a_queue_that_was_full_before_ends_it_at_once)
+{
+    struct ledger_event event = {.tenant_id = 1, .seq = 5, .kind = EVENT_HOLD_EXPIRED};
+
+    begin();
+    subscriber->live = subscriber->reading = true;
+    reader->reads = false;
+    for (int64_t seq = 1; seq <= QUEUE_MAX; seq++)
         offer(seq);
-    cr_assert(reader->frames_count == QUEUE_MAX);
+    subscriber_offer(subscriber, &event, QUEUE_MAX, 300000);
+    cr_assert(reader->ends == 1 && reader->end == HUB_END_SLOW);
+    finish();
+}
+
+Test(subscriber, a_full_queue_of_which_nothing_is_taken_ends_it_with_the_position_of_what_it_was_sent)
+{
+    begin();
+    fill();
+    subscriber_progress(subscriber, PROGRESS_MS, 1, 250000);
+    cr_assert(reader->ends == 0);
+    subscriber_progress(subscriber, PROGRESS_MS, 1, 250002);
     cr_assert(reader->ends == 1 && reader->end == HUB_END_SLOW);
     cr_assert(reader->end_seq == QUEUE_MAX && reader->end_prev_seq == QUEUE_MAX);
     finish();

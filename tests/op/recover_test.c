@@ -12,7 +12,7 @@ enum { LOST = 1, FINE = 2, LATER = 3 };
 
 static struct pretend *pretend;
 static struct clock_manual clock_now;
-static size_t pauses, asked;
+static size_t pauses, asked, cleans;
 static int64_t observed_epoch, above; /* what Redis shows; what the bump was to be above */
 static int ready_after; /* so many looks at the row, or never: -1 */
 
@@ -64,6 +64,12 @@ static void answer(struct counter_call *call)
         call->guard = GUARD_LOST;
 }
 
+static const char *last_error(const struct counter *counter)
+{
+    (void)counter;
+    return "BADCOUNT";
+}
+
 static void begin(void)
 {
     pretend = pretend_begin();
@@ -73,10 +79,12 @@ static void begin(void)
     pretend->table.authority_read = read_row;
     pretend->table.authority_bump = lose_bump;
     pretend->table.counter_renew = renew;
+    pretend->table.counter_last_error = last_error;
     pretend->redis = answer;
     ready_after = -1;
     observed_epoch = 2;
     above = -1;
+    cleans = 0;
 }
 
 static void end(void)
@@ -149,6 +157,35 @@ Test(recover, hurried_stores_do_not_wait_for_another_thread)
     cr_assert_eq(pthread_mutex_unlock(lock), 0);
     cr_assert_eq(asked, 0);
     cr_assert(stores_left_busy(pretend->stores, &pair.lost.call, pair.reason));
+}
+
+/* The script failed on what was lost; when it is to be cleaned, another has, and has ended the epoch. */
+static void fail_and_be_late(struct counter_call *call)
+{
+    bool believed = call->view.epoch == 1;
+
+    answer(call);
+    if (call->kind == COUNTER_LOOKUP && believed && cleans == 0)
+        call->status = STATUS_CORRUPT;
+    if (call->kind == COUNTER_CLEAN) {
+        cleans++;
+        call->guard = GUARD_LOST;
+    }
+}
+
+Test(recover, who_comes_to_clean_after_another_goes_on_in_the_next_epoch)
+{
+    struct counter_lookup look = {.call = {.kind = COUNTER_LOOKUP,
+                                           .view.shard = LATER,
+                                           .arena = &pretend->stores->scratch},
+                                  .tenant_id = 7};
+    struct counter_call *call = &look.call;
+    enum recovery reason;
+
+    pretend->redis = fail_and_be_late;
+    cr_assert(stores_run(pretend->stores, &call, 1, &reason));
+    cr_assert_eq(cleans, 1);
+    cr_assert_eq(look.call.view.epoch, 2);
 }
 
 Test(recover, who_has_the_time_waits_until_the_shard_is_ready)

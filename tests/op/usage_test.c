@@ -14,6 +14,8 @@ static struct arena arena;
 static char names[LIMITS][16];
 static int64_t version;    /* in the database */
 static bool always_changes; /* with each time that it is asked */
+static bool minutes;        /* the limits are of a minute */
+static int64_t next_now_ms; /* the database's clock, as its next answer shows it; 0: it stands */
 static size_t loads, reads, quotas_read, shown, finished;
 
 /* The names are in another order than the numbers. */
@@ -33,7 +35,7 @@ static struct plan *plan_now(void)
                                    .name = slice_from_cstr(names[i]),
                                    .scope = SLICE(""),
                                    .meter = SLICE("tokens"),
-                                   .period = PERIOD_NEVER,
+                                   .period = minutes ? PERIOD_MINUTE : PERIOD_NEVER,
                                    .amount = 100,
                                    .cap = 100,
                                    .soft = 90};
@@ -60,6 +62,9 @@ static enum status read_rows(struct database *db, struct arena *memory, const st
     reads++;
     quotas_read += count;
     version += always_changes;
+    if (next_now_ms > 0)
+        estimate_floor(&pretend->estimate, next_now_ms);
+    next_now_ms = 0;
     *ret = arena_array(memory, count + 1, sizeof(**ret));
     for (size_t i = 0; i < count; i++)
         (*ret)[i] = (struct ledger_usage){
@@ -93,6 +98,8 @@ static void begin(void)
     pretend->table.usage_read = read_rows;
     pretend->redis = read_redis;
     version = 1;
+    minutes = false;
+    next_now_ms = 0;
     plan = plan_now();
     plans_put(pretend->services.plans, plan);
     plan_unref(plan);
@@ -213,4 +220,24 @@ Test(usage, a_snapshot_is_by_the_plan_that_the_database_has)
     op_snapshot_start(&op);
     pretend_desk(pretend);
     cr_assert(finished == 2 && shown == LIMITS && loads == 1);
+}
+
+/* Else a Watch would show the minute that is over, at a seq above that of its end. */
+Test(usage, a_period_that_ends_while_it_is_read_is_read_once_more)
+{
+    struct op_usage page;
+    struct plan *plan;
+
+    minutes = true;
+    version = 2;
+    plan = plan_now();
+    plans_put(pretend->services.plans, plan);
+    plan_unref(plan);
+    estimate_floor(&pretend->estimate, 59999);
+    next_now_ms = 60000;
+    page = page_after(SLICE(""));
+    cr_assert_eq(reads, 2);
+    for (size_t i = 0; i < page.quotas_count; i++)
+        cr_assert_eq(page.quotas[i].period_start_ms, 60000);
+    cr_assert_eq(loads, 0);
 }

@@ -37,12 +37,11 @@ static void set_up(void)
 {
     char error[256];
 
-    cr_assert_eq(
-        token_keys_parse(
-            SLICE("9:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"), "test",
-            &keys, error, sizeof(error)),
-        STATUS_OK);
-    seal = token_seal_create(keys);
+    cr_assert_eq(token_keys_parse(
+                     SLICE("9:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"),
+                     "test", &keys, error, sizeof(error)),
+                 STATUS_OK);
+    seal = token_seal_create(keys, TOKEN_OF_RESERVATION);
     arena_init(&arena, 1024, 1 << 24);
 }
 
@@ -125,9 +124,12 @@ Test(token, hold_without_scope_or_units_comes_back)
 
 Test(token, warnings_come_back_for_the_quotas_that_warned)
 {
-    struct hold_warning warnings[3] = {
-        [2] = {.limit_name = {"month", 5}, .scope_len = 6, .projected = 95, .soft = 80, .amount = 100,
-               .cap = 110}};
+    struct hold_warning warnings[3] = {[2] = {.limit_name = {"month", 5},
+                                              .scope_len = 6,
+                                              .projected = 95,
+                                              .soft = 80,
+                                              .amount = 100,
+                                              .cap = 110}};
     struct token warned = issued;
     char *text;
 
@@ -154,10 +156,16 @@ Test(token, largest_hold_fits)
     }
     for (uint32_t i = 0; i < HOLD_QUOTAS_MAX; i++)
         many_quotas[i] = (struct hold_quota){i % HOLD_METERS_MAX,
-                                             {INT64_MAX - i, INT64_MAX}, INT64_MAX, AMOUNT_MAX};
+                                             {INT64_MAX - i, INT64_MAX},
+                                             INT64_MAX,
+                                             AMOUNT_MAX};
     for (size_t i = 0; i < HOLD_QUOTAS_MAX; i++)
-        many_warnings[i] = (struct hold_warning){{name, NAME_BYTES_MAX}, SCOPE_BYTES_MAX, AMOUNT_MAX,
-                                                 AMOUNT_MAX, AMOUNT_MAX, AMOUNT_MAX};
+        many_warnings[i] = (struct hold_warning){{name, NAME_BYTES_MAX},
+                                                 SCOPE_BYTES_MAX,
+                                                 AMOUNT_MAX,
+                                                 AMOUNT_MAX,
+                                                 AMOUNT_MAX,
+                                                 AMOUNT_MAX};
     large.hold = (struct hold){.attempt = {INT64_MAX, INT64_MAX},
                                .deadline_ms = INT64_MAX,
                                .created_ms = INT64_MAX,
@@ -285,8 +293,8 @@ Test(token, one_byte_more_in_the_body_is_refused)
                                                  slice_of(padded, body.len + 1), sealed)),
                  TOKEN_FORGED);
     for (size_t len = 1; len < body.len; len++)
-        cr_assert_eq(verify(sealed, token_seal_close(seal, issued.tenant, slice_of(padded, len),
-                                                     sealed)),
+        cr_assert_eq(verify(sealed,
+                            token_seal_close(seal, issued.tenant, slice_of(padded, len), sealed)),
                      TOKEN_FORGED);
 }
 
@@ -295,11 +303,12 @@ Test(token, tenant_can_be_read_before_anything_is_verified)
     char *text = token_issue(seal, &arena, &issued);
     struct slice tenant;
 
-    cr_assert(token_tenant(&arena, slice_from_cstr(text), &tenant));
+    cr_assert(token_tenant(TOKEN_OF_RESERVATION, &arena, slice_from_cstr(text), &tenant));
     cr_assert(slice_equal_cstr(tenant, "acme"));
-    cr_assert_not(token_tenant(&arena, SLICE(""), &tenant));
-    cr_assert_not(token_tenant(&arena, SLICE("hf1.AQE"), &tenant));
-    cr_assert_not(token_tenant(&arena, slice_of(text + 1, strlen(text) - 1), &tenant));
+    cr_assert_not(token_tenant(TOKEN_OF_RESERVATION, &arena, SLICE(""), &tenant));
+    cr_assert_not(token_tenant(TOKEN_OF_RESERVATION, &arena, SLICE("hf1.AQE"), &tenant));
+    cr_assert_not(
+        token_tenant(TOKEN_OF_RESERVATION, &arena, slice_of(text + 1, strlen(text) - 1), &tenant));
 }
 
 Test(token, arena_without_room_is_told_apart_from_forgery)

@@ -32,11 +32,10 @@ void edge_start(struct edge *edge)
 
     memset(edge, 0, sizeof(*edge));
     estimate_init(&edge->estimate);
-    cr_assert_eq(
-        token_keys_parse(
-            SLICE("7:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"), "test",
-            &keys, error, sizeof(error)),
-        STATUS_OK, "%s", error);
+    cr_assert_eq(token_keys_parse(
+                     SLICE("7:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"),
+                     "test", &keys, error, sizeof(error)),
+                 STATUS_OK, "%s", error);
     edge->services.clock = clock_real();
     edge->services.estimate = &edge->estimate;
     edge->services.token_keys = keys;
@@ -82,7 +81,7 @@ char *edge_token(struct edge *edge, const char *tenant, const char *job_id)
                  .quotas_count = 1,
                  .quotas = &quota},
     };
-    struct token_seal *seal = token_seal_create(edge->services.token_keys);
+    struct token_seal *seal = token_seal_create(edge->services.token_keys, TOKEN_OF_RESERVATION);
     struct arena arena;
     char *text;
 

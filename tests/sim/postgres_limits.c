@@ -173,7 +173,7 @@ static struct quota_row *current_row(struct change *change)
     return quota;
 }
 
-static void announce(struct change *change)
+static struct event_row *announce(struct change *change)
 {
     const struct quota_row *quota = current_row(change);
     struct event_row *event =
@@ -185,6 +185,7 @@ static void announce(struct change *change)
     event->debt = quota->debt;
     event->ledger_seq = quota->ledger_seq;
     event->level = threshold_level(&quota->stops, quota->committed + quota->debt);
+    return event;
 }
 
 static enum status lock_rows(struct change *change, struct pg_tx *tx)
@@ -236,6 +237,26 @@ static void judge(struct change *change)
     }
 }
 
+/* The rows get the stops of the limit, or none if it is removed; then the events. */
+static void change_rows(struct change *change)
+{
+    const struct stops stops = stops_of(&change->asked);
+    struct event_row *event;
+
+    for (size_t i = 0; i < change->book.quotas_count; i++) {
+        give_stops(&change->book.quotas[i], &stops);
+        if (change->delete)
+            change->book.quotas[i].lease_target = 0;
+    }
+    event = announce(change);
+    if (change->delete)
+        event->level = LEVEL_REMOVED;
+    for (size_t i = 0; i < change->book.quotas_count; i++)
+        if (change->book.quotas[i].period_end_ms > change->book.now_ms)
+            book_cross(&change->book, &change->book.quotas[i], slice_of(NULL, 0),
+                       (struct attempt){0});
+}
+
 static enum status work(struct change *change, struct pg_tx *tx)
 {
     struct pg_limit *limit = limit_named(change->tenant, change->asked.limit_name);
@@ -253,21 +274,14 @@ static enum status work(struct change *change, struct pg_tx *tx)
     change->created = !change->limit;
     change->limit_id =
         change->limit ? change->limit->limit.limit_id : ++change->db->pg->limits_count;
-    if (change->delete)
+    if (change->delete) {
         change->asked = change->limit->limit;
+        change->asked.unlimited = true; /* it stops nothing any more */
+    }
     status = lock_rows(change, tx);
     if (status != STATUS_OK)
         return status;
-    for (size_t i = 0; i < change->book.quotas_count && !change->delete; i++) {
-        const struct stops stops = stops_of(&change->asked);
-
-        give_stops(&change->book.quotas[i], &stops);
-    }
-    announce(change);
-    for (size_t i = 0; i < change->book.quotas_count && !change->delete; i++)
-        if (change->book.quotas[i].period_end_ms > change->book.now_ms)
-        book_cross(&change->book, &change->book.quotas[i], slice_of(NULL, 0),
-                   (struct attempt){0});
+    change_rows(change);
     add_landing(change, tx);
     pg_write(tx, &change->book);
     return STATUS_OK;

@@ -211,7 +211,8 @@ static struct plan *plan_of(struct database *db, struct slice tenant)
     plan.admit_unlimited_meters = of->info.admit_unlimited_meters;
     plan.config_version = of->info.config_version;
     for (const struct pg_limit *limit = of->limits; limit; limit = limit->next)
-        if (!limit->deleted && plan.limits_count < ARRAY_COUNT(limits))
+        if (!limit->deleted && plan.limits_count < ARRAY_COUNT(limits) &&
+            (plan.admit_unlimited_meters || !limit->limit.implicit))
             limits[plan.limits_count++] = limit_of(limit);
     return plan_create(&plan);
 }

@@ -41,6 +41,9 @@
     X(placed_list, ledger_placed_list)                                                             \
     X(usage_read, ledger_usage_read)                                                               \
     X(retention, ledger_retention)                                                                 \
+    X(seal_run, ledger_seal_run)                                                                   \
+    X(seals_read, ledger_seals_read)                                                               \
+    X(verify, ledger_verify)                                                                       \
     X(tenant_create, ledger_tenant_create)                                                         \
     X(tenant_update, ledger_tenant_update)                                                         \
     X(tenant_list, ledger_tenant_list)                                                             \

@@ -400,7 +400,7 @@ static void end_reserve(struct truth *truth, struct truth_job *job, const struct
     if (attempt && attempt->decision != reply->decision)
         truth_break(truth, "a repeat gets its first decision", job, "%d first, now %d",
                     (int)attempt->decision, (int)reply->decision);
-    /* A job may be held twice, once in each place (PROTOCOL.md 3.8). */
+    /* A job may be held twice, once in each place (PROTOCOL.md 3.9). */
     live = attempt ? NULL : live_through(truth, job, ask, reply, false);
     if (live && !truth->redis_lost && attempts_share_place(live->hold.attempt, reply->hold.attempt))
         truth_break(truth, "a repeat gets its first answer", job,

@@ -817,6 +817,96 @@ void   holdfast__v1__get_status_response__free_unpacked
   assert(message->base.descriptor == &holdfast__v1__get_status_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   holdfast__v1__verify_tenant_request__init
+                     (Holdfast__V1__VerifyTenantRequest         *message)
+{
+  static const Holdfast__V1__VerifyTenantRequest init_value = HOLDFAST__V1__VERIFY_TENANT_REQUEST__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__verify_tenant_request__get_packed_size
+                     (const Holdfast__V1__VerifyTenantRequest *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__verify_tenant_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__verify_tenant_request__pack
+                     (const Holdfast__V1__VerifyTenantRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__verify_tenant_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__verify_tenant_request__pack_to_buffer
+                     (const Holdfast__V1__VerifyTenantRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__verify_tenant_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__VerifyTenantRequest *
+       holdfast__v1__verify_tenant_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__VerifyTenantRequest *)
+     protobuf_c_message_unpack (&holdfast__v1__verify_tenant_request__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__verify_tenant_request__free_unpacked
+                     (Holdfast__V1__VerifyTenantRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__verify_tenant_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__v1__verify_tenant_response__init
+                     (Holdfast__V1__VerifyTenantResponse         *message)
+{
+  static const Holdfast__V1__VerifyTenantResponse init_value = HOLDFAST__V1__VERIFY_TENANT_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__verify_tenant_response__get_packed_size
+                     (const Holdfast__V1__VerifyTenantResponse *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__verify_tenant_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__verify_tenant_response__pack
+                     (const Holdfast__V1__VerifyTenantResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__verify_tenant_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__verify_tenant_response__pack_to_buffer
+                     (const Holdfast__V1__VerifyTenantResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__verify_tenant_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__VerifyTenantResponse *
+       holdfast__v1__verify_tenant_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__VerifyTenantResponse *)
+     protobuf_c_message_unpack (&holdfast__v1__verify_tenant_response__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__verify_tenant_response__free_unpacked
+                     (Holdfast__V1__VerifyTenantResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__verify_tenant_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 static const ProtobufCFieldDescriptor holdfast__v1__tenant__field_descriptors[7] =
 {
   {
@@ -2093,7 +2183,7 @@ const ProtobufCMessageDescriptor holdfast__v1__store_status__descriptor =
   (ProtobufCMessageInit) holdfast__v1__store_status__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_descriptors[14] =
+static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_descriptors[16] =
 {
   {
     "version",
@@ -2240,8 +2330,32 @@ static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_d
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "postgres_holds",
+    "seals_behind",
     13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetStatusResponse, seals_behind),
+    &google__protobuf__duration__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "seal_gaps",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetStatusResponse, seal_gaps),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "postgres_holds",
+    15,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_INT64,
     0,   /* quantifier_offset */
@@ -2253,7 +2367,7 @@ static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_d
   },
   {
     "holding_in_postgres",
-    14,
+    16,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BOOL,
     0,   /* quantifier_offset */
@@ -2267,12 +2381,14 @@ static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_d
 static const unsigned holdfast__v1__get_status_response__field_indices_by_name[] = {
   7,   /* field[7] = clock_offset */
   8,   /* field[8] = draining */
-  13,   /* field[13] = holding_in_postgres */
+  15,   /* field[15] = holding_in_postgres */
   4,   /* field[4] = holds */
   5,   /* field[5] = holds_due */
   11,   /* field[11] = limits_per_reservation_max */
   10,   /* field[10] = limits_per_tenant_max */
-  12,   /* field[12] = postgres_holds */
+  14,   /* field[14] = postgres_holds */
+  13,   /* field[13] = seal_gaps */
+  12,   /* field[12] = seals_behind */
   1,   /* field[1] = server */
   2,   /* field[2] = start_time */
   3,   /* field[3] = stores */
@@ -2283,7 +2399,7 @@ static const unsigned holdfast__v1__get_status_response__field_indices_by_name[]
 static const ProtobufCIntRange holdfast__v1__get_status_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 14 }
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__get_status_response__descriptor =
 {
@@ -2293,11 +2409,178 @@ const ProtobufCMessageDescriptor holdfast__v1__get_status_response__descriptor =
   "Holdfast__V1__GetStatusResponse",
   "holdfast.v1",
   sizeof(Holdfast__V1__GetStatusResponse),
-  14,
+  16,
   holdfast__v1__get_status_response__field_descriptors,
   holdfast__v1__get_status_response__field_indices_by_name,
   1,  holdfast__v1__get_status_response__number_ranges,
   (ProtobufCMessageInit) holdfast__v1__get_status_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__verify_tenant_request__field_descriptors[1] =
+{
+  {
+    "tenant",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyTenantRequest, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__verify_tenant_request__field_indices_by_name[] = {
+  0,   /* field[0] = tenant */
+};
+static const ProtobufCIntRange holdfast__v1__verify_tenant_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__verify_tenant_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.VerifyTenantRequest",
+  "VerifyTenantRequest",
+  "Holdfast__V1__VerifyTenantRequest",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__VerifyTenantRequest),
+  1,
+  holdfast__v1__verify_tenant_request__field_descriptors,
+  holdfast__v1__verify_tenant_request__field_indices_by_name,
+  1,  holdfast__v1__verify_tenant_request__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__verify_tenant_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__verify_tenant_response__field_descriptors[8] =
+{
+  {
+    "done",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyTenantResponse, done),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "entries",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyTenantResponse, entries),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "quotas",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyTenantResponse, quotas),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "seals",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyTenantResponse, seals),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "unsealed",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyTenantResponse, unsealed),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "wrong",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyTenantResponse, wrong),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "findings",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Holdfast__V1__VerifyTenantResponse, n_findings),
+    offsetof(Holdfast__V1__VerifyTenantResponse, findings),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tenant",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyTenantResponse, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__verify_tenant_response__field_indices_by_name[] = {
+  0,   /* field[0] = done */
+  1,   /* field[1] = entries */
+  6,   /* field[6] = findings */
+  2,   /* field[2] = quotas */
+  3,   /* field[3] = seals */
+  7,   /* field[7] = tenant */
+  4,   /* field[4] = unsealed */
+  5,   /* field[5] = wrong */
+};
+static const ProtobufCIntRange holdfast__v1__verify_tenant_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 8 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__verify_tenant_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.VerifyTenantResponse",
+  "VerifyTenantResponse",
+  "Holdfast__V1__VerifyTenantResponse",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__VerifyTenantResponse),
+  8,
+  holdfast__v1__verify_tenant_response__field_descriptors,
+  holdfast__v1__verify_tenant_response__field_indices_by_name,
+  1,  holdfast__v1__verify_tenant_response__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__verify_tenant_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCEnumValue holdfast__v1__tenant_state__enum_values_by_number[3] =
@@ -2360,7 +2643,7 @@ const ProtobufCEnumDescriptor holdfast__v1__meter_kind__descriptor =
   holdfast__v1__meter_kind__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descriptors[7] =
+static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descriptors[8] =
 {
   { "CreateTenant", &holdfast__v1__create_tenant_request__descriptor, &holdfast__v1__create_tenant_response__descriptor },
   { "UpdateTenant", &holdfast__v1__update_tenant_request__descriptor, &holdfast__v1__update_tenant_response__descriptor },
@@ -2369,6 +2652,7 @@ static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descr
   { "DeleteLimit", &holdfast__v1__delete_limit_request__descriptor, &holdfast__v1__delete_limit_response__descriptor },
   { "ListLimits", &holdfast__v1__list_limits_request__descriptor, &holdfast__v1__list_limits_response__descriptor },
   { "GetStatus", &holdfast__v1__get_status_request__descriptor, &holdfast__v1__get_status_response__descriptor },
+  { "VerifyTenant", &holdfast__v1__verify_tenant_request__descriptor, &holdfast__v1__verify_tenant_response__descriptor },
 };
 const unsigned holdfast__v1__admin_service__method_indices_by_name[] = {
   0,        /* CreateTenant */
@@ -2377,7 +2661,8 @@ const unsigned holdfast__v1__admin_service__method_indices_by_name[] = {
   5,        /* ListLimits */
   2,        /* ListTenants */
   3,        /* PutLimit */
-  1         /* UpdateTenant */
+  1,        /* UpdateTenant */
+  7         /* VerifyTenant */
 };
 const ProtobufCServiceDescriptor holdfast__v1__admin_service__descriptor =
 {
@@ -2386,7 +2671,7 @@ const ProtobufCServiceDescriptor holdfast__v1__admin_service__descriptor =
   "AdminService",
   "Holdfast__V1__AdminService",
   "holdfast.v1",
-  7,
+  8,
   holdfast__v1__admin_service__method_descriptors,
   holdfast__v1__admin_service__method_indices_by_name
 };
@@ -2445,6 +2730,14 @@ void holdfast__v1__admin_service__get_status(ProtobufCService *service,
 {
   assert(service->descriptor == &holdfast__v1__admin_service__descriptor);
   service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void holdfast__v1__admin_service__verify_tenant(ProtobufCService *service,
+                                                const Holdfast__V1__VerifyTenantRequest *input,
+                                                Holdfast__V1__VerifyTenantResponse_Closure closure,
+                                                void *closure_data)
+{
+  assert(service->descriptor == &holdfast__v1__admin_service__descriptor);
+  service->invoke(service, 7, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__admin_service__init (Holdfast__V1__AdminService_Service *service,
                                         Holdfast__V1__AdminService_ServiceDestroy destroy)

@@ -36,6 +36,8 @@ typedef struct Holdfast__V1__ListLimitsResponse Holdfast__V1__ListLimitsResponse
 typedef struct Holdfast__V1__GetStatusRequest Holdfast__V1__GetStatusRequest;
 typedef struct Holdfast__V1__StoreStatus Holdfast__V1__StoreStatus;
 typedef struct Holdfast__V1__GetStatusResponse Holdfast__V1__GetStatusResponse;
+typedef struct Holdfast__V1__VerifyTenantRequest Holdfast__V1__VerifyTenantRequest;
+typedef struct Holdfast__V1__VerifyTenantResponse Holdfast__V1__VerifyTenantResponse;
 
 
 /* --- enums --- */
@@ -102,7 +104,8 @@ struct  Holdfast__V1__Tenant
   Holdfast__V1__TenantState state;
   /*
    * What Reserve does with a meter that has no limit in this tenant. True: admits and counts it.
-   * False (default): FAILED_PRECONDITION, reason NO_LIMIT.
+   * False (default): FAILED_PRECONDITION, reason NO_LIMIT, also for a meter that was admitted while
+   * this was true.
    */
   protobuf_c_boolean admit_unlimited_meters;
   /*
@@ -649,6 +652,17 @@ struct  Holdfast__V1__GetStatusResponse
    */
   int64_t limits_per_reservation_max;
   /*
+   * How far the seals are behind the record: what is older than this is sealed. Should stay within 5 s;
+   * a transaction of whomever that does not end, or no server to seal, lets it grow. Unset while
+   * Postgres is away, and before the first seal.
+   */
+  Google__Protobuf__Duration *seals_behind;
+  /*
+   * Limits and periods of which an entry of the record is missing, found while sealing. Should be 0:
+   * VerifyTenant says which entry, and the log (event=seal.gap).
+   */
+  int64_t seal_gaps;
+  /*
    * Holds in Postgres, of all servers and tenants together, those past their expiry included; counted up
    * to 100,000. -1 if Postgres does not answer. Not among `holds`.
    */
@@ -660,7 +674,69 @@ struct  Holdfast__V1__GetStatusResponse
 };
 #define HOLDFAST__V1__GET_STATUS_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__get_status_response__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0,NULL, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0,NULL, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, 0, 0, 0 }
+
+
+/*
+ * Request of VerifyTenant.
+ */
+struct  Holdfast__V1__VerifyTenantRequest
+{
+  ProtobufCMessage base;
+  /*
+   * The tenant. Required. Unknown: NOT_FOUND, reason UNKNOWN_TENANT.
+   */
+  char *tenant;
+};
+#define HOLDFAST__V1__VERIFY_TENANT_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__verify_tenant_request__descriptor) \
+    , (char *)protobuf_c_empty_string }
+
+
+/*
+ * One message of a VerifyTenant stream.
+ */
+struct  Holdfast__V1__VerifyTenantResponse
+{
+  ProtobufCMessage base;
+  /*
+   * True: this is the last message, and the result. False: how far it is.
+   */
+  protobuf_c_boolean done;
+  /*
+   * Entries of the record that were looked at, once for each limit and period that they count in.
+   */
+  int64_t entries;
+  /*
+   * Limits and periods that were looked at.
+   */
+  int64_t quotas;
+  /*
+   * Seals that were looked at, one for each limit and period in which anything was recorded.
+   */
+  int64_t seals;
+  /*
+   * Entries that are too young to be sealed: those of the last seconds.
+   */
+  int64_t unsealed;
+  /*
+   * Limits and periods that are wrong. 0: the books are right.
+   */
+  int64_t wrong;
+  /*
+   * What is wrong, a sentence for each, at most 16, by limit and period: the first entry that is
+   * missing, stands twice, or is not what was sealed; or the sum that is not right.
+   */
+  size_t n_findings;
+  char **findings;
+  /*
+   * The tenant.
+   */
+  char *tenant;
+};
+#define HOLDFAST__V1__VERIFY_TENANT_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__verify_tenant_response__descriptor) \
+    , 0, 0, 0, 0, 0, 0, 0,NULL, (char *)protobuf_c_empty_string }
 
 
 /* Holdfast__V1__Tenant methods */
@@ -1005,6 +1081,44 @@ Holdfast__V1__GetStatusResponse *
 void   holdfast__v1__get_status_response__free_unpacked
                      (Holdfast__V1__GetStatusResponse *message,
                       ProtobufCAllocator *allocator);
+/* Holdfast__V1__VerifyTenantRequest methods */
+void   holdfast__v1__verify_tenant_request__init
+                     (Holdfast__V1__VerifyTenantRequest         *message);
+size_t holdfast__v1__verify_tenant_request__get_packed_size
+                     (const Holdfast__V1__VerifyTenantRequest   *message);
+size_t holdfast__v1__verify_tenant_request__pack
+                     (const Holdfast__V1__VerifyTenantRequest   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__verify_tenant_request__pack_to_buffer
+                     (const Holdfast__V1__VerifyTenantRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__VerifyTenantRequest *
+       holdfast__v1__verify_tenant_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__verify_tenant_request__free_unpacked
+                     (Holdfast__V1__VerifyTenantRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__V1__VerifyTenantResponse methods */
+void   holdfast__v1__verify_tenant_response__init
+                     (Holdfast__V1__VerifyTenantResponse         *message);
+size_t holdfast__v1__verify_tenant_response__get_packed_size
+                     (const Holdfast__V1__VerifyTenantResponse   *message);
+size_t holdfast__v1__verify_tenant_response__pack
+                     (const Holdfast__V1__VerifyTenantResponse   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__verify_tenant_response__pack_to_buffer
+                     (const Holdfast__V1__VerifyTenantResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__VerifyTenantResponse *
+       holdfast__v1__verify_tenant_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__verify_tenant_response__free_unpacked
+                     (Holdfast__V1__VerifyTenantResponse *message,
+                      ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
 typedef void (*Holdfast__V1__Tenant_Closure)
@@ -1061,6 +1175,12 @@ typedef void (*Holdfast__V1__StoreStatus_Closure)
 typedef void (*Holdfast__V1__GetStatusResponse_Closure)
                  (const Holdfast__V1__GetStatusResponse *message,
                   void *closure_data);
+typedef void (*Holdfast__V1__VerifyTenantRequest_Closure)
+                 (const Holdfast__V1__VerifyTenantRequest *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__VerifyTenantResponse_Closure)
+                 (const Holdfast__V1__VerifyTenantResponse *message,
+                  void *closure_data);
 
 /* --- services --- */
 
@@ -1096,6 +1216,10 @@ struct Holdfast__V1__AdminService_Service
                      const Holdfast__V1__GetStatusRequest *input,
                      Holdfast__V1__GetStatusResponse_Closure closure,
                      void *closure_data);
+  void (*verify_tenant)(Holdfast__V1__AdminService_Service *service,
+                        const Holdfast__V1__VerifyTenantRequest *input,
+                        Holdfast__V1__VerifyTenantResponse_Closure closure,
+                        void *closure_data);
 };
 typedef void (*Holdfast__V1__AdminService_ServiceDestroy)(Holdfast__V1__AdminService_Service *);
 void holdfast__v1__admin_service__init (Holdfast__V1__AdminService_Service *service,
@@ -1110,7 +1234,8 @@ void holdfast__v1__admin_service__init (Holdfast__V1__AdminService_Service *serv
       function_prefix__ ## put_limit,\
       function_prefix__ ## delete_limit,\
       function_prefix__ ## list_limits,\
-      function_prefix__ ## get_status  }
+      function_prefix__ ## get_status,\
+      function_prefix__ ## verify_tenant  }
 void holdfast__v1__admin_service__create_tenant(ProtobufCService *service,
                                                 const Holdfast__V1__CreateTenantRequest *input,
                                                 Holdfast__V1__CreateTenantResponse_Closure closure,
@@ -1139,6 +1264,10 @@ void holdfast__v1__admin_service__get_status(ProtobufCService *service,
                                              const Holdfast__V1__GetStatusRequest *input,
                                              Holdfast__V1__GetStatusResponse_Closure closure,
                                              void *closure_data);
+void holdfast__v1__admin_service__verify_tenant(ProtobufCService *service,
+                                                const Holdfast__V1__VerifyTenantRequest *input,
+                                                Holdfast__V1__VerifyTenantResponse_Closure closure,
+                                                void *closure_data);
 
 /* --- descriptors --- */
 
@@ -1162,6 +1291,8 @@ extern const ProtobufCMessageDescriptor holdfast__v1__list_limits_response__desc
 extern const ProtobufCMessageDescriptor holdfast__v1__get_status_request__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__store_status__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__get_status_response__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__verify_tenant_request__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__verify_tenant_response__descriptor;
 extern const ProtobufCServiceDescriptor holdfast__v1__admin_service__descriptor;
 
 PROTOBUF_C__END_DECLS

@@ -62,8 +62,9 @@ struct holdfast_v1_admin_service_handlers {
      * Two bounds hold for a limit that is added: a tenant has at most as many limits as the server is
      * set to (10,000 by default), and a reservation of one meter, at whatever scope, counts against at
      * most 128 of them: those of the meter at the scope and at every scope above it. Beyond either:
-     * RESOURCE_EXHAUSTED (LIMITS_FULL), nothing is changed; DeleteLimit makes room. Periods that are
-     * over keep the limit that they ended with, and nothing is sent of them.
+     * RESOURCE_EXHAUSTED (LIMITS_FULL), nothing is changed; DeleteLimit makes room. Meters that are
+     * admitted without a limit do not count here. Periods that are over keep the limit that they ended
+     * with, and nothing is sent of them.
      *
      * Errors: NOT_FOUND (UNKNOWN_TENANT); ABORTED (ETAG_MISMATCH); ALREADY_EXISTS
      * (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (LIMITS_FULL).
@@ -72,8 +73,10 @@ struct holdfast_v1_admin_service_handlers {
         const Holdfast__V1__PutLimitRequest *request);
 
     /*
-     * Removes a limit. Holds that were taken under it can still be committed and released. The ledger
-     * keeps its records.
+     * Removes a limit. Holds that were taken under it can still be committed and released, and the
+     * limit refuses nothing of what they used: what is more than was held is recorded without debt.
+     * Who watches is sent LIMIT_CHANGED with limit_removed, and the crossings down. The ledger keeps
+     * its records. Periods that are over keep the limit that they ended with.
      *
      * Errors: NOT_FOUND (UNKNOWN_TENANT, UNKNOWN_LIMIT); ABORTED (ETAG_MISMATCH); ALREADY_EXISTS
      * (REQUEST_ID_REUSED).
@@ -95,10 +98,27 @@ struct holdfast_v1_admin_service_handlers {
      */
     void (*get_status)(void *user, struct stub_call *call,
         const Holdfast__V1__GetStatusRequest *request);
+
+    /*
+     * Reads all of a tenant's record in one state of the database and says whether the books prove
+     * themselves: in each limit and period the entries have the numbers 1, 2, 3 ... without a gap;
+     * committed and debt are their sums; what is leased is the sum of the leases; the entries are
+     * those that were sealed, and the seals are genuine. Streams how far it is, then the result in the
+     * last message. A server verifies one tenant at a time. Changes nothing and holds no lock, but the
+     * database sorts the whole record of the tenant for it: 100,000 entries or more a second.
+     *
+     * What it cannot see is a database that was put back as a whole to an earlier state: receipts
+     * show that (VerifyReceipt).
+     *
+     * Errors: NOT_FOUND (UNKNOWN_TENANT); RESOURCE_EXHAUSTED (OVERLOADED: another tenant is being
+     * verified by this server).
+     */
+    void (*verify_tenant)(void *user, struct stub_call *call,
+        const Holdfast__V1__VerifyTenantRequest *request);
 };
 
 extern const struct stub_service holdfast_v1_admin_service_service;
-extern const struct stub_method holdfast_v1_admin_service_methods[7];
+extern const struct stub_method holdfast_v1_admin_service_methods[8];
 
 /* Serves it with a copy of *handlers; before stub_server_start. False: there already. */
 static inline bool holdfast_v1_admin_service_register(struct stub_server *server,
@@ -295,6 +315,37 @@ void holdfast_v1_admin_service_get_status_async(struct stub_channel *channel,
     void (*done)(void *user, const struct stub_status *status,
         const Holdfast__V1__GetStatusResponse *reply),
     void *user);
+
+/* VerifyTenant: STUB_KIND_SERVER_STREAM */
+
+static inline enum stub_send holdfast_v1_admin_service_verify_tenant_send(struct stub_call *call,
+    const Holdfast__V1__VerifyTenantResponse *message)
+{
+    return stub_call_send(call, (const ProtobufCMessage *)message);
+}
+
+static inline struct stub_stream *holdfast_v1_admin_service_verify_tenant_open(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__VerifyTenantRequest *request)
+{
+    return stub_stream_open(channel, &holdfast_v1_admin_service_methods[7], options,
+        (const ProtobufCMessage *)request);
+}
+
+static inline enum stub_recv holdfast_v1_admin_service_verify_tenant_recv(struct stub_stream *stream,
+    int64_t timeout_us, Holdfast__V1__VerifyTenantResponse **ret_message)
+{
+    ProtobufCMessage *message;
+    enum stub_recv result = stub_stream_recv(stream, timeout_us, &message);
+
+    *ret_message = (Holdfast__V1__VerifyTenantResponse *)(void *)message;
+    return result;
+}
+
+struct stub_stream *holdfast_v1_admin_service_verify_tenant_start(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__VerifyTenantRequest *request,
+    void (*on_message)(void *user, struct stub_stream *stream,
+        const Holdfast__V1__VerifyTenantResponse *message),
+    const struct stub_stream_events *events, void *user);
 
 #ifdef __cplusplus
 }

@@ -1179,7 +1179,7 @@ const ProtobufCMessageDescriptor holdfast__v1__committed_amount__descriptor =
   (ProtobufCMessageInit) holdfast__v1__committed_amount__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__event__field_descriptors[10] =
+static const ProtobufCFieldDescriptor holdfast__v1__event__field_descriptors[11] =
 {
   {
     "seq",
@@ -1301,6 +1301,18 @@ static const ProtobufCFieldDescriptor holdfast__v1__event__field_descriptors[10]
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "limit_removed",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Event, limit_removed),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__event__field_indices_by_name[] = {
   8,   /* field[8] = attempt */
@@ -1308,6 +1320,7 @@ static const unsigned holdfast__v1__event__field_indices_by_name[] = {
   3,   /* field[3] = direction */
   7,   /* field[7] = job_id */
   2,   /* field[2] = kind */
+  10,   /* field[10] = limit_removed */
   9,   /* field[9] = message */
   6,   /* field[6] = quota */
   0,   /* field[0] = seq */
@@ -1317,7 +1330,7 @@ static const unsigned holdfast__v1__event__field_indices_by_name[] = {
 static const ProtobufCIntRange holdfast__v1__event__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__event__descriptor =
 {
@@ -1327,7 +1340,7 @@ const ProtobufCMessageDescriptor holdfast__v1__event__descriptor =
   "Holdfast__V1__Event",
   "holdfast.v1",
   sizeof(Holdfast__V1__Event),
-  10,
+  11,
   holdfast__v1__event__field_descriptors,
   holdfast__v1__event__field_indices_by_name,
   1,  holdfast__v1__event__number_ranges,

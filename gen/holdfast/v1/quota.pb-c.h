@@ -254,7 +254,8 @@ typedef enum _Holdfast__V1__EventKind {
   /*
    * A limit was added, changed or removed; quota shows it after the change. The crossings that the
    * change causes follow, each as an event of its own with an empty job_id: rising lowest first,
-   * falling highest first.
+   * falling highest first. After a removal (limit_removed) quota is unlimited, use falls below all
+   * stops, and no crossing of this limit is sent again.
    */
   HOLDFAST__V1__EVENT_KIND__EVENT_KIND_LIMIT_CHANGED = 5,
   /*
@@ -689,10 +690,14 @@ struct  Holdfast__V1__Event
    * A sentence for people. Never parse it.
    */
   char *message;
+  /*
+   * True, in LIMIT_CHANGED: the limit was removed.
+   */
+  protobuf_c_boolean limit_removed;
 };
 #define HOLDFAST__V1__EVENT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__event__descriptor) \
-    , 0, NULL, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_UNSPECIFIED, HOLDFAST__V1__DIRECTION__DIRECTION_UNSPECIFIED, HOLDFAST__V1__BASIS__BASIS_UNSPECIFIED, (char *)protobuf_c_empty_string, NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+    , 0, NULL, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_UNSPECIFIED, HOLDFAST__V1__DIRECTION__DIRECTION_UNSPECIFIED, HOLDFAST__V1__BASIS__BASIS_UNSPECIFIED, (char *)protobuf_c_empty_string, NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
 
 
 /* Holdfast__V1__Amount methods */

@@ -1054,6 +1054,96 @@ void   holdfast__v1__get_usage_response__free_unpacked
   assert(message->base.descriptor == &holdfast__v1__get_usage_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   holdfast__v1__verify_receipt_request__init
+                     (Holdfast__V1__VerifyReceiptRequest         *message)
+{
+  static const Holdfast__V1__VerifyReceiptRequest init_value = HOLDFAST__V1__VERIFY_RECEIPT_REQUEST__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__verify_receipt_request__get_packed_size
+                     (const Holdfast__V1__VerifyReceiptRequest *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__verify_receipt_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__verify_receipt_request__pack
+                     (const Holdfast__V1__VerifyReceiptRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__verify_receipt_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__verify_receipt_request__pack_to_buffer
+                     (const Holdfast__V1__VerifyReceiptRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__verify_receipt_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__VerifyReceiptRequest *
+       holdfast__v1__verify_receipt_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__VerifyReceiptRequest *)
+     protobuf_c_message_unpack (&holdfast__v1__verify_receipt_request__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__verify_receipt_request__free_unpacked
+                     (Holdfast__V1__VerifyReceiptRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__verify_receipt_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__v1__verify_receipt_response__init
+                     (Holdfast__V1__VerifyReceiptResponse         *message)
+{
+  static const Holdfast__V1__VerifyReceiptResponse init_value = HOLDFAST__V1__VERIFY_RECEIPT_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__verify_receipt_response__get_packed_size
+                     (const Holdfast__V1__VerifyReceiptResponse *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__verify_receipt_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__verify_receipt_response__pack
+                     (const Holdfast__V1__VerifyReceiptResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__verify_receipt_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__verify_receipt_response__pack_to_buffer
+                     (const Holdfast__V1__VerifyReceiptResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__verify_receipt_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__VerifyReceiptResponse *
+       holdfast__v1__verify_receipt_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__VerifyReceiptResponse *)
+     protobuf_c_message_unpack (&holdfast__v1__verify_receipt_response__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__verify_receipt_response__free_unpacked
+                     (Holdfast__V1__VerifyReceiptResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__verify_receipt_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 static const ProtobufCFieldDescriptor holdfast__v1__reserve_request__labels_entry__field_descriptors[2] =
 {
   {
@@ -3317,6 +3407,199 @@ const ProtobufCMessageDescriptor holdfast__v1__get_usage_response__descriptor =
   (ProtobufCMessageInit) holdfast__v1__get_usage_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor holdfast__v1__verify_receipt_request__field_descriptors[2] =
+{
+  {
+    "tenant",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyReceiptRequest, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "receipt",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyReceiptRequest, receipt),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__verify_receipt_request__field_indices_by_name[] = {
+  1,   /* field[1] = receipt */
+  0,   /* field[0] = tenant */
+};
+static const ProtobufCIntRange holdfast__v1__verify_receipt_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__verify_receipt_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.VerifyReceiptRequest",
+  "VerifyReceiptRequest",
+  "Holdfast__V1__VerifyReceiptRequest",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__VerifyReceiptRequest),
+  2,
+  holdfast__v1__verify_receipt_request__field_descriptors,
+  holdfast__v1__verify_receipt_request__field_indices_by_name,
+  1,  holdfast__v1__verify_receipt_request__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__verify_receipt_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__verify_receipt_response__field_descriptors[9] =
+{
+  {
+    "verdict",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyReceiptResponse, verdict),
+    &holdfast__v1__receipt_verdict__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "detail",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyReceiptResponse, detail),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tenant",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyReceiptResponse, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "job_id",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyReceiptResponse, job_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "attempt",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyReceiptResponse, attempt),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "scope",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyReceiptResponse, scope),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "commit_time",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyReceiptResponse, commit_time),
+    &google__protobuf__timestamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "late",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__VerifyReceiptResponse, late),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "committed",
+    9,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__V1__VerifyReceiptResponse, n_committed),
+    offsetof(Holdfast__V1__VerifyReceiptResponse, committed),
+    &holdfast__v1__committed_amount__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__verify_receipt_response__field_indices_by_name[] = {
+  4,   /* field[4] = attempt */
+  6,   /* field[6] = commit_time */
+  8,   /* field[8] = committed */
+  1,   /* field[1] = detail */
+  3,   /* field[3] = job_id */
+  7,   /* field[7] = late */
+  5,   /* field[5] = scope */
+  2,   /* field[2] = tenant */
+  0,   /* field[0] = verdict */
+};
+static const ProtobufCIntRange holdfast__v1__verify_receipt_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 9 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__verify_receipt_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.VerifyReceiptResponse",
+  "VerifyReceiptResponse",
+  "Holdfast__V1__VerifyReceiptResponse",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__VerifyReceiptResponse),
+  9,
+  holdfast__v1__verify_receipt_response__field_descriptors,
+  holdfast__v1__verify_receipt_response__field_indices_by_name,
+  1,  holdfast__v1__verify_receipt_response__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__verify_receipt_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCEnumValue holdfast__v1__reserve_mode__enum_values_by_number[5] =
 {
   { "RESERVE_MODE_UNSPECIFIED", "HOLDFAST__V1__RESERVE_MODE__RESERVE_MODE_UNSPECIFIED", 0 },
@@ -3473,7 +3756,41 @@ const ProtobufCEnumDescriptor holdfast__v1__end_cause__descriptor =
   holdfast__v1__end_cause__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor holdfast__v1__quota_service__method_descriptors[9] =
+static const ProtobufCEnumValue holdfast__v1__receipt_verdict__enum_values_by_number[5] =
+{
+  { "RECEIPT_VERDICT_UNSPECIFIED", "HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_UNSPECIFIED", 0 },
+  { "RECEIPT_VERDICT_FOUND", "HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_FOUND", 1 },
+  { "RECEIPT_VERDICT_MISSING", "HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_MISSING", 2 },
+  { "RECEIPT_VERDICT_DIFFERENT", "HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_DIFFERENT", 3 },
+  { "RECEIPT_VERDICT_FORGED", "HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_FORGED", 4 },
+};
+static const ProtobufCIntRange holdfast__v1__receipt_verdict__value_ranges[] = {
+{0, 0},{0, 5}
+};
+static const ProtobufCEnumValueIndex holdfast__v1__receipt_verdict__enum_values_by_name[5] =
+{
+  { "RECEIPT_VERDICT_DIFFERENT", 3 },
+  { "RECEIPT_VERDICT_FORGED", 4 },
+  { "RECEIPT_VERDICT_FOUND", 1 },
+  { "RECEIPT_VERDICT_MISSING", 2 },
+  { "RECEIPT_VERDICT_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor holdfast__v1__receipt_verdict__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "holdfast.v1.ReceiptVerdict",
+  "ReceiptVerdict",
+  "Holdfast__V1__ReceiptVerdict",
+  "holdfast.v1",
+  5,
+  holdfast__v1__receipt_verdict__enum_values_by_number,
+  5,
+  holdfast__v1__receipt_verdict__enum_values_by_name,
+  1,
+  holdfast__v1__receipt_verdict__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCMethodDescriptor holdfast__v1__quota_service__method_descriptors[10] =
 {
   { "Reserve", &holdfast__v1__reserve_request__descriptor, &holdfast__v1__reserve_response__descriptor },
   { "Commit", &holdfast__v1__commit_request__descriptor, &holdfast__v1__commit_response__descriptor },
@@ -3484,6 +3801,7 @@ static const ProtobufCMethodDescriptor holdfast__v1__quota_service__method_descr
   { "GetReservation", &holdfast__v1__get_reservation_request__descriptor, &holdfast__v1__get_reservation_response__descriptor },
   { "ListReservations", &holdfast__v1__list_reservations_request__descriptor, &holdfast__v1__list_reservations_response__descriptor },
   { "GetUsage", &holdfast__v1__get_usage_request__descriptor, &holdfast__v1__get_usage_response__descriptor },
+  { "VerifyReceipt", &holdfast__v1__verify_receipt_request__descriptor, &holdfast__v1__verify_receipt_response__descriptor },
 };
 const unsigned holdfast__v1__quota_service__method_indices_by_name[] = {
   4,        /* Check */
@@ -3494,6 +3812,7 @@ const unsigned holdfast__v1__quota_service__method_indices_by_name[] = {
   7,        /* ListReservations */
   2,        /* Release */
   0,        /* Reserve */
+  9,        /* VerifyReceipt */
   5         /* Watch */
 };
 const ProtobufCServiceDescriptor holdfast__v1__quota_service__descriptor =
@@ -3503,7 +3822,7 @@ const ProtobufCServiceDescriptor holdfast__v1__quota_service__descriptor =
   "QuotaService",
   "Holdfast__V1__QuotaService",
   "holdfast.v1",
-  9,
+  10,
   holdfast__v1__quota_service__method_descriptors,
   holdfast__v1__quota_service__method_indices_by_name
 };
@@ -3578,6 +3897,14 @@ void holdfast__v1__quota_service__get_usage(ProtobufCService *service,
 {
   assert(service->descriptor == &holdfast__v1__quota_service__descriptor);
   service->invoke(service, 8, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void holdfast__v1__quota_service__verify_receipt(ProtobufCService *service,
+                                                 const Holdfast__V1__VerifyReceiptRequest *input,
+                                                 Holdfast__V1__VerifyReceiptResponse_Closure closure,
+                                                 void *closure_data)
+{
+  assert(service->descriptor == &holdfast__v1__quota_service__descriptor);
+  service->invoke(service, 9, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__quota_service__init (Holdfast__V1__QuotaService_Service *service,
                                         Holdfast__V1__QuotaService_ServiceDestroy destroy)

@@ -43,6 +43,8 @@ typedef struct Holdfast__V1__ListReservationsRequest Holdfast__V1__ListReservati
 typedef struct Holdfast__V1__ListReservationsResponse Holdfast__V1__ListReservationsResponse;
 typedef struct Holdfast__V1__GetUsageRequest Holdfast__V1__GetUsageRequest;
 typedef struct Holdfast__V1__GetUsageResponse Holdfast__V1__GetUsageResponse;
+typedef struct Holdfast__V1__VerifyReceiptRequest Holdfast__V1__VerifyReceiptRequest;
+typedef struct Holdfast__V1__VerifyReceiptResponse Holdfast__V1__VerifyReceiptResponse;
 
 
 /* --- enums --- */
@@ -148,8 +150,8 @@ typedef enum _Holdfast__V1__EndCause {
    */
   HOLDFAST__V1__END_CAUSE__END_CAUSE_UNSPECIFIED = 0,
   /*
-   * The client read too slowly: its buffer of 1,024 events was full. Nothing is lost: resume, and
-   * read faster.
+   * The client does not read: its buffer of 1,024 events was full and it took none for 250 ms, or
+   * frames waited for it and it took none for a minute. Nothing is lost: resume, and go on reading.
    */
   HOLDFAST__V1__END_CAUSE__END_CAUSE_SLOW_READER = 1,
   /*
@@ -158,6 +160,34 @@ typedef enum _Holdfast__V1__EndCause {
   HOLDFAST__V1__END_CAUSE__END_CAUSE_DRAINING = 2
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HOLDFAST__V1__END_CAUSE)
 } Holdfast__V1__EndCause;
+/*
+ * What is to be thought of a receipt.
+ */
+typedef enum _Holdfast__V1__ReceiptVerdict {
+  /*
+   * Never sent.
+   */
+  HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_UNSPECIFIED = 0,
+  /*
+   * Genuine, and the record is what it says.
+   */
+  HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_FOUND = 1,
+  /*
+   * Genuine, and there is no such record: the database lost it.
+   */
+  HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_MISSING = 2,
+  /*
+   * Genuine, and the record of the job is another one: the database changed it, or lost it and the
+   * job was done again.
+   */
+  HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_DIFFERENT = 3,
+  /*
+   * Not signed for this tenant by any key that the server has: altered, cut, no receipt at all, or
+   * of a key that was taken away. Says nothing about the record.
+   */
+  HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_FORGED = 4
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HOLDFAST__V1__RECEIPT_VERDICT)
+} Holdfast__V1__ReceiptVerdict;
 
 /* --- messages --- */
 
@@ -476,7 +506,11 @@ struct  Holdfast__V1__CommitResponse
    */
   Holdfast__V1__Advice advice;
   /*
-   * Proof of the record. Later: never set in this version.
+   * Proof of the record, for VerifyReceipt: tenant, job_id, attempt, time, amounts and debts, with
+   * the sequence number in each quota, signed by the server. Keep it apart from the database. A
+   * replay has the same one, byte for byte, unless the servers' token keys were rotated in between.
+   * Also in brief replies. Not secret like a reservation_id: nothing can be done with it. Empty only
+   * if the record was changed by hand and no receipt can tell it.
    */
   char *receipt;
 };
@@ -1048,6 +1082,76 @@ struct  Holdfast__V1__GetUsageResponse
     , 0,NULL, (char *)protobuf_c_empty_string, NULL, 0, 0 }
 
 
+/*
+ * Request of VerifyReceipt.
+ */
+struct  Holdfast__V1__VerifyReceiptRequest
+{
+  ProtobufCMessage base;
+  /*
+   * Tenant. May be empty: the receipt names it. If it is another tenant than the receipt's, the
+   * verdict is FORGED.
+   */
+  char *tenant;
+  /*
+   * CommitResponse.receipt. Required.
+   */
+  char *receipt;
+};
+#define HOLDFAST__V1__VERIFY_RECEIPT_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__verify_receipt_request__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+
+
+/*
+ * Reply of VerifyReceipt.
+ */
+struct  Holdfast__V1__VerifyReceiptResponse
+{
+  ProtobufCMessage base;
+  /*
+   * The verdict.
+   */
+  Holdfast__V1__ReceiptVerdict verdict;
+  /*
+   * The same in a sentence, with the first difference if there is one.
+   */
+  char *detail;
+  /*
+   * What the receipt says, from here on; unset if it is FORGED. Its tenant.
+   */
+  char *tenant;
+  /*
+   * Job.
+   */
+  char *job_id;
+  /*
+   * The attempt that was recorded.
+   */
+  char *attempt;
+  /*
+   * Scope of the job.
+   */
+  char *scope;
+  /*
+   * Time of the record.
+   */
+  Google__Protobuf__Timestamp *commit_time;
+  /*
+   * True: the commit came after the expiry of the hold.
+   */
+  protobuf_c_boolean late;
+  /*
+   * What was recorded, one entry per meter.
+   */
+  size_t n_committed;
+  Holdfast__V1__CommittedAmount **committed;
+};
+#define HOLDFAST__V1__VERIFY_RECEIPT_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__verify_receipt_response__descriptor) \
+    , HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_UNSPECIFIED, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0, 0,NULL }
+
+
 /* Holdfast__V1__ReserveRequest__LabelsEntry methods */
 void   holdfast__v1__reserve_request__labels_entry__init
                      (Holdfast__V1__ReserveRequest__LabelsEntry         *message);
@@ -1491,6 +1595,44 @@ Holdfast__V1__GetUsageResponse *
 void   holdfast__v1__get_usage_response__free_unpacked
                      (Holdfast__V1__GetUsageResponse *message,
                       ProtobufCAllocator *allocator);
+/* Holdfast__V1__VerifyReceiptRequest methods */
+void   holdfast__v1__verify_receipt_request__init
+                     (Holdfast__V1__VerifyReceiptRequest         *message);
+size_t holdfast__v1__verify_receipt_request__get_packed_size
+                     (const Holdfast__V1__VerifyReceiptRequest   *message);
+size_t holdfast__v1__verify_receipt_request__pack
+                     (const Holdfast__V1__VerifyReceiptRequest   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__verify_receipt_request__pack_to_buffer
+                     (const Holdfast__V1__VerifyReceiptRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__VerifyReceiptRequest *
+       holdfast__v1__verify_receipt_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__verify_receipt_request__free_unpacked
+                     (Holdfast__V1__VerifyReceiptRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__V1__VerifyReceiptResponse methods */
+void   holdfast__v1__verify_receipt_response__init
+                     (Holdfast__V1__VerifyReceiptResponse         *message);
+size_t holdfast__v1__verify_receipt_response__get_packed_size
+                     (const Holdfast__V1__VerifyReceiptResponse   *message);
+size_t holdfast__v1__verify_receipt_response__pack
+                     (const Holdfast__V1__VerifyReceiptResponse   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__verify_receipt_response__pack_to_buffer
+                     (const Holdfast__V1__VerifyReceiptResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__VerifyReceiptResponse *
+       holdfast__v1__verify_receipt_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__verify_receipt_response__free_unpacked
+                     (Holdfast__V1__VerifyReceiptResponse *message,
+                      ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
 typedef void (*Holdfast__V1__ReserveRequest__LabelsEntry_Closure)
@@ -1568,6 +1710,12 @@ typedef void (*Holdfast__V1__GetUsageRequest_Closure)
 typedef void (*Holdfast__V1__GetUsageResponse_Closure)
                  (const Holdfast__V1__GetUsageResponse *message,
                   void *closure_data);
+typedef void (*Holdfast__V1__VerifyReceiptRequest_Closure)
+                 (const Holdfast__V1__VerifyReceiptRequest *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__VerifyReceiptResponse_Closure)
+                 (const Holdfast__V1__VerifyReceiptResponse *message,
+                  void *closure_data);
 
 /* --- services --- */
 
@@ -1611,6 +1759,10 @@ struct Holdfast__V1__QuotaService_Service
                     const Holdfast__V1__GetUsageRequest *input,
                     Holdfast__V1__GetUsageResponse_Closure closure,
                     void *closure_data);
+  void (*verify_receipt)(Holdfast__V1__QuotaService_Service *service,
+                         const Holdfast__V1__VerifyReceiptRequest *input,
+                         Holdfast__V1__VerifyReceiptResponse_Closure closure,
+                         void *closure_data);
 };
 typedef void (*Holdfast__V1__QuotaService_ServiceDestroy)(Holdfast__V1__QuotaService_Service *);
 void holdfast__v1__quota_service__init (Holdfast__V1__QuotaService_Service *service,
@@ -1627,7 +1779,8 @@ void holdfast__v1__quota_service__init (Holdfast__V1__QuotaService_Service *serv
       function_prefix__ ## watch,\
       function_prefix__ ## get_reservation,\
       function_prefix__ ## list_reservations,\
-      function_prefix__ ## get_usage  }
+      function_prefix__ ## get_usage,\
+      function_prefix__ ## verify_receipt  }
 void holdfast__v1__quota_service__reserve(ProtobufCService *service,
                                           const Holdfast__V1__ReserveRequest *input,
                                           Holdfast__V1__ReserveResponse_Closure closure,
@@ -1664,6 +1817,10 @@ void holdfast__v1__quota_service__get_usage(ProtobufCService *service,
                                             const Holdfast__V1__GetUsageRequest *input,
                                             Holdfast__V1__GetUsageResponse_Closure closure,
                                             void *closure_data);
+void holdfast__v1__quota_service__verify_receipt(ProtobufCService *service,
+                                                 const Holdfast__V1__VerifyReceiptRequest *input,
+                                                 Holdfast__V1__VerifyReceiptResponse_Closure closure,
+                                                 void *closure_data);
 
 /* --- descriptors --- */
 
@@ -1672,6 +1829,7 @@ extern const ProtobufCEnumDescriptor    holdfast__v1__priority__descriptor;
 extern const ProtobufCEnumDescriptor    holdfast__v1__overrun_policy__descriptor;
 extern const ProtobufCEnumDescriptor    holdfast__v1__advice__descriptor;
 extern const ProtobufCEnumDescriptor    holdfast__v1__end_cause__descriptor;
+extern const ProtobufCEnumDescriptor    holdfast__v1__receipt_verdict__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__reserve_request__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__reserve_request__labels_entry__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__reserve_response__descriptor;
@@ -1697,6 +1855,8 @@ extern const ProtobufCMessageDescriptor holdfast__v1__list_reservations_request_
 extern const ProtobufCMessageDescriptor holdfast__v1__list_reservations_response__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__get_usage_request__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__get_usage_response__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__verify_receipt_request__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__verify_receipt_response__descriptor;
 extern const ProtobufCServiceDescriptor holdfast__v1__quota_service__descriptor;
 
 PROTOBUF_C__END_DECLS

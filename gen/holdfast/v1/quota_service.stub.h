@@ -123,8 +123,8 @@ struct holdfast_v1_quota_service_handlers {
      * with after_seq = the seq you saw last.
      *
      * The stream lasts until the client cancels it or a StreamEnd frame says why it ends; then, or
-     * after a broken connection, resume with the last seq. A reader that is too slow is cut off
-     * (1,024 events in the buffer) and can resume. Events are kept for 7 days.
+     * after a broken connection, resume with the last seq. A reader that does not read is cut off
+     * (END_CAUSE_SLOW_READER) and can resume. Events are kept for 7 days.
      *
      * Errors: NOT_FOUND (UNKNOWN_TENANT); OUT_OF_RANGE (SEQ_TOO_OLD, SEQ_TOO_NEW: begin again without
      * a position).
@@ -160,10 +160,19 @@ struct holdfast_v1_quota_service_handlers {
      */
     void (*get_usage)(void *user, struct stub_call *call,
         const Holdfast__V1__GetUsageRequest *request);
+
+    /*
+     * Says whether a receipt of Commit is genuine, and whether the record still has what it says. A
+     * genuine receipt whose record is missing or different proves that the database has lost or
+     * changed acknowledged use: its amounts, its time and its place in each quota are in the receipt.
+     * Every answer is OK: test the verdict. Needs Postgres only. Changes nothing.
+     */
+    void (*verify_receipt)(void *user, struct stub_call *call,
+        const Holdfast__V1__VerifyReceiptRequest *request);
 };
 
 extern const struct stub_service holdfast_v1_quota_service_service;
-extern const struct stub_method holdfast_v1_quota_service_methods[9];
+extern const struct stub_method holdfast_v1_quota_service_methods[10];
 
 /* Serves it with a copy of *handlers; before stub_server_start. False: there already. */
 static inline bool holdfast_v1_quota_service_register(struct stub_server *server,
@@ -417,6 +426,33 @@ void holdfast_v1_quota_service_get_usage_async(struct stub_channel *channel,
     const struct stub_call_options *options, const Holdfast__V1__GetUsageRequest *request,
     void (*done)(void *user, const struct stub_status *status,
         const Holdfast__V1__GetUsageResponse *reply),
+    void *user);
+
+/* VerifyReceipt: STUB_KIND_UNARY */
+
+static inline bool holdfast_v1_quota_service_verify_receipt_reply(struct stub_call *call,
+    const Holdfast__V1__VerifyReceiptResponse *reply)
+{
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
+}
+
+static inline int holdfast_v1_quota_service_verify_receipt(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__VerifyReceiptRequest *request,
+    Holdfast__V1__VerifyReceiptResponse **ret_reply, struct stub_status *ret_status)
+{
+    ProtobufCMessage *reply;
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[9], options,
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
+
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__VerifyReceiptResponse *)(void *)reply;
+    return code;
+}
+
+void holdfast_v1_quota_service_verify_receipt_async(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__VerifyReceiptRequest *request,
+    void (*done)(void *user, const struct stub_status *status,
+        const Holdfast__V1__VerifyReceiptResponse *reply),
     void *user);
 
 #ifdef __cplusplus

@@ -8,21 +8,35 @@
 -- ARGV  1-4 guard   5 tenant, then per hold: "tenant=job", its text as it was seen
 -- result "OK", how many holds went, how many quotas
 --
--- A hold goes only if its text still is the one that was seen. H of a quota is the sum of its
+-- A hold goes only if its text still is the one that was seen, or if it still is lost and the index
+-- names it where it did. H of a quota is the sum of its
 -- holds, so where there are few holds those quotas go whose H the others do not add up to; where
 -- there are many, all in which something is held.
 
--- luacheck: read globals call shown add_held readable index_remove
+-- luacheck: read globals call shown lost_text add_held readable index_remove leaf_name base
 local HOLDS_MAX = 256
 local AT_ONCE = 1000
 local t, c, tenant = KEYS[2], KEYS[3], ARGV[5]
 local jobs, places, members = {}, {}, {}
+local x = call('HGET', t, 'x')
+
+-- Where the index has the hold, whose text does not say it; or nil.
+local function place_in_index(job)
+    for _, leaf in ipairs(x and call('ZRANGE', base .. 'i:' .. tenant, 0, -1) or {'0'}) do
+        local place = call('ZSCORE', leaf_name(tenant, leaf), job)
+        if place then
+            return place
+        end
+    end
+end
+
 for i = 6, #ARGV, 2 do
-    if shown(call('HGET', t, ARGV[i])) == ARGV[i + 1] then
-        local place = ARGV[i + 1]:match('^%d+:%d+:(%d+):')
-        jobs[#jobs + 1] = ARGV[i]
-        if place then -- else due.lua finds what the index has of it
-            places[#places + 1], members[#members + 1] = place, ARGV[i]
+    local job, seen, text = ARGV[i], ARGV[i + 1], call('HGET', t, ARGV[i])
+    local place = text and seen:match('^%d+:%d+:(%d+):') or place_in_index(job)
+    if (shown(text) or place and lost_text(place)) == seen then
+        jobs[#jobs + 1] = job
+        if place then
+            places[#places + 1], members[#members + 1] = place, job
         end
     end
 end

@@ -7,26 +7,19 @@
 --
 -- A tenant's score in x may be earlier than its earliest deadline, because notify and extend leave
 -- it alone. Such a score is put right here, so that it comes up once; a tenant without holds has
--- the score inf. What the index names and t does not have, goes from the index.
+-- the score inf. A hold that the index names and t does not have was lost: it is due like the
+-- others, with a text that nobody can read.
 
--- luacheck: read globals call shown base amount PLACES place_of deadline_of
--- luacheck: read globals index_first index_upto index_remove
+-- luacheck: read globals call shown lost_text base amount PLACES place_of deadline_of
+-- luacheck: read globals index_first index_upto
 local now, max = amount(ARGV[5]), amount(ARGV[6])
 local out, x_name = {'OK'}, base .. 'x:' .. ARGV[4]
 if ARGV[7] ~= '0' then
     local tenant, x = ARGV[7], call('HGET', KEYS[2], 'x')
     local jobs, places = index_upto(tenant, x, place_of(now, PLACES - 1), max)
     local entries = #jobs > 0 and call('HMGET', KEYS[2], unpack(jobs)) or {}
-    local lost, where = {}, {}
     for i = 1, #jobs do
-        if entries[i] then
-            out[#out + 1], out[#out + 2] = jobs[i], shown(entries[i])
-        else
-            lost[#lost + 1], where[#where + 1] = jobs[i], places[i]
-        end
-    end
-    if #lost > 0 and not index_remove(tenant, x, where, lost) then
-        call('HDEL', KEYS[2], 'x')
+        out[#out + 1], out[#out + 2] = jobs[i], shown(entries[i]) or lost_text(places[i])
     end
     return out
 end
