@@ -6,6 +6,7 @@
  * janitor and hub each do what their headers say. src/README.md has the map.
  */
 #include "base/address.h"
+#include "base/breaker.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/config.h"
@@ -21,10 +22,12 @@
 #include "op/authority.h"
 #include "op/commit.h"
 #include "op/desk.h"
+#include "op/dirty.h"
 #include "op/granter.h"
 #include "op/inbox.h"
 #include "op/janitor.h"
 #include "op/plans.h"
+#include "op/redis.h"
 #include "op/returns.h"
 #include "op/services.h"
 #include "op/shares.h"
@@ -158,7 +161,7 @@ static const struct config_option option_table[] = {
      .max = 10000,
      .offset = offsetof(struct settings, worker_timeout_ms),
      .arg = "MS",
-     .doc = "how long a worker waits for Redis before it answers UNAVAILABLE"},
+     .doc = "how long a worker waits for Redis before Postgres takes the hold"},
     {.name = "events-keep-hours",
      .type = CONFIG_INTEGER,
      .fallback = TEXT_OF(EVENTS_KEEP_HOURS),
@@ -460,6 +463,8 @@ static void build_services(struct server *server)
     services->returns = returns_create();
     services->notifies = notifies_create();
     services->aside = aside_create();
+    services->dirty = dirty_create();
+    services->redis_breaker = redis_breaker_create(&services->options);
     services->inbox = inbox_create();
     for (int i = 0; i < GRANTERS; i++)
         server->granters[i] = granter_create(services, (enum inbox_granter)i);
@@ -613,6 +618,8 @@ static void destroy(struct server *server)
         worker_destroy(server->workers[i]);
     notifies_destroy(services->notifies);
     returns_destroy(services->returns);
+    dirty_destroy(services->dirty);
+    breaker_destroy(services->redis_breaker);
     stub_server_destroy(server->stub);
     calls_log(server->calls);
     calls_destroy(server->calls);

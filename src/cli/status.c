@@ -38,6 +38,11 @@ static void print_status(const Holdfast__V1__GetStatusResponse *response)
     fputs("\n  seals ", stdout);
     print_span(stdout, response->seals_behind);
     printf(" behind the record, %" PRId64 " gaps\n", response->seal_gaps);
+    if (response->holding_in_postgres || response->postgres_holds > 0)
+        printf("  %" PRId64 " holds in Postgres%s\n", response->postgres_holds,
+               response->holding_in_postgres
+                   ? "; Redis does not answer, and new ones are taken there"
+                   : "");
 }
 
 int command_status(struct cli *cli, int argc, char **argv)

@@ -12,7 +12,7 @@ enum {
     /* What may be read of it. Deciding takes less than the rest: at most 128 MiB for records and events
        of 256 items of 128 quotas, and for fences twice what was read. */
     ARENA_READ_BYTES = 128 << 20,
-    REFS_OF_ITEM_MAX = 4 * HOLD_QUOTAS_MAX,
+    REFS_OF_ITEM_MAX = SETTLE_LOCKS_MAX,
 };
 
 /* A fence is kept longer than any attempt can be committed: lifetime, late window, an hour. */
@@ -27,9 +27,11 @@ static const struct statement *const statements[] = {
     &rows_quota_lock[SQL_FORM_ROWS],
     &rows_now[SQL_FORM_ROW],
     &rows_now[SQL_FORM_ROWS],
+    &rows_placed_find,
     &rows_fence_find,
     &rows_expired_find,
     &rows_fence_insert,
+    &rows_placed_delete,
     &rows_quota_update[SQL_FORM_ROW],
     &rows_quota_update[SQL_FORM_ROWS],
     &rows_lease_update,
@@ -67,11 +69,6 @@ void batch_done(struct batch *batch)
 
 /* --- before the transaction ------------------------------------------------------------------- */
 
-static int job_order(const void *a, const void *b)
-{
-    return rows_job_compare(a, b);
-}
-
 static struct rows_job job_of(const struct commit_item *item)
 {
     return (struct rows_job){.tenant_id = item->settle.tenant_id, .job_id = item->settle.job_id};
@@ -79,24 +76,18 @@ static struct rows_job job_of(const struct commit_item *item)
 
 static bool collect_jobs(struct batch *batch)
 {
-    size_t kept = 0;
-
     batch->jobs = arena_array(&batch->arena, batch->count, sizeof(*batch->jobs));
     if (!batch->jobs)
         return false;
     for (size_t i = 0; i < batch->count; i++)
         batch->jobs[i] = job_of(batch->items[i].item);
-    qsort(batch->jobs, batch->count, sizeof(*batch->jobs), job_order);
-    for (size_t i = 0; i < batch->count; i++)
-        if (kept == 0 || rows_job_compare(&batch->jobs[kept - 1], &batch->jobs[i]) != 0)
-            batch->jobs[kept++] = batch->jobs[i];
-    batch->jobs_count = kept;
+    batch->jobs_count = rows_jobs_sort(batch->jobs, batch->count);
     for (size_t i = 0; i < batch->count; i++) {
-        struct rows_job wanted = job_of(batch->items[i].item);
-        struct rows_job *found = bsearch(&wanted, batch->jobs, kept, sizeof(wanted), job_order);
+        const struct settle_item *settle = &batch->items[i].item->settle;
 
-        CHECK(found);
-        batch->items[i].job = (size_t)(found - batch->jobs);
+        batch->items[i].job = (size_t)(rows_jobs_find(batch->jobs, batch->jobs_count,
+                                                      settle->tenant_id, settle->job_id) -
+                                       batch->jobs);
     }
     return true;
 }
@@ -143,27 +134,46 @@ static int common_part(const struct batch *batch)
     return part;
 }
 
-/* For items that neither name a hold nor have one in Redis: which one expired last? */
-static enum status look_aside(struct batch *batch, struct database *aside)
+/*
+ * May a row of pg_hold decide it? Not where a reservation id names a hold in Redis that is not nearly over.
+ */
+static bool may_be_placed(const struct settle_item *settle, int64_t now_ms)
+{
+    return !settle->token || attempt_is_in_postgres(settle->token->attempt) ||
+           settle->token->deadline_ms <= now_ms + LATE_AHEAD_MS;
+}
+
+/*
+ * For items that neither name a hold nor have one in Redis: which one expired last? Where there may be a row
+ * of pg_hold and no other hold names its quotas: which ones are they? Of a hold that Redis has, too, if it
+ * has turned out that there is a row.
+ */
+static enum status look_aside(struct batch *batch, struct database *aside, int64_t now_ms)
 {
     enum status status;
+    bool asks = false;
 
-    batch->ask_expired = false;
+    batch->ask_expired = batch->ask_placed = false;
     for (size_t i = 0; i < batch->count; i++) {
         struct batch_item *of = &batch->items[i];
+        const struct settle_item *settle = &of->item->settle;
 
-        of->by_job = !of->item->settle.token && !of->item->settle.live;
+        of->by_job = !settle->token && !settle->live;
         batch->ask_expired |= of->by_job;
+        batch->ask_placed |= may_be_placed(settle, now_ms);
+        asks |= of->by_job || of->item->came_back;
     }
-    if (!batch->ask_expired)
+    if (!asks)
         return STATUS_OK;
     status = rows_facts(aside, &batch->arena, batch->jobs, batch->jobs_count);
     for (size_t i = 0; status == STATUS_OK && i < batch->count; i++) {
         struct batch_item *of = &batch->items[i];
-        const struct hold *expired = batch->jobs[of->job].facts.expired;
+        const struct settle_facts *facts = &batch->jobs[of->job].facts;
 
-        if (of->by_job && expired)
-            of->expired = expired->attempt;
+        if (of->by_job && facts->expired)
+            of->expired = facts->expired->attempt;
+        if (facts->placed)
+            of->placed = facts->placed->attempt;
     }
     return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
 }
@@ -248,7 +258,7 @@ static enum status prepare(struct batch *batch, struct commit_item *const *items
     batch->ledger_part = common_part(batch);
     if (!collect_jobs(batch) || !choose_asked(batch, assume_new))
         return STATUS_EXHAUSTED;
-    status = look_aside(batch, aside);
+    status = look_aside(batch, aside, now_ms);
     if (status == STATUS_OK && !collect_refs(batch, now_ms))
         status = STATUS_EXHAUSTED;
     return status;
@@ -333,6 +343,8 @@ void batch_ask(struct batch *batch, struct lane *lane)
         rows_jobs_params(&asked, batch->asked, batch->asked_count);
         batch->steps.ledger = lane_add(lane, &rows_ledger_find[batch->ledger_part], &asked);
     }
+    if (batch->ask_placed)
+        batch->steps.placed = lane_add(lane, &rows_placed_find, &jobs);
     batch->steps.fences = lane_add(lane, &rows_fence_find, &jobs);
     if (batch->ask_expired)
         batch->steps.expired = lane_add(lane, &rows_expired_find, &jobs);
@@ -355,7 +367,10 @@ static enum status read_facts(struct batch *batch, struct lane *lane)
 
     for (size_t i = 0; i < batch->jobs_count; i++)
         batch->jobs[i].facts = (struct settle_facts){0};
-    if (batch->asked_count > 0)
+    if (batch->ask_placed)
+        status = rows_placed_find_read(lane_take(lane, batch->steps.placed), &batch->arena,
+                                       batch->jobs, batch->jobs_count);
+    if (status == STATUS_OK && batch->asked_count > 0)
         status = rows_ledger_find_read(lane_take(lane, batch->steps.ledger), &batch->arena,
                                        batch->jobs, batch->jobs_count);
     if (status == STATUS_OK)
@@ -382,6 +397,20 @@ static bool expired_moved(const struct batch_item *of, const struct settle_facts
     if (facts->expired)
         now = facts->expired->attempt;
     return now.epoch != of->expired.epoch || now.seq != of->expired.seq;
+}
+
+/*
+ * True if the job has a row of pg_hold that was not known before the locks, so that nothing has locked its
+ * quotas. A reservation id of that attempt names the same quotas.
+ */
+static bool placed_moved(const struct batch_item *of, const struct settle_facts *facts)
+{
+    const struct hold *token = of->item->settle.token;
+
+    if (!facts->placed || facts->record)
+        return false;
+    return attempt_compare(facts->placed->attempt, of->placed) != 0 &&
+           (!token || attempt_compare(facts->placed->attempt, token->attempt) != 0);
 }
 
 static int made_order(const void *a, const void *b)
@@ -422,6 +451,7 @@ static bool has_locks(struct batch *batch, const struct settle_item *settle)
 {
     const struct hold *hold = settle->token ? settle->token : settle->live;
 
+    hold = hold ? hold : settle->facts->placed;
     hold = hold ? hold : settle->facts->expired;
     for (size_t i = 0; hold && i < hold->quotas_count; i++)
         if (book_find_quota(&batch->book, settle->tenant_id, hold->quotas[i].quota))
@@ -444,10 +474,11 @@ static bool has_not_landed(struct batch *batch, struct commit_item *item)
     return !found && !item->maybe_landed;
 }
 
-/* Only the expired hold could say what is meant, and nobody can read it. */
+/* Only a hold that nobody can read could say what is meant. */
 static bool is_unreadable(const struct batch_item *of, const struct settle_facts *facts)
 {
-    return of->by_job && facts->expired_unreadable && !facts->record;
+    return !facts->record && ((of->by_job && facts->expired_unreadable && !facts->placed) ||
+                              (!of->item->settle.token && facts->placed_unreadable));
 }
 
 static void decide_item(struct batch *batch, struct batch_item *of)
@@ -461,7 +492,8 @@ static void decide_item(struct batch *batch, struct batch_item *of)
         of->refused = true;
         return;
     }
-    of->again = expired_moved(of, settle->facts) || needs_other_rows(batch, item);
+    of->again = expired_moved(of, settle->facts) || placed_moved(of, settle->facts) ||
+                needs_other_rows(batch, item);
     if (of->again)
         return;
     of->refused = has_not_landed(batch, item) && item->refused != STATUS_OK;
@@ -472,7 +504,7 @@ static void decide_item(struct batch *batch, struct batch_item *of)
     if (item->maybe_landed &&
         (settle->outcome == SETTLE_COMMITTED || settle->outcome == SETTLE_RELEASED))
         settle->replayed = false;
-    if (settle->made_record || settle->made_fence)
+    if (settle->made_record || settle->made_fence) /* and what is dropped, is dropped with these */
         batch->made[batch->made_count++] = settle;
 }
 
@@ -550,6 +582,10 @@ void batch_write(struct batch *batch, struct lane *lane)
                              batch->late_window_ms + LIFETIME_AND_HOUR_MS, &batch->fences_count);
     if (batch->fences_count > 0 || params.bad)
         lane_add(lane, &rows_fence_insert, &params);
+    sql_params_begin(&params, &batch->arena);
+    rows_dropped_names(&params, batch->made, batch->made_count, &count);
+    if (count > 0 || params.bad)
+        lane_add(lane, &rows_placed_delete, &params);
     sql_params_begin(&params, &batch->arena);
     rows_quota_update_params(&params, &batch->book, &count);
     if (count > 0 || params.bad)
@@ -630,6 +666,7 @@ static const struct hold *copy_hold(struct arena *arena, const struct hold *from
     for (size_t i = 0; i < hold->meters_count; i++)
         hold->meters[i].meter = copy_slice(arena, hold->meters[i].meter);
     hold->quotas = copy_array(arena, from->quotas, from->quotas_count, sizeof(*from->quotas));
+    hold->warnings = NULL; /* they are a Reserve's */
     return hold;
 }
 

@@ -46,6 +46,7 @@ struct batch_item {
     size_t job;             /* index into jobs */
     bool by_job;            /* known by its job id only: expired_hold says which hold */
     struct attempt expired; /* which one that was before the locks; seq 0: none */
+    struct attempt placed;  /* the same of the row of pg_hold */
     bool again;             /* decided on too little: run it again */
     bool refused;           /* with the status item->refused: that is its answer */
 };
@@ -64,7 +65,7 @@ struct batch {
     size_t refs_count;
     struct rows_ref *absent; /* those of refs that may have to be made */
     size_t absent_count;
-    bool ask_expired;
+    bool ask_expired, ask_placed;
     int ledger_part; /* index into rows_ledger_find and rows_ledger_insert */
     struct book book;
     char contradiction[ALARMS_TEXT_BYTES]; /* if book.bad_count > 0 */
@@ -75,7 +76,7 @@ struct batch {
     size_t entries_count, fences_count; /* rows to be inserted */
     size_t commit_step, event_step;     /* event_step: only with events */
     struct {                            /* steps of the first round */
-        size_t quotas, now, ledger, fences, expired;
+        size_t quotas, now, placed, ledger, fences, expired;
     } steps;
 };
 

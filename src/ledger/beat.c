@@ -16,6 +16,13 @@
  */
 #define OLDER(what, table, than) "coalesce((SELECT min(" what ") FROM " table ") < " than ", false)"
 
+/* Who has holds in Postgres: a step down an index for each tenant, however many holds it has. */
+#define PLACED_TENANTS                                                                             \
+    "ARRAY(WITH RECURSIVE placed AS ((SELECT tenant_id FROM pg_hold ORDER BY tenant_id LIMIT 1)"   \
+    " UNION ALL SELECT (SELECT p.tenant_id FROM pg_hold p WHERE p.tenant_id > placed.tenant_id"    \
+    " ORDER BY p.tenant_id LIMIT 1) FROM placed WHERE placed.tenant_id IS NOT NULL)"               \
+    " SELECT tenant_id FROM placed WHERE tenant_id IS NOT NULL LIMIT $4::bigint)"
+
 /* clang-format off */
 /* Its own row is not among the servers that the statement sees; it is known to be there. */
 static const struct statement beat_statement = {
@@ -38,7 +45,8 @@ static const struct statement beat_statement = {
     " OR " OLDER("purge_after", "job_fence", "clock.at")
     " OR " OLDER("purge_after", "expired_hold", "clock.at")
     " OR " OLDER(LEDGER_PURGE_SQL, "quota WHERE " LEDGER_PURGED, "clock.ms") ","
-    " least(" UNFOLLOWED("true") ", " UNFOLLOWED("false") "), clock.ms, coalesce(s.name, ''),"
+    " least(" UNFOLLOWED("true") ", " UNFOLLOWED("false") "), clock.ms, " PLACED_TENANTS ","
+    " coalesce(s.name, ''),"
     " s.until_ms"
     " FROM clock LEFT JOIN server s ON s.until_ms > clock.ms AND s.name <> $1::text"
     " ORDER BY s.name"};
@@ -73,6 +81,7 @@ static enum status read_beat(struct database *db, struct arena *arena, PGresult 
         ended_ms = sql_i64_or(&row, INT64_MAX);
         now_ms = sql_i64(&row);
         beat->begun_ms = ended_ms <= now_ms ? now_ms - ended_ms : -1;
+        beat->placed_count = sql_i64s(&row, &beat->placed_tenants);
         name = sql_text(&row);
         until_ms = sql_i64_or(&row, INT64_MAX);
         if (until_ms < beat->others_until_ms)
@@ -98,6 +107,7 @@ enum status ledger_beat_run(struct database *db, struct arena *arena, struct sli
     sql_add_text(&params, server);
     sql_add_i64(&params, lasts_ms);
     sql_add_i64(&params, events_keep_ms);
+    sql_add_i64(&params, LEDGER_PLACED_MAX + 1);
     status = database_run(db, &beat_statement, &params, &result);
     /* Whether it counts as there or not, it asks again. */
     if (status != STATUS_OK)

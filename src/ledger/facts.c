@@ -4,19 +4,12 @@
 #include "ledger/ledger.h"
 #include "ledger/rows.h"
 
-#include <stdlib.h>
-
 struct reading {
     struct arena *arena;
     struct rows_job *jobs;
     size_t count;
     int64_t now_ms;
 };
-
-static int compare(const void *a, const void *b)
-{
-    return rows_job_compare(a, b);
-}
 
 /* The ledger is read first: an answer is as of that moment, whatever lands meanwhile. */
 static enum status body(struct database *db, void *user)
@@ -26,13 +19,6 @@ static enum status body(struct database *db, void *user)
 
     return status == STATUS_OK ? rows_facts(db, reading->arena, reading->jobs, reading->count)
                                : status;
-}
-
-static const struct rows_job *find(const struct reading *reading, const struct ledger_job *job)
-{
-    struct rows_job wanted = {.tenant_id = job->tenant_id, .job_id = job->job_id};
-
-    return bsearch(&wanted, reading->jobs, reading->count, sizeof(wanted), compare);
 }
 
 enum status ledger_facts_read(struct database *db, struct arena *arena, struct ledger_job *jobs,
@@ -49,16 +35,13 @@ enum status ledger_facts_read(struct database *db, struct arena *arena, struct l
     for (size_t i = 0; i < count; i++)
         reading.jobs[i] =
             (struct rows_job){.tenant_id = jobs[i].tenant_id, .job_id = jobs[i].job_id};
-    qsort(reading.jobs, count, sizeof(*reading.jobs), compare);
-    for (size_t i = 0; i < count; i++)
-        if (reading.count == 0 ||
-            rows_job_compare(&reading.jobs[reading.count - 1], &reading.jobs[i]) != 0)
-            reading.jobs[reading.count++] = reading.jobs[i];
+    reading.count = rows_jobs_sort(reading.jobs, count);
     status = database_transact(db, body, &reading);
     if (status != STATUS_OK)
         return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
     for (size_t i = 0; i < count; i++)
-        jobs[i].facts = find(&reading, &jobs[i])->facts;
+        jobs[i].facts =
+            rows_jobs_find(reading.jobs, reading.count, jobs[i].tenant_id, jobs[i].job_id)->facts;
     *ret_now_ms = reading.now_ms;
     return STATUS_OK;
 }

@@ -4,9 +4,9 @@
  * Commit and Release go through the committer (committer.h) instead.
  *
  * Every transaction takes its locks in the one order (README.md): limit_, quota rows by (tenant,
- * limit, period), old_lease in the same order, keys of ledger, job_fence and expired_hold by (tenant, job),
- * tenant rows; and reads the clock after the locks. STATUS_CONFLICT is retried inside (a few times) before
- * it is returned. Answers are allocated in the arena given.
+ * limit, period), old_lease in the same order, keys of ledger, job_fence, pg_hold and expired_hold by
+ * (tenant, job), tenant rows; and reads the clock after the locks. STATUS_CONFLICT is retried inside (a few
+ * times) before it is returned. Answers are allocated in the arena given.
  */
 #ifndef HOLDFAST_LEDGER_LEDGER_H
 #define HOLDFAST_LEDGER_LEDGER_H
@@ -18,6 +18,7 @@
 #include "ledger/database.h"
 #include "quota/chain.h"
 #include "quota/hold.h"
+#include "quota/place.h"
 #include "quota/plan.h"
 #include "quota/settle.h"
 #include "quota/shard.h"
@@ -27,6 +28,8 @@
 #include <stdint.h>
 
 /* --- the beat: once a second from each server -------------------------------------------------- */
+
+enum { LEDGER_PLACED_MAX = 256 };
 
 struct ledger_beat {
     int64_t now_ms;
@@ -42,7 +45,9 @@ struct ledger_beat {
     bool leases_due;     /* old leases past their deadline */
     bool closings_due;   /* periods to be closed */
     bool rows_due;       /* rows that ledger_retention would delete */
-    int64_t begun_ms; /* how long ago the first period ended that has not been followed up; or -1 */
+    int64_t *placed_tenants; /* with holds in Postgres, sorted, at most LEDGER_PLACED_MAX + 1 */
+    size_t placed_count;     /* LEDGER_PLACED_MAX + 1: there are more */
+    int64_t begun_ms; /* how long ago the first period ended that is not followed up; or -1 */
 };
 
 /* This server counts as there for lasts_ms. Tells the estimate the time. events_keep_ms: as for retention. */
@@ -290,6 +295,77 @@ MUST_CHECK enum status ledger_reap_run(struct database *db, struct arena *arena,
                                        struct ledger_reap_job *jobs, size_t count,
                                        int64_t *ret_reaped_to_ms, struct quota_row **ret_quotas,
                                        size_t *ret_quotas_count);
+
+/* --- holds in Postgres ------------------------------------------------------------------------ */
+
+struct ledger_place {
+    struct place place;     /* in, without facts; out: hold, facts->record and names in the arena */
+    int64_t config_version; /* in: of the plan that chose the quotas */
+    int ledger_part;        /* in: of that plan */
+    /* out */
+    bool stale;             /* the tenant's config has another version: nothing was decided */
+    bool locked;            /* STATUS_CONFLICT: somebody keeps rows of its tenant locked */
+    struct quota_row *rows; /* [i]: that of wanted->quotas[i] afterwards; limit_id 0: there is none */
+    int64_t *old_leases_units; /* likewise: outstanding under leases set aside */
+};
+
+/*
+ * Takes holds in Postgres, as many as fit, in the order given; one transaction for all. Before it, one that
+ * makes missing rows. Closes due old leases of these quotas. A job may come twice. *ret_now_ms: the
+ * database's time under the locks. STATUS_CONFLICT: nothing was taken; leave out the tenants whose places are
+ * marked locked (or, where none is, try again). STATUS_UNKNOWN: they may be taken; the same call again finds
+ * them.
+ */
+MUST_CHECK enum status ledger_place_run(struct database *db, struct arena *arena,
+                                        struct ledger_place *places, size_t count,
+                                        int64_t *ret_now_ms);
+
+struct ledger_move {
+    struct place_move move; /* in, without facts; out: end, hold and facts in the arena */
+    bool locked;            /* as above */
+};
+
+/* Later deadlines for holds in Postgres; one transaction for all. The same statuses. */
+MUST_CHECK enum status ledger_move_run(struct database *db, struct arena *arena,
+                                       struct ledger_move *moves, size_t count,
+                                       int64_t *ret_now_ms);
+
+/* One that is due. */
+struct ledger_due {
+    int64_t tenant_id;
+    struct slice job_id;
+    struct attempt attempt;
+    /* out of the reap */
+    bool locked; /* as above */
+    bool reaped; /* false: it has moved or ended meanwhile */
+};
+
+/*
+ * Rows of pg_hold whose deadline is past for late_ms, of tenants of these shards and of this tenant (0:
+ * none), the oldest first, at most max.
+ */
+MUST_CHECK enum status ledger_placed_due(struct database *db, struct arena *arena,
+                                         const int *shards, size_t shards_count, int64_t tenant_id,
+                                         int64_t late_ms, size_t max, struct ledger_due **ret,
+                                         size_t *ret_count);
+
+/* Their reap, whole, in one transaction: pg_held falls, the rows go; expired_hold and events. */
+MUST_CHECK enum status ledger_placed_reap(struct database *db, struct arena *arena,
+                                          struct ledger_due *dues, size_t count);
+
+/* How many there are, counted up to max. */
+MUST_CHECK enum status ledger_placed_count(struct database *db, int64_t max, int64_t *ret_count);
+
+struct ledger_placed {
+    struct slice job_id;
+    const struct hold *hold;
+};
+
+/* A page of a tenant's holds in Postgres, by deadline, then job; those that nobody can read are left out. */
+MUST_CHECK enum status ledger_placed_list(struct database *db, struct arena *arena,
+                                          int64_t tenant_id, int64_t after_deadline_ms,
+                                          struct slice after_job_id, size_t max,
+                                          struct ledger_placed **ret, size_t *ret_count);
 
 /* --- reads ------------------------------------------------------------------------------------ */
 

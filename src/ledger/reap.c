@@ -6,6 +6,7 @@
  * Many holds of many tenants go in one transaction, each step in one statement whatever their number:
  * what tells a reap of 2,000 from one of 10 is the work in the database alone.
  */
+#include "ledger/expired.h"
 #include "ledger/ledger.h"
 #include "ledger/locked.h"
 #include "ledger/rows.h"
@@ -146,42 +147,42 @@ static enum status judge(struct database *db, struct reaping *reaping)
         if (all[i] && all[i]->hold->deadline_ms <= reaping->book.now_ms)
             all[kept++] = all[i];
     reaping->expired_count = kept;
-    qsort(all, kept, sizeof(struct ledger_reap_job *), compare_jobs);
     return sql_done(&row);
 }
 
-static enum status lock_tenants(struct database *db, struct reaping *reaping)
+static enum status lock_tenants(struct database *db, struct arena *arena,
+                                struct ledger_reap_job *const *jobs, size_t jobs_count)
 {
-    struct ledger_reap_job **jobs = reaping->expired;
-    int64_t *tenants = arena_array(reaping->arena, reaping->expired_count, sizeof(*tenants));
+    int64_t *tenants = arena_array(arena, jobs_count, sizeof(*tenants));
     struct sql_params params;
     size_t count = 0;
 
     if (!tenants)
         return STATUS_EXHAUSTED;
-    for (size_t i = 0; i < reaping->expired_count; i++)
+    for (size_t i = 0; i < jobs_count; i++)
         if (count == 0 || tenants[count - 1] != jobs[i]->tenant_id)
             tenants[count++] = jobs[i]->tenant_id;
-    sql_params_begin(&params, reaping->arena);
+    sql_params_begin(&params, arena);
     rows_event_lock_params(&params, tenants, count);
     return database_run(db, &rows_event_lock, &params, NULL);
 }
 
-static enum status write_expired(struct database *db, struct reaping *reaping)
+enum status reap_write_expired(struct database *db, struct arena *arena, int64_t now_ms,
+                               struct ledger_reap_job **jobs, size_t count)
 {
-    struct ledger_reap_job **jobs = reaping->expired;
-    size_t count = reaping->expired_count, bytes = 0;
     struct sql_params params;
     struct sql_array array;
     PGresult *result;
     enum status status;
+    size_t bytes = 0;
 
     if (count == 0)
         return STATUS_OK;
-    status = lock_tenants(db, reaping);
+    qsort(jobs, count, sizeof(struct ledger_reap_job *), compare_jobs);
+    status = lock_tenants(db, arena, jobs, count);
     if (status != STATUS_OK)
         return status;
-    sql_params_begin(&params, reaping->arena);
+    sql_params_begin(&params, arena);
     add_jobs(&params, jobs, count);
     for (size_t i = 0; i < count; i++)
         bytes += jobs[i]->text.len;
@@ -191,7 +192,7 @@ static enum status write_expired(struct database *db, struct reaping *reaping)
     array = sql_array_begin(&params, SQL_BIGINT, count, 0);
     for (size_t i = 0; i < count; i++)
         sql_array_i64(&array, jobs[i]->hold->deadline_ms);
-    sql_add_time_ms(&params, reaping->book.now_ms);
+    sql_add_time_ms(&params, now_ms);
     sql_add_i64(&params, EVENT_HOLD_EXPIRED);
     status = database_run(db, &insert_expired, &params, &result);
     if (status == STATUS_OK)
@@ -214,7 +215,9 @@ static enum status reap_body(struct database *db, void *user)
         return status;
     raise_reaped_to(reaping);
     status = rows_write(db, &reaping->book);
-    return status == STATUS_OK ? write_expired(db, reaping) : status;
+    return status == STATUS_OK ? reap_write_expired(db, reaping->arena, reaping->book.now_ms,
+                                                    reaping->expired, reaping->expired_count)
+                               : status;
 }
 
 static bool list_keys(struct reaping *reaping)

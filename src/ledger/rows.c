@@ -41,6 +41,32 @@ int rows_job_compare(const struct rows_job *a, const struct rows_job *b)
     return order ? order : slice_compare(a->job_id, b->job_id);
 }
 
+static int job_order(const void *a, const void *b)
+{
+    return rows_job_compare(a, b);
+}
+
+size_t rows_jobs_sort(struct rows_job *jobs, size_t count)
+{
+    size_t kept = 0;
+
+    qsort(jobs, count, sizeof(*jobs), job_order);
+    for (size_t i = 0; i < count; i++)
+        if (kept == 0 || rows_job_compare(&jobs[kept - 1], &jobs[i]) != 0)
+            jobs[kept++] = jobs[i];
+    return kept;
+}
+
+struct rows_job *rows_jobs_find(struct rows_job *jobs, size_t count, int64_t tenant_id,
+                                struct slice job_id)
+{
+    struct rows_job wanted = {.tenant_id = tenant_id, .job_id = job_id};
+    struct rows_job *job = bsearch(&wanted, jobs, count, sizeof(*jobs), job_order);
+
+    CHECK(job);
+    return job;
+}
+
 static void *room(struct arena *arena, struct sql_row *row, size_t size)
 {
     size_t count = sql_count(row);
@@ -226,11 +252,6 @@ void rows_jobs_params(struct sql_params *params, const struct rows_job *jobs, si
         sql_array_text(&array, jobs[i].job_id);
 }
 
-static int job_order(const void *a, const void *b)
-{
-    return rows_job_compare(a, b);
-}
-
 /* The job that a row belongs to, by its first two columns; NULL and bad if there is no such. */
 static struct rows_job *next_job(struct sql_row *row, struct rows_job *jobs, size_t count)
 {
@@ -342,7 +363,7 @@ enum status rows_ledger_find_read(PGresult *result, struct arena *arena, struct 
 }
 
 const struct statement rows_fence_find = {"rows_fence_find",
-                                          FIND("f.tenant_id, f.job_id, f.epoch, f.hold_seq",
+                                          FIND("f.tenant_id, f.job_id, f.epoch, f.hold_seq, f.at",
                                                "job_fence")};
 
 struct fence {
@@ -389,22 +410,69 @@ enum status rows_fence_find_read(PGresult *result, struct arena *arena, struct r
 
     while (sql_next(&row)) {
         struct fence *fence = &fences[found++];
+        int64_t at_ms;
 
         fence->job = next_job(&row, jobs, count);
         fence->attempt.epoch = sql_i64(&row);
         fence->attempt.seq = sql_i64(&row);
+        at_ms = sql_time_ms(&row);
+        if (fence->job && !attempt_is_in_postgres(fence->attempt) &&
+            fence->job->facts.fenced_ms < at_ms)
+            fence->job->facts.fenced_ms = at_ms;
     }
     if (!row.bad && found > 0)
         share_fences(arena, &row, fences, found);
     return sql_done(&row);
 }
 
+/* --- holds of jobs ---------------------------------------------------------------------------- */
+
+const struct statement rows_placed_find = {"rows_placed_find",
+                                           FIND("f.tenant_id, f.job_id, f.hold", "pg_hold")};
+
+/* Of an attempt the text is what counts. NULL: nobody can read it, which *ret_unreadable says. */
+static struct hold *read_hold(struct sql_row *row, bool *ret_unreadable)
+{
+    struct slice text = sql_text(row);
+    struct hold *hold = NULL;
+
+    if (!hold_parse(row->arena, text, &hold)) {
+        row->bad |= hold_is_readable(text); /* it was the memory */
+        hold = NULL;
+    }
+    *ret_unreadable = !hold;
+    return hold;
+}
+
+enum status rows_placed_find_read(PGresult *result, struct arena *arena, struct rows_job *jobs,
+                                  size_t count)
+{
+    struct sql_row row = sql_rows(result, arena);
+
+    while (sql_next(&row)) {
+        struct rows_job *job = next_job(&row, jobs, count);
+
+        if (!job)
+            break;
+        job->facts.placed = read_hold(&row, &job->facts.placed_unreadable);
+    }
+    return sql_done(&row);
+}
+
+/* clang-format off */
+#define EXPIRED_NEWEST(place)                                                                      \
+    " CROSS JOIN LATERAL (SELECT hold FROM expired_hold WHERE tenant_id = n.tenant AND job_id = n.job" \
+    " AND hold_seq " place " ORDER BY epoch DESC, hold_seq DESC LIMIT 1) e"
+#define EXPIRED_JOBS                                                                               \
+    "SELECT n.tenant, n.job, e.hold FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", "                \
+    SQL_ROWS(2, text, job) ") AS n"
+
+/* The newest of each place; which of the two was made later, their texts say. */
 const struct statement rows_expired_find = {
     "rows_expired_find",
-    "SELECT n.tenant, n.job, e.hold FROM (SELECT " SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(
-        2, text,
-        job) ") AS n CROSS JOIN LATERAL (SELECT hold FROM expired_hold"
-             " WHERE tenant_id = n.tenant AND job_id = n.job ORDER BY epoch DESC, hold_seq DESC LIMIT 1) e"};
+    EXPIRED_JOBS EXPIRED_NEWEST("< " ROWS_PLACED_SEQ) " UNION ALL "
+    EXPIRED_JOBS EXPIRED_NEWEST(">= " ROWS_PLACED_SEQ)};
+/* clang-format on */
 
 enum status rows_expired_find_read(PGresult *result, struct arena *arena, struct rows_job *jobs,
                                    size_t count)
@@ -413,16 +481,18 @@ enum status rows_expired_find_read(PGresult *result, struct arena *arena, struct
 
     while (sql_next(&row)) {
         struct rows_job *job = next_job(&row, jobs, count);
-        struct slice text = sql_text(&row);
-        struct hold *hold = NULL;
+        bool unreadable = false;
+        struct hold *hold;
 
-        if (!job || (!hold_parse(arena, text, &hold) && hold_is_readable(text))) {
-            row.bad = true;
+        if (!job)
             break;
-        }
-        job->facts.expired = hold;
-        job->facts.expired_unreadable = !hold;
+        hold = read_hold(&row, &unreadable);
+        job->facts.expired = settle_newer(job->facts.expired, hold);
+        job->facts.expired_unreadable |= unreadable;
     }
+    for (size_t i = 0; i < count; i++)
+        if (jobs[i].facts.expired_unreadable)
+            jobs[i].facts.expired = NULL;
     return sql_done(&row);
 }
 
@@ -473,6 +543,12 @@ enum status rows_lock_tenant(struct database *db, struct book *book, const struc
 enum status rows_facts(struct database *db, struct arena *arena, struct rows_job *jobs,
                        size_t count)
 {
+    return rows_facts_in(db, arena, 0, jobs, count);
+}
+
+enum status rows_facts_in(struct database *db, struct arena *arena, int ledger_part,
+                          struct rows_job *jobs, size_t count)
+{
     struct sql_params params;
     PGresult *result;
     enum status status;
@@ -481,7 +557,12 @@ enum status rows_facts(struct database *db, struct arena *arena, struct rows_job
         jobs[i].facts = (struct settle_facts){0};
     sql_params_begin(&params, arena);
     rows_jobs_params(&params, jobs, count);
-    status = database_run(db, &rows_ledger_find[0], &params, &result);
+    /* First: whose row is gone by then, his record, fence or expired hold is there afterwards. */
+    status = database_run(db, &rows_placed_find, &params, &result);
+    if (status == STATUS_OK)
+        status = rows_placed_find_read(result, arena, jobs, count);
+    if (status == STATUS_OK)
+        status = database_run(db, &rows_ledger_find[ledger_part], &params, &result);
     if (status == STATUS_OK)
         status = rows_ledger_find_read(result, arena, jobs, count);
     if (status == STATUS_OK)

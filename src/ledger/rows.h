@@ -88,11 +88,20 @@ MUST_CHECK enum status rows_lock_tenant(struct database *db, struct book *book,
                                         const struct rows_ref *refs, size_t count);
 
 /*
- * Ledger, fences and newest expired hold of each job (sorted by rows_job_compare, no duplicates). An
- * expired hold that nobody can read is a fact of its job, and no failure of the others.
+ * Row of pg_hold, ledger, fences and newest expired hold of each job (sorted by rows_job_compare, no
+ * duplicates). A hold that nobody can read is a fact of its job, and no failure of the others.
  */
 MUST_CHECK enum status rows_facts(struct database *db, struct arena *arena, struct rows_job *jobs,
                                   size_t count);
+
+/* The same where all jobs are in one part of the ledger; 0: they may be in several. */
+MUST_CHECK enum status rows_facts_in(struct database *db, struct arena *arena, int ledger_part,
+                                     struct rows_job *jobs, size_t count);
+
+/* Sorts and removes duplicates; returns how many are left. */
+size_t rows_jobs_sort(struct rows_job *jobs, size_t count);
+struct rows_job *rows_jobs_find(struct rows_job *jobs, size_t count, int64_t tenant_id,
+                                struct slice job_id); /* it is there */
 
 /* Writes what is dirty: quotas, old leases; then the events, for which it locks the tenants. */
 MUST_CHECK enum status rows_write(struct database *db, struct book *book);
@@ -172,11 +181,13 @@ enum { ROWS_LEDGER_PARTS_COUNT = 17 };
         of("_8"), of("_9"), of("_10"), of("_11"), of("_12"), of("_13"), of("_14"), of("_15")
 
 extern const struct statement rows_ledger_find[ROWS_LEDGER_PARTS_COUNT];
-extern const struct statement rows_fence_find, rows_expired_find;
+extern const struct statement rows_placed_find, rows_fence_find, rows_expired_find;
 void rows_jobs_params(struct sql_params *params, const struct rows_job *jobs, size_t count);
 
 /* Into the facts of the jobs, which are sorted by rows_job_compare. */
 MUST_CHECK enum status rows_ledger_find_read(PGresult *result, struct arena *arena,
+                                             struct rows_job *jobs, size_t count);
+MUST_CHECK enum status rows_placed_find_read(PGresult *result, struct arena *arena,
                                              struct rows_job *jobs, size_t count);
 MUST_CHECK enum status rows_fence_find_read(PGresult *result, struct arena *arena,
                                             struct rows_job *jobs, size_t count);
@@ -220,6 +231,29 @@ size_t rows_event_tenants(const struct book *book, int64_t *tenants, size_t tena
 void rows_event_lock_params(struct sql_params *params, const int64_t *tenants, size_t count);
 void rows_event_insert_params(struct sql_params *params, const struct book *book,
                               size_t *ret_count);
+
+/* Attempts in Postgres begin here. */
+#define ROWS_PLACED_SEQ "4503599627370496" /* HOLD_SEQ_POSTGRES, quota/hold.h */
+
+/* A row of pg_hold. */
+struct rows_placed {
+    int64_t tenant_id;
+    struct slice job_id;
+    const struct hold *hold;
+};
+
+/*
+ * In the order of (tenant, job). The insert leaves out whom another transaction was faster to hold, so look
+ * at the number of rows. The others name attempts: a row of another attempt stays.
+ */
+extern const struct statement rows_placed_insert, rows_placed_update; /* of rows_placed_params */
+extern const struct statement rows_placed_delete;                     /* of rows_placed_names */
+void rows_placed_params(struct sql_params *params, const struct rows_placed *rows, size_t count);
+void rows_placed_names(struct sql_params *params, const struct rows_placed *rows, size_t count);
+
+/* The same of the items that have dropped theirs. */
+void rows_dropped_names(struct sql_params *params, struct settle_item *const *items, size_t count,
+                        size_t *ret_count);
 
 /*
  * Ledger entries and fences of items that made one (made_record, made_fence), in the order given,

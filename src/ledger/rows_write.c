@@ -568,3 +568,73 @@ void rows_fence_insert_params(struct sql_params *params, struct settle_item *con
     sql_add_time_ms(params, now_ms);
     sql_add_time_ms(params, now_ms + keep_ms);
 }
+
+/* --- holds in Postgres ------------------------------------------------------------------------ */
+
+/* clang-format off */
+#define PLACED_NAMES                                                                               \
+    SQL_ROWS(1, bigint, tenant) ", " SQL_ROWS(2, text, job) ", "                                   \
+    SQL_ROWS(3, bigint, epoch) ", " SQL_ROWS(4, bigint, seq)
+#define PLACED_ROWS                                                                                \
+    PLACED_NAMES ", " SQL_ROWS(5, bigint, deadline) ", " SQL_ROWS(6, text, hold)
+
+const struct statement rows_placed_insert = {
+    "rows_placed_insert",
+    "INSERT INTO pg_hold (tenant_id, job_id, epoch, hold_seq, deadline_ms, hold)"
+    " SELECT " PLACED_ROWS " ON CONFLICT (tenant_id, job_id) DO NOTHING"};
+
+const struct statement rows_placed_update = {
+    "rows_placed_update",
+    "UPDATE pg_hold p SET deadline_ms = n.deadline, hold = n.hold FROM (SELECT " PLACED_ROWS " OFFSET 0) AS n"
+    " WHERE p.tenant_id = n.tenant AND p.job_id = n.job AND p.epoch = n.epoch AND p.hold_seq = n.seq"};
+
+const struct statement rows_placed_delete = {
+    "rows_placed_delete",
+    "DELETE FROM pg_hold p USING (SELECT " PLACED_NAMES " OFFSET 0) AS n"
+    " WHERE p.tenant_id = n.tenant AND p.job_id = n.job AND p.epoch = n.epoch AND p.hold_seq = n.seq"};
+/* clang-format on */
+
+void rows_placed_names(struct sql_params *params, const struct rows_placed *rows, size_t count)
+{
+    ADD_I64S(params, count, i, rows[i].tenant_id);
+    ADD_TEXTS(params, count, i, rows[i].job_id);
+    ADD_I64S(params, count, i, rows[i].hold->attempt.epoch);
+    ADD_I64S(params, count, i, rows[i].hold->attempt.seq);
+}
+
+void rows_placed_params(struct sql_params *params, const struct rows_placed *rows, size_t count)
+{
+    struct slice *texts = arena_array(params->arena, count + 1, sizeof(*texts));
+
+    for (size_t i = 0; texts && i < count; i++) {
+        const char *text = hold_text(params->arena, rows[i].hold);
+
+        params->bad |= !text;
+        texts[i] = slice_from_cstr(text ? text : "");
+    }
+    params->bad |= !texts;
+    if (params->bad)
+        return;
+    rows_placed_names(params, rows, count);
+    ADD_I64S(params, count, i, rows[i].hold->deadline_ms);
+    ADD_TEXTS(params, count, i, texts[i]);
+}
+
+void rows_dropped_names(struct sql_params *params, struct settle_item *const *items, size_t count,
+                        size_t *ret_count)
+{
+    struct rows_placed *rows = arena_array(params->arena, count + 1, sizeof(*rows));
+    size_t n = 0;
+
+    *ret_count = 0;
+    if (!rows) {
+        params->bad = true;
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (items[i]->dropped)
+            rows[n++] =
+                (struct rows_placed){items[i]->tenant_id, items[i]->job_id, items[i]->dropped};
+    *ret_count = n;
+    rows_placed_names(params, rows, n);
+}

@@ -56,6 +56,7 @@ struct duty {
 enum duty_end duty_failed(struct duty_tools *tools, const char *what, enum status status);
 
 extern const struct duty duty_look;      /* duty_look.c: the beat: stores, servers, beliefs */
+extern const struct duty duty_probe;     /* duty_probe.c: a Redis that nobody asks */
 extern const struct duty duty_reap;      /* duty_reap.c: holds past their deadline */
 extern const struct duty duty_mend;      /* duty_mend.c: keys of Redis that were lost singly */
 extern const struct duty duty_idle;      /* duty_idle.c: capacity that nobody uses */

@@ -6,9 +6,11 @@
 #include "op/duty.h"
 
 #include "op/authority.h"
+#include "op/dirty.h"
 #include "op/op.h"
 #include "op/plans.h"
 #include "op/recover.h"
+#include "op/redis.h"
 #include "op/shares.h"
 #include "op/status.h"
 #include "quota/times.h"
@@ -168,6 +170,8 @@ static enum status beat(struct duty_tools *tools, struct ledger_beat *ret)
                 clock_wall_ms(services->clock), clock_mono_us(services->clock) - before_us,
                 stores->table->database_error(stores->db));
     if (status == STATUS_OK)
+        dirty_set(services->dirty, ret->placed_tenants, ret->placed_count, before_us);
+    if (status == STATUS_OK)
         shares_set(services->shares, own, ret->others, ret->others_count);
     return status;
 }
@@ -184,6 +188,8 @@ static void observe(struct look *look, struct duty_tools *tools)
     int64_t before_us = clock_mono_us(clock);
     struct counter_observe call = {.call = {.kind = COUNTER_OBSERVE, .arena = &stores->scratch}};
 
+    if (redis_is_away(stores->services)) /* duty_probe looks */
+        return;
     if (before_us - look->renewed_us >= LOOK_EVERY_MS * INT64_C(1000)) {
         stores->table->counter_renew(stores->counter);
         look->renewed_us = before_us;
@@ -193,6 +199,7 @@ static void observe(struct look *look, struct duty_tools *tools)
     (void)status_note_redis(stores->services->status_board, &call, clock_wall_ms(clock),
                             clock_mono_us(clock) - before_us,
                             stores->table->counter_last_error(stores->counter));
+    redis_note(stores, call.call.status);
 }
 
 /* When next: as this server does itself, or when another one will be missed if it says no more. */

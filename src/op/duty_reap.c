@@ -7,6 +7,7 @@
 
 #include "op/aside.h"
 #include "op/authority.h"
+#include "op/dirty.h"
 #include "op/notify.h"
 #include "op/reap.h"
 #include "op/shares.h"
@@ -14,6 +15,9 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+
+/* Holds in Postgres in one transaction: whoever takes one of the same tenant waits for its locks. */
+enum { PLACED_MAX = 256 };
 
 /* Without those whose pause is not over. */
 static size_t leave_out(struct stores *stores, struct reap_want *wants, size_t count)
@@ -36,6 +40,28 @@ static size_t list_shards(struct services *services, bool own, int shards[SHARDS
         if (shares_own(services->shares, shards[i]) == own)
             shards[count++] = shards[i];
     return count;
+}
+
+/* In halves, until who is locked or refused is alone; he waits. */
+static void reap_dues(struct stores *stores, struct ledger_due *dues, size_t count)
+{
+    enum status status;
+
+    if (count == 0)
+        return;
+    status = stores->table->placed_reap(stores->db, &stores->scratch, dues, count);
+    if (status == STATUS_OK)
+        return;
+    for (size_t i = 0; i < count; i++)
+        dues[i].reaped = false;
+    if (status != STATUS_CONFLICT && !stores_refused(stores, status))
+        return;
+    if (count == 1) {
+        aside_put(stores->services->aside, dues->tenant_id, stores_mono_us(stores));
+        return;
+    }
+    reap_dues(stores, dues, count / 2);
+    reap_dues(stores, dues + count / 2, count - count / 2);
 }
 
 /* What has been due for late_ms. *ret_removed: how many holds went. */
@@ -64,6 +90,38 @@ static enum duty_end reap_some(struct stores *stores, const int *shards, size_t 
     *ret_removed += removed;
     /* Redis is away, or a shard is: the next turn tries again. */
     return end == DUTY_DONE && !all ? DUTY_FAILED : end;
+}
+
+/* The same of holds in Postgres, of all shards, and whether Redis is there or not. */
+static enum duty_end reap_placed(struct duty_tools *tools, bool own, int64_t late_ms,
+                                 size_t *ret_removed)
+{
+    struct stores *stores = tools->stores;
+    size_t shards_count = 0, count, kept = 0;
+    struct ledger_due *dues;
+    int shards[SHARDS];
+    enum status status;
+    bool full;
+
+    for (int shard = 0; shard < SHARDS; shard++)
+        if (shares_own(stores->services->shares, shard) == own)
+            shards[shards_count++] = shard;
+    if (shards_count == 0 || !dirty_any(stores->services->dirty))
+        return DUTY_DONE;
+    status = stores->table->placed_due(stores->db, &stores->scratch, shards, shards_count, 0,
+                                       late_ms, REAP_HOLDS_MAX, &dues, &count);
+    if (status != STATUS_OK)
+        return duty_failed(tools, "placed", status);
+    full = count == REAP_HOLDS_MAX;
+    for (size_t i = 0; i < count; i++)
+        if (aside_until_us(stores->services->aside, dues[i].tenant_id, stores_mono_us(stores)) <=
+            stores_mono_us(stores))
+            dues[kept++] = dues[i];
+    for (size_t at = 0; at < kept; at += PLACED_MAX)
+        reap_dues(stores, dues + at, kept - at < PLACED_MAX ? kept - at : PLACED_MAX);
+    for (size_t i = 0; i < kept; i++)
+        *ret_removed += dues[i].reaped;
+    return full && kept == count ? DUTY_MORE : DUTY_DONE;
 }
 
 struct reaper {
@@ -103,9 +161,14 @@ static enum duty_end turn(void *own, struct duty_tools *tools)
         return DUTY_DONE;
     if (notify_marks(stores))
         return DUTY_MORE;
+    if (reap_placed(tools, true, 0, &removed) == DUTY_MORE)
+        return DUTY_MORE;
     end = reap_some(stores, shards, list_shards(stores->services, true, shards), 0, &removed);
-    if (end == DUTY_DONE && busy && stores_mono_us(stores) >= reaper->others_us) {
+    if (busy && stores_mono_us(stores) >= reaper->others_us) {
         reaper->others_us = stores_mono_us(stores) + REAP_OTHERS_MS * INT64_C(1000);
+        (void)reap_placed(tools, false, REAP_LATE_MS, &removed); /* the rest the next time */
+        if (end != DUTY_DONE)
+            return end;
         end = reap_some(stores, shards, list_shards(stores->services, false, shards), REAP_LATE_MS,
                         &removed);
     }

@@ -50,6 +50,11 @@ bool turn_is_open(const struct turn *turn)
     return !failed(turn) && !turn->locked;
 }
 
+bool turn_needs_script(const struct turn *turn)
+{
+    return turn_is_open(turn) && !turn->placed;
+}
+
 void turn_end(struct turn *turn, enum extend_end how)
 {
     if (ends[how].failure != FAILURE_NONE)
@@ -85,9 +90,10 @@ int64_t turn_wanted_ms(const struct turn *turn)
     const struct op *op = &turn->op->op;
     const struct hold *hold = turn_hold(turn);
     int64_t ttl_ms = turn->op->ttl_ms;
+    int64_t most_ms = turn->placed ? TTL_ASKED_MAX_MS : op->services->options.ttl_max_ms;
 
-    if (ttl_ms > op->services->options.ttl_max_ms)
-        ttl_ms = op->services->options.ttl_max_ms;
+    if (ttl_ms > most_ms)
+        ttl_ms = most_ms;
     for (size_t i = 0; hold && i < hold->quotas_count; i++) {
         const struct limit *limit = plan_limit(op->plan, hold->quotas[i].quota.limit_id);
 
@@ -107,8 +113,8 @@ int64_t turn_last_ms(const struct turn *turn, const struct hold *hold)
 static void look_first(struct turn *turns, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        turns[i].looks =
-            turn_is_open(&turns[i]) && !turns[i].op->token && turns[i].op->op.plan->has_max_ttl;
+        turns[i].looks = turn_needs_script(&turns[i]) && !turns[i].op->token &&
+                         turns[i].op->op.plan->has_max_ttl;
 }
 
 /* --- the script --------------------------------------------------------------------------------- */
@@ -317,8 +323,9 @@ size_t extend_ops(struct granting *granting, struct op_extend **ops, size_t coun
     for (size_t i = 0; i < count; i++)
         turns[i] = (struct turn){.op = ops[i]};
     refuse_some(stores, turns, count);
+    turns_move(stores, turns, count);
     look_first(turns, count);
-    turns_run(stores, turns, count, turn_is_open);
+    turns_run(stores, turns, count, turn_needs_script);
     move_shown(stores, turns, count);
     for (int round = 0; round < SCRIPT_ROUNDS_MAX && turns_push(stores, turns, count); round++)
         turns_run(stores, turns, count, turn_is_short);

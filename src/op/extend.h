@@ -36,6 +36,8 @@
  *     not to be moved without the database, which     POSTGRES_UNAVAILABLE
  *     is away: absent, an old lease, a short lease
  *     no script                                       REDIS_UNAVAILABLE, SHARD_RECOVERING
+ *     held in Postgres: its row moved                 OK, whether Redis is there or not; no script runs
+ *     held in Postgres, and its row is gone           COMMITTED, RELEASED, or else EXPIRED
  *     Redis says DONE, and shows another deadline     INTERNAL, unknown
  *
  * Older reservation ids commit until their own deadlines, from what was set aside for them; all of

@@ -10,7 +10,7 @@
 void turns_cut_off(struct turn *turns, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (turn_is_open(&turns[i]))
+        if (turn_needs_script(&turns[i]))
             op_fail(&turns[i].op->op, FAILURE_POSTGRES_UNAVAILABLE, true,
                     "the database did not answer; the expiry may be later now: repeat the call");
 }
@@ -206,7 +206,8 @@ static void undo_ended(struct stores *stores, const struct turn *turns, size_t c
         const struct hold *hold = turn->retakes ? old_hold(turn) : turn->found;
         enum failure failure = turn->op->op.error.failure;
 
-        if (!hold || (failure != FAILURE_COMMITTED && failure != FAILURE_RELEASED && !turn->undo))
+        if (turn->placed || !hold ||
+            (failure != FAILURE_COMMITTED && failure != FAILURE_RELEASED && !turn->undo))
             continue;
         shards[jobs_count] = turn->op->op.plan->shard;
         jobs[jobs_count++] = (struct counter_notify_job){.tenant_id = turn->op->op.plan->tenant_id,
@@ -274,7 +275,7 @@ void turns_judge(struct granting *granting, struct turn *turns, size_t count)
     size_t open_count = 0;
 
     for (size_t i = 0; i < count; i++)
-        if (turn_is_open(&turns[i]))
+        if (turn_needs_script(&turns[i]))
             open[open_count++] = &turns[i];
     read_facts(stores, open, open_count, judge_unasked);
     look_again(granting, turns, count);

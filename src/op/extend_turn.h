@@ -2,6 +2,7 @@
  * One turn of the granter over its Extends, in parts; private to extend*.c. extend.h has the story.
  *
  *     extend.c        what is wanted, the script, the answers
+ *     extend_place.c  holds in Postgres, which no script is about
  *     extend_push.c   leases that end too early
  *     extend_judge.c  what the record says, and holds that are to stand again
  */
@@ -37,6 +38,7 @@ struct turn {
     struct op_extend *op;
     struct counter_extend script;
     enum recovery reason;
+    bool placed;              /* the hold is in Postgres, where it is decided */
     bool looks;               /* the script is to show the hold and to move nothing */
     bool shown;               /* it has, and nothing was moved yet */
     bool asked;               /* the script's answer is there */
@@ -55,8 +57,9 @@ struct turn {
 /* The op fails as the table says; MOVED: it stays as it is. */
 void turn_end(struct turn *turn, enum extend_end how);
 
-/* Neither failed nor left for later. */
+/* Neither failed nor left for later; and of Redis. */
 bool turn_is_open(const struct turn *turn);
+bool turn_needs_script(const struct turn *turn);
 /* It is open, and the script's last answer was DONE; or SHORT, with the hold. */
 bool turn_is_done(const struct turn *turn);
 bool turn_is_short(const struct turn *turn);
@@ -71,6 +74,9 @@ int64_t turn_last_ms(const struct turn *turn, const struct hold *hold);
 /* The script, in one round trip, for those that are wanted. */
 void turns_run(struct stores *stores, struct turn *turns, size_t count,
                bool (*wanted)(const struct turn *turn));
+
+/* extend_place.c: moves those that are in Postgres. */
+void turns_move(struct stores *stores, struct turn *turns, size_t count);
 
 /* extend_push.c: pushes the leases of all that are short. False: none was. */
 bool turns_push(struct stores *stores, struct turn *turns, size_t count);

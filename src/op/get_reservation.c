@@ -3,7 +3,7 @@
  * is seen. The newest attempt that anything knows of is the answer:
  *
  *     recorded                                          COMMITTED
- *     newest of Redis' hold, the reaped hold, the token
+ *     newest of Redis' hold, that in Postgres, the reaped hold, the token
  *         fenced                                        RELEASED
  *         its deadline is past                          EXPIRED   (reaped or not)
  *         otherwise                                     HELD      (the token: Redis lost it)
@@ -19,20 +19,6 @@
 #include "op/stores.h"
 #include "op/tenant.h"
 #include "quota/token.h"
-
-static int attempt_compare(struct attempt a, struct attempt b)
-{
-    if (a.epoch != b.epoch)
-        return a.epoch < b.epoch ? -1 : 1;
-    return (a.seq > b.seq) - (a.seq < b.seq);
-}
-
-static const struct hold *newer(const struct hold *a, const struct hold *b)
-{
-    if (!a || !b)
-        return a ? a : b;
-    return attempt_compare(a->attempt, b->attempt) >= 0 ? a : b;
-}
 
 /* False: Redis cannot be asked, or lost the tenant's holds (*ret_recovering), so "none" says nothing. */
 static bool look_up(struct op_get_reservation *op, struct stores *stores,
@@ -110,8 +96,9 @@ static void show(struct op_get_reservation *op, const struct hold *live,
                  const struct settle_facts *facts)
 {
     const struct hold *token = op->token ? &op->token->hold : NULL;
-    /* An Extend gave the live hold a later deadline than the token of the same attempt. */
-    const struct hold *hold = newer(newer(live, facts->expired), token);
+    /* An Extend gave the live hold a later deadline than the token of the same attempt has. */
+    const struct hold *hold =
+        settle_newer(settle_newer(facts->placed, settle_newer(live, facts->expired)), token);
     struct attempt fence = {0};
 
     if (facts->record) {
@@ -128,7 +115,8 @@ static void show(struct op_get_reservation *op, const struct hold *live,
     }
     if (hold)
         reservation_from_hold(&op->op, hold, &op->found);
-    if (!hold || attempt_compare(fence, hold->attempt) > 0) {
+    if (!hold ||
+        (attempts_share_place(fence, hold->attempt) && attempt_compare(fence, hold->attempt) > 0)) {
         op->found = (struct op_reservation){.job_id = op->job_id};
         op->found.attempt = fence;
         op->found.state = RESERVATION_RELEASED;
@@ -161,9 +149,9 @@ static void get(struct op *base, struct stores *stores)
     status = stores->table->facts_read(stores->db, base->arena, &job, 1, &base->now_ms);
     if (status != STATUS_OK)
         op_fail_read(base, status, stores_sqlstate(stores));
-    else if (!asked && !job.facts.record)
+    else if (!asked && !job.facts.record && !job.facts.placed)
         query_fail_counter(base, recovering);
-    else if (unreadable && !job.facts.record)
+    else if ((unreadable || job.facts.placed_unreadable) && !job.facts.record)
         op_fail_unreadable(base, false);
     else if (job.facts.expired_unreadable && !live && !job.facts.record)
         op_fail_read(base, STATUS_CORRUPT, "");

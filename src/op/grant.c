@@ -15,12 +15,14 @@ static void finish_answered(struct pass *pass)
     for (size_t i = 0; i < pass->count; i++) {
         struct op_reserve *op = pass->ops[i];
 
-        if (reserve_is(op, RESERVE_ANSWERED))
+        if (reserve_is(op, RESERVE_ANSWERED)) {
+            op->op.error.effect_unknown |= op->work->maybe_held;
             reserve_finish(op);
-        else if (reserve_is(op, RESERVE_STUCK))
+        } else if (reserve_is(op, RESERVE_STUCK)) {
             pass->stuck[pass->stuck_count++] = op;
-        else
+        } else {
             pass->ops[kept++] = op;
+        }
     }
     stub_uncork();
     pass->count = kept;
@@ -48,6 +50,7 @@ static void run_pass(struct pass *pass)
     pass->granting->collect(pass->granting->user);
     pass->now_ms = stores_now_ms(stores);
     pass->totals_count = pass->removals_count = 0;
+    pass->waited = false;
     pass->removals = stores_scratch(stores, pass->count, sizeof(*pass->removals));
     if (ready)
         pass_plan(pass);
@@ -56,6 +59,7 @@ static void run_pass(struct pass *pass)
             pass_fail_postgres(pass, pass->ops[i], STATUS_UNAVAILABLE, false);
     pass_look_up(pass);
     pass_read_facts(pass);
+    pass_place(pass);
     pass_reap(pass);
     pass_ask_root(pass);
     reject_never(pass);

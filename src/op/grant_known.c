@@ -2,6 +2,44 @@
 
 #include "base/check.h"
 #include "op/ask.h"
+#include "op/dirty.h"
+#include "op/redis.h"
+
+/* It has a live hold in Postgres, later than what Redis holds of it: that is the one. */
+static bool replay_placed(struct pass *pass, struct op_reserve *op,
+                          const struct settle_facts *facts, const struct hold *other_or_null)
+{
+    if (!facts->placed || facts->placed->deadline_ms <= pass->now_ms ||
+        settle_newer(facts->placed, other_or_null) != facts->placed)
+        return false;
+    reserve_replay_hold(op, facts->placed);
+    reserve_step(op, RESERVE_ANSWERED);
+    return true;
+}
+
+/* Its tenant has holds in Postgres: those are looked for before the script makes one in Redis. */
+static bool may_be_placed(struct pass *pass, const struct op_reserve *op)
+{
+    struct services *services = pass->stores->services;
+
+    return reserve_is(op, RESERVE_PLANNED) && !op->work->placed_asked && !redis_is_away(services) &&
+           dirty_has(services->dirty, op->op.plan->tenant_id, services_mono_us(services));
+}
+
+static void judge_planned(struct pass *pass, struct op_reserve *op,
+                          const struct settle_facts *facts)
+{
+    op->work->placed_asked = true;
+    if (facts->record) {
+        reserve_committed(op, facts->record);
+        reserve_step(op, RESERVE_ANSWERED);
+    } else if (facts->placed_unreadable) {
+        op_fail_unreadable(&op->op, true);
+        reserve_step(op, RESERVE_ANSWERED);
+    } else {
+        (void)replay_placed(pass, op, facts, NULL); /* one that is due is another attempt's */
+    }
+}
 
 static void judge_known(struct pass *pass, struct op_reserve *op, const struct settle_facts *facts)
 {
@@ -20,8 +58,11 @@ static void judge_known(struct pass *pass, struct op_reserve *op, const struct s
         reserve_step(op, RESERVE_ANSWERED);
         return;
     }
-    if (hold_parse(&pass->stores->scratch, op->work->item.entry, &hold) &&
-        settle_is_fenced(facts, hold->attempt)) {
+    if (!hold_parse(&pass->stores->scratch, op->work->item.entry, &hold))
+        hold = NULL;
+    if (replay_placed(pass, op, facts, hold))
+        return;
+    if (hold && settle_is_fenced(facts, hold->attempt)) {
         pass->removals[pass->removals_count++] = (struct pass_removal){
             .shard = op->op.plan->shard,
             .job = {.tenant_id = op->op.plan->tenant_id,
@@ -70,7 +111,10 @@ void pass_look_up(struct pass *pass)
     if (count == 0 || stores_run(stores, calls, count, &reason))
         reason = RECOVERED;
     for (size_t i = 0; i < count; i++) {
-        if (calls[i]->status != STATUS_OK || calls[i]->guard != GUARD_PASSED)
+        ops[i]->work->redis_unasked = false;
+        if (calls[i]->status == STATUS_UNAVAILABLE && reason == RECOVERY_NO_REDIS)
+            ops[i]->work->redis_unasked = true; /* the ledger may know */
+        else if (calls[i]->status != STATUS_OK || calls[i]->guard != GUARD_PASSED)
             pass_fail_redis(pass, ops[i], calls[i], reason);
         else
             found(ops[i], &looks[i]);
@@ -83,7 +127,7 @@ static void refuse(struct pass *pass, struct op_reserve *op)
     if (op->op.plan->suspended) {
         reserve_suspended(op);
     } else if (reserve_plan(op, pass->now_ms)) {
-        reserve_step(op, RESERVE_PLANNED);
+        reserve_step(op, reserve_is_long(op) ? RESERVE_AWAY : RESERVE_PLANNED);
         return;
     }
     reserve_step(op, RESERVE_ANSWERED);
@@ -100,6 +144,21 @@ static void judge_refused(struct pass *pass, struct op_reserve *op,
         reserve_step(op, RESERVE_ANSWERED);
         return;
     }
+    if (!hold_parse(&pass->stores->scratch, entry, &hold))
+        hold = NULL;
+    if (replay_placed(pass, op, facts, hold))
+        return;
+    if (op->work->redis_unasked && reserve_plan(op, pass->now_ms) && reserve_is_long(op)) {
+        reserve_step(op, RESERVE_AWAY);
+        return;
+    }
+    op->op.error = (struct op_error){0};
+    if (op->work->redis_unasked) {
+        op_fail(&op->op, FAILURE_REDIS_UNAVAILABLE, true,
+                "Redis cannot be asked whether it holds this job; repeat with the same job_id");
+        reserve_step(op, RESERVE_ANSWERED);
+        return;
+    }
     if (entry.len == 0 && op->work->holds_lost) {
         /* A repeat of what was held there would get a refusal that is none. */
         op_fail(
@@ -109,8 +168,7 @@ static void judge_refused(struct pass *pass, struct op_reserve *op,
         return;
     }
     if (entry.len == 0 ||
-        (hold_parse(&pass->stores->scratch, entry, &hold) &&
-         (hold->deadline_ms <= pass->now_ms || settle_is_fenced(facts, hold->attempt)))) {
+        (hold && (hold->deadline_ms <= pass->now_ms || settle_is_fenced(facts, hold->attempt)))) {
         refuse(pass, op);
         return;
     }
@@ -141,15 +199,20 @@ void pass_read_facts(struct pass *pass)
     for (size_t i = 0; i < pass->count; i++) {
         struct op_reserve *op = pass->ops[i];
 
-        if (!reserve_is(op, RESERVE_KNOWN) && !reserve_is(op, RESERVE_REFUSED))
+        if (!reserve_is(op, RESERVE_KNOWN) && !reserve_is(op, RESERVE_REFUSED) &&
+            !may_be_placed(pass, op))
             continue;
         asks[count] = (struct ask){.tenant_id = op->op.plan->tenant_id, .job_id = op->job_id};
         asking[count++] = op;
     }
     ask_record(stores, asks, count);
     for (size_t i = 0; i < count; i++) {
-        if (asks[i].status != STATUS_OK)
+        if (asks[i].status != STATUS_OK && reserve_is(asking[i], RESERVE_PLANNED))
+            asking[i]->work->placed_asked = true; /* a second hold would be counted once */
+        else if (asks[i].status != STATUS_OK)
             fail_unread(asking[i], &asks[i]);
+        else if (reserve_is(asking[i], RESERVE_PLANNED))
+            judge_planned(pass, asking[i], &asks[i].facts);
         else if (reserve_is(asking[i], RESERVE_KNOWN))
             judge_known(pass, asking[i], &asks[i].facts);
         else

@@ -37,6 +37,11 @@ void pass_fail_redis(struct pass *pass, struct op_reserve *op, const struct coun
         reserve_step(op, RESERVE_ANSWERED);
         return;
     }
+    op->work->maybe_held |= unknown;
+    if (reason == RECOVERY_NO_REDIS && !reserve_is(op, RESERVE_REFUSED)) {
+        reserve_step(op, RESERVE_AWAY);
+        return;
+    }
     op_fail(&op->op,
             reason == RECOVERY_NO_REDIS      ? FAILURE_REDIS_UNAVAILABLE
             : reason == RECOVERY_NO_POSTGRES ? FAILURE_POSTGRES_UNAVAILABLE

@@ -4,6 +4,7 @@
  *     grant.c         the passes
  *     grant_plan.c    the plan, and which quotas count
  *     grant_known.c   jobs that are known already, and repeats that the plan would refuse now
+ *     grant_place.c   holds in Postgres, where Redis cannot be used
  *     grant_root.c    reaps; what the root lends
  *     grant_script.c  what goes to Redis, and what its answers mean
  */
@@ -36,6 +37,7 @@ struct pass {
     size_t totals_count;
     struct pass_removal *removals;
     size_t removals_count;
+    bool waited;               /* for Redis, in this pass */
     struct op_reserve **stuck; /* who left the passes to wait alone */
     size_t stuck_count;
 };
@@ -44,7 +46,10 @@ struct pass {
 void pass_fail_postgres(struct pass *pass, struct op_reserve *op, enum status status,
                         bool effect_unknown);
 void pass_fail_refused(struct op_reserve *op, enum status status, const char *sqlstate);
-/* Or to STUCK: somebody else is making the shard ready, which the quick granter does not wait for. */
+/*
+ * Or to AWAY: the database takes the hold. Or to STUCK: somebody else is making the shard ready, which the
+ * quick granter does not wait for.
+ */
 void pass_fail_redis(struct pass *pass, struct op_reserve *op, const struct counter_call *call,
                      enum recovery reason);
 
@@ -52,6 +57,7 @@ void pass_fail_redis(struct pass *pass, struct op_reserve *op, const struct coun
 void pass_plan(struct pass *pass);        /* BEGUN, STALE: plans and quotas; deadlines */
 void pass_look_up(struct pass *pass);     /* REFUSED: is it a repeat? */
 void pass_read_facts(struct pass *pass);  /* KNOWN, REFUSED: what the ledger says */
+void pass_place(struct pass *pass);       /* AWAY, and whoever needs a Redis that is not asked */
 void pass_reap(struct pass *pass);        /* DUE, CROWDED */
 void pass_ask_root(struct pass *pass);    /* SHORT, NEVER */
 void pass_run_scripts(struct pass *pass); /* whoever is left, with all that was gathered */

@@ -207,8 +207,12 @@ static void select_quotas(struct pass *pass, struct op_reserve *op)
     size_t before_count = work->quotas_count;
     bool same;
 
-    if (!plan_quotas(pass, op))
+    if (!plan_quotas(pass, op) || reserve_is(op, RESERVE_AWAY))
         return;
+    if (reserve_is_long(op) && !reserve_has_answer(op)) {
+        refuse(op); /* no script makes it; does Redis hold the job all the same? */
+        return;
+    }
     same = before_count == work->quotas_count;
     for (size_t i = 0; same && i < before_count; i++)
         same = quota_ref_equal(before[i].quota, work->quotas[i].quota);

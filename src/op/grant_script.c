@@ -48,7 +48,8 @@ static struct shard_calls *calls_of(struct calls *calls, int shard)
 static bool runs(const struct op_reserve *op)
 {
     return !reserve_is(op, RESERVE_ANSWERED) && !reserve_is(op, RESERVE_STUCK) &&
-           !reserve_is(op, RESERVE_BEGUN) && !reserve_is(op, RESERVE_NEVER);
+           !reserve_is(op, RESERVE_BEGUN) && !reserve_is(op, RESERVE_NEVER) &&
+           !reserve_is(op, RESERVE_AWAY);
 }
 
 /* How much there is for each shard, and room for it. */

@@ -293,7 +293,7 @@ struct granter *granter_create(struct services *services, enum inbox_granter whi
 {
     struct granter *granter = calloc(1, sizeof(*granter));
     const struct stores_options options = {
-        .counter_timeout_ms = services->options.redis_timeout_ms,
+        .counter_timeout_ms = services->options.worker_timeout_ms,
         .database_connect_ms = CONNECT_MS,
         .database_statement_ms = STATEMENT_MS,
         .database_lock_ms = LOCK_WAIT_MS,

@@ -204,6 +204,7 @@ struct op_reserve {
     size_t quotas_count;
     struct op_quota *quotas;
     const struct settle_record *record; /* ALREADY_COMMITTED */
+    bool degraded; /* Redis was not asked: what it has is counted in full, and the hold is in Postgres */
     /* private to op/ */
     struct op_reserve_work *work;
 };

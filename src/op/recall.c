@@ -6,12 +6,15 @@
 #include "base/log.h"
 #include "op/aside.h"
 #include "op/commit.h"
+#include "op/dirty.h"
 #include "op/inbox.h"
 #include "op/notify.h"
 #include "op/reap.h"
 
+#include <inttypes.h>
+
 /* Due holds of one tenant that are reaped in a turn; each can make room of its own. */
-enum { DUE_MAX = 512 };
+enum { DUE_MAX = 512, PLACED_DUE_MAX = 256 /* of those in Postgres */ };
 
 /* Of one commit: what came back may be lent to somebody else before the commit is decided. */
 enum { RECALLS_MAX = 3 };
@@ -257,6 +260,28 @@ static struct lent *list_lent(struct stores *stores, struct op_commit *const *op
     return lent;
 }
 
+/* Due holds in Postgres, of each tenant once. What cannot be reaped now keeps its units. */
+static void reap_placed(struct stores *stores, struct op_commit *const *ops, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        int64_t tenant_id = ops[i]->op.plan->tenant_id;
+        struct ledger_due *dues;
+        size_t found = 0, before = 0;
+        enum status status = STATUS_OK;
+
+        while (before < i && ops[before]->op.plan->tenant_id != tenant_id)
+            before++;
+        if (before < i || !dirty_has(stores->services->dirty, tenant_id, stores_mono_us(stores)))
+            continue;
+        status = stores->table->placed_due(stores->db, &stores->scratch, NULL, 0, tenant_id, 0,
+                                           PLACED_DUE_MAX, &dues, &found);
+        if (status == STATUS_OK && found > 0)
+            status = stores->table->placed_reap(stores->db, &stores->scratch, dues, found);
+        if (status != STATUS_OK)
+            log_debug("granter", "recall.not_reaped tenant_id=%" PRId64, tenant_id);
+    }
+}
+
 void recall_ops(struct stores *stores, struct op_commit **ops, size_t count)
 {
     struct recalling recalling = {.stores = stores};
@@ -264,6 +289,7 @@ void recall_ops(struct stores *stores, struct op_commit **ops, size_t count)
     CHECK(count <= RECALL_OPS_MAX);
     if (count == 0)
         return;
+    reap_placed(stores, ops, count);
     recalling.lent = list_lent(stores, ops, count, &recalling.lent_count);
     collect(&recalling, count);
     if (recalling.count > 0) {

@@ -6,6 +6,7 @@
 #include "base/hex.h"
 #include "base/log.h"
 #include "op/authority.h"
+#include "op/redis.h"
 #include "quota/lease.h"
 #include "quota/times.h"
 
@@ -23,6 +24,7 @@ static bool observe(struct stores *stores, int shard, struct arena *arena,
     call.call.view.shard = shard;
     stores->table->counter_add(stores->counter, &call.call);
     stores->table->counter_run(stores->counter);
+    redis_note(stores, call.call.status);
     *ret = call.call.observed;
     if (ret->layout > COUNTER_LAYOUT)
         log_error("authority",
@@ -269,6 +271,9 @@ static void run_round(struct stores *stores, struct counter_call *const *calls, 
             stores->table->counter_add(stores->counter, calls[i]);
     }
     stores->table->counter_run(stores->counter);
+    for (size_t i = 0; i < count; i++)
+        if (again[i] && known[i])
+            redis_note(stores, calls[i]->status);
 }
 
 enum cleaned {
@@ -366,7 +371,7 @@ bool stores_run(struct stores *stores, struct counter_call *const *calls, size_t
         calls[i]->status = STATUS_UNAVAILABLE;
         calls[i]->guard = GUARD_LOST;
     }
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < 3 && !redis_is_away(stores->services); round++) {
         bool left = false;
 
         run_round(stores, calls, again, known, count);

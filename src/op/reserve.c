@@ -61,7 +61,7 @@ enum {
            STAGE(RESERVE_ANSWERED),
     /* Before the script, from any stage: the plan or the period changed, or the tenant is stuck. */
     AGAIN = STAGE(RESERVE_BEGUN) | STAGE(RESERVE_PLANNED) | STAGE(RESERVE_REFUSED) |
-            STAGE(RESERVE_STUCK),
+            STAGE(RESERVE_STUCK) | STAGE(RESERVE_AWAY),
 };
 
 static const struct stage_rule rules[] = {
@@ -74,6 +74,7 @@ static const struct stage_rule rules[] = {
                        is_short},
     [RESERVE_CROWDED] = {"crowded", SAID | AGAIN, is_short},
     [RESERVE_NEVER] = {"never", AGAIN | STAGE(RESERVE_ANSWERED), is_short},
+    [RESERVE_AWAY] = {"away", AGAIN | STAGE(RESERVE_ANSWERED), is_planned},
     [RESERVE_REFUSED] = {"refused", AGAIN | STAGE(RESERVE_ANSWERED), has_plan},
     [RESERVE_STUCK] = {"stuck", AGAIN | STAGE(RESERVE_ANSWERED), NULL},
     [RESERVE_ANSWERED] = {"answered", STAGE_END, is_answered},
@@ -96,13 +97,14 @@ bool reserve_has_answer(const struct op_reserve *op)
 
 /* --- plan ---------------------------------------------------------------------------------------- */
 
-static int64_t effective_ttl_ms(const struct op_reserve *op)
+int64_t reserve_ttl_ms(const struct op_reserve *op, bool in_postgres)
 {
     const struct op_reserve_work *work = op->work;
     int64_t ttl_ms = op->ttl_ms;
+    int64_t most_ms = in_postgres ? TTL_ASKED_MAX_MS : op->op.services->options.ttl_max_ms;
 
-    if (ttl_ms > op->op.services->options.ttl_max_ms)
-        ttl_ms = op->op.services->options.ttl_max_ms;
+    if (ttl_ms > most_ms)
+        ttl_ms = most_ms;
     for (size_t i = 0; i < work->quotas_count; i++) {
         const struct limit *limit = plan_limit(op->op.plan, work->quotas[i].quota.limit_id);
 
@@ -110,6 +112,11 @@ static int64_t effective_ttl_ms(const struct op_reserve *op)
             ttl_ms = limit->max_ttl_ms;
     }
     return ttl_ms;
+}
+
+bool reserve_is_long(const struct op_reserve *op)
+{
+    return !op->work->shortened && reserve_ttl_ms(op, true) > op->op.services->options.ttl_max_ms;
 }
 
 static void *allocate(struct op_reserve *op, size_t count, size_t size)
@@ -181,7 +188,7 @@ struct counter_reserve_item reserve_item(struct op_reserve *op, int64_t now_ms)
         .config_version = op->op.plan->config_version,
         .job_id = op->job_id,
         .identity = slice_from_cstr(work->identity),
-        .deadline_ms = now_ms + effective_ttl_ms(op),
+        .deadline_ms = now_ms + reserve_ttl_ms(op, false),
         .deferrable = op->deferrable,
         .quotas_count = work->quotas_count,
         .quotas = work->quotas,
@@ -351,14 +358,18 @@ static void replay_quotas(struct op_reserve *op, const struct hold *hold)
 void reserve_replay(struct op_reserve *op, struct slice entry)
 {
     struct hold *hold;
-    const char *identity;
 
-    if (!hold_parse(op->op.arena, entry, &hold)) {
+    if (hold_parse(op->op.arena, entry, &hold))
+        reserve_replay_hold(op, hold);
+    else
         op_fail_unreadable(&op->op, true);
-        return;
-    }
-    identity =
+}
+
+void reserve_replay_hold(struct op_reserve *op, const struct hold *hold)
+{
+    const char *identity =
         hold_identity(op->op.arena, hold->scope, hold->mode, hold->meters, hold->meters_count);
+
     if (!identity || strcmp(identity, op->work->identity) != 0) {
         mismatch(op, hold);
         return;
@@ -366,6 +377,25 @@ void reserve_replay(struct op_reserve *op, struct slice entry)
     op->hold = hold;
     op->replayed = true;
     replay_quotas(op, hold);
+    decide_by_hold(op, hold);
+    op->retry_after_ms = -1;
+}
+
+static void quotas_from_rows(struct op_reserve *op, const struct quota_row *rows)
+{
+    size_t count = op->work->quotas_count;
+
+    op->quotas = allocate(op, count, sizeof(*op->quotas));
+    op->quotas_count = count;
+    for (size_t i = 0; i < count; i++)
+        quota_from_row(&op->quotas[i], op->op.plan, &rows[i]);
+}
+
+void reserve_placed(struct op_reserve *op, const struct hold *hold, const struct quota_row *rows)
+{
+    op->hold = hold;
+    op->degraded = true;
+    quotas_from_rows(op, rows);
     decide_by_hold(op, hold);
     op->retry_after_ms = -1;
 }
@@ -397,6 +427,19 @@ static bool fail_at_bound(struct op_reserve *op)
     return false;
 }
 
+/* By the op's quotas. */
+static void reject(struct op_reserve *op, int64_t earliest_free_ms, int64_t latest_free_ms)
+{
+    const struct op_reserve_work *work = op->work;
+
+    if (fail_at_bound(op))
+        return;
+    op->decision = DECISION_REJECT;
+    verdict_rejected(op->op.arena, op->quotas, work->quotas, work->quotas_count, op->deferrable,
+                     work->now_ms, earliest_free_ms, latest_free_ms, &op->reasons,
+                     &op->reasons_count, &op->retry_after_ms);
+}
+
 void reserve_rejected(struct op_reserve *op, int64_t earliest_free_ms, int64_t latest_free_ms)
 {
     const struct op_reserve_work *work = op->work;
@@ -418,12 +461,14 @@ void reserve_rejected(struct op_reserve *op, int64_t earliest_free_ms, int64_t l
                                work->quotas[i].quota, state);
         }
     }
-    if (fail_at_bound(op))
-        return;
-    op->decision = DECISION_REJECT;
-    verdict_rejected(op->op.arena, op->quotas, work->quotas, work->quotas_count, op->deferrable,
-                     work->now_ms, earliest_free_ms, latest_free_ms, &op->reasons,
-                     &op->reasons_count, &op->retry_after_ms);
+    reject(op, earliest_free_ms, latest_free_ms);
+}
+
+void reserve_root_rejected(struct op_reserve *op, const struct quota_row *rows)
+{
+    quotas_from_rows(op, rows);
+    op->degraded = true;
+    reject(op, -1, -1);
 }
 
 void reserve_suspended(struct op_reserve *op)

@@ -31,6 +31,8 @@ struct reserve_quota {
  *       │          │            ├─> SHORT ── root ────> script again; CROWDED; NEVER
  *       │          │            └─> ANSWERED            admitted
  *       └──────────┴─> REFUSED ── Redis, ledger ──────> ANSWERED   by the plan, unless it is a repeat
+ *
+ * From any of them, where a script cannot run: AWAY ── the database takes the hold ──> ANSWERED
  */
 enum reserve_stage {
     RESERVE_BEGUN,   /* no quotas are chosen: the plan is needed */
@@ -41,6 +43,7 @@ enum reserve_stage {
     RESERVE_SHORT,   /* some quota falls short: the root is to be asked */
     RESERVE_CROWDED, /* the root said no, and due holds may make room: they are to be reaped */
     RESERVE_NEVER,   /* an amount is above its hard cap: the root is to be shown */
+    RESERVE_AWAY,    /* Redis cannot be used: the database is to take the hold */
     RESERVE_REFUSED, /* the plan does not admit it: only a repeat gets another answer */
     RESERVE_STUCK, /* somebody keeps a row of the tenant locked, or much is to be reaped: it waits alone */
     RESERVE_ANSWERED,
@@ -55,9 +58,14 @@ struct op_reserve_work {
     int64_t *softs;
     struct hold_warning *warnings; /* what the hold keeps of each if it warns; names of the plan */
     struct counter_reserve_item item; /* the last script's answer */
+    bool redis_unasked;               /* it could not be asked whether it holds the job */
     bool holds_lost;             /* Redis lost the tenant's holds: no hold there says nothing */
     struct reserve_quota *known; /* quotas_count of them once the granter has the op */
-    int rounds;                  /* grants that were not enough */
+    bool placed_asked;           /* the job has no hold in Postgres, or had none a moment ago */
+    bool shortened;  /* Postgres cannot have it for as long as was asked: Redis may, for less */
+    bool maybe_held; /* a script was sent for it and not answered: a hold may be there */
+    int places;      /* tries to have the hold in Postgres */
+    int rounds;      /* grants that were not enough */
     int reaps;
     int stales; /* scripts that found another config version just after Redis was given this one */
 };
@@ -97,8 +105,23 @@ void reserve_take_answer(struct op_reserve *op, const struct counter_reserve_ite
 /* The job has this live hold: the same request gets it again, another one is refused. */
 void reserve_replay(struct op_reserve *op, struct slice entry);
 
+/* The same, where it is read already. */
+void reserve_replay_hold(struct op_reserve *op, const struct hold *hold);
+
+/* The job holds this in Postgres from now on; rows[i] is that of its i-th quota. */
+void reserve_placed(struct op_reserve *op, const struct hold *hold, const struct quota_row *rows);
+
+/* How long a hold of it lasts at first, in Redis or in Postgres. */
+int64_t reserve_ttl_ms(const struct op_reserve *op, bool in_postgres);
+
+/* It is to last longer than a hold in Redis may, and Postgres has not said that it cannot have it. */
+bool reserve_is_long(const struct op_reserve *op);
+
 /* The job was committed. */
 void reserve_committed(struct op_reserve *op, const struct settle_record *record);
+
+/* The root says no, and Redis was not asked: as the rows show it. */
+void reserve_root_rejected(struct op_reserve *op, const struct quota_row *rows);
 
 /* Redis and the root both say no. */
 void reserve_rejected(struct op_reserve *op, int64_t earliest_free_ms, int64_t latest_free_ms);

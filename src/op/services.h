@@ -28,6 +28,8 @@ struct notifies;     /* op/notifies.h: answered, to be brought to Redis */
 struct status_board; /* op/status.h: are the stores up? */
 struct hub;          /* notice/hub.h */
 struct aside;        /* op/aside.h: tenants that wait alone */
+struct dirty;        /* op/dirty.h: tenants with holds in Postgres */
+struct breaker;      /* base/breaker.h: is Redis asked at all? */
 struct alarms;       /* ledger/alarms.h: faults of the database, tenants set aside */
 
 struct service_options {
@@ -60,6 +62,8 @@ struct services {
     struct notifies *notifies;
     struct inbox *inbox;
     struct aside *aside;
+    struct dirty *dirty;
+    struct breaker *redis_breaker;
     struct hub *hub;
     struct status_board *status_board;
     struct alarms *alarms;

@@ -6,6 +6,7 @@
 #include "counter/counter.h"
 #include "op/authority.h"
 #include "op/inbox.h"
+#include "op/redis.h"
 #include "op/services.h"
 #include "op/stores.h"
 
@@ -218,6 +219,9 @@ static void get_status(struct op *base, struct stores *stores)
     base->now_ms = estimate_now_ms(services->estimate, mono_us);
     if (estimate_ready(services->estimate))
         op->clock_offset_ms = base->now_ms - clock_wall_ms(services->clock);
+    if (stores->table->placed_count(stores->db, STATUS_PLACED_MAX, &op->placed) != STATUS_OK)
+        op->placed = -1;
+    op->placing = redis_is_away(services);
     op->seals_known = stores->table->seals_read(stores->db, &op->seals) == STATUS_OK;
     if (ask_redis(base, stores))
         count_holds(op, stores);

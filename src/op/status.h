@@ -15,7 +15,7 @@
 
 enum status_store { STATUS_STORE_REDIS, STATUS_STORE_POSTGRES, STATUS_STORES };
 
-enum { STATUS_ERROR_BYTES = 160 };
+enum { STATUS_ERROR_BYTES = 160, STATUS_PLACED_MAX = 100000 };
 
 struct status_store_state {
     bool known; /* anything was seen yet */
@@ -49,6 +49,8 @@ struct op_status {
     /* out */
     struct status_store_state stores[STATUS_STORES];
     int64_t holds, holds_due;
+    int64_t placed; /* holds in Postgres, up to STATUS_PLACED_MAX; -1: it does not answer */
+    bool placing;   /* this server takes holds there, because Redis does not answer */
     int64_t clock_offset_ms; /* the database's clock minus this host's */
     struct alarms_state alarms;
     bool seals_known;

@@ -54,6 +54,12 @@ struct store_table {
     __typeof__(ledger_periods_follow) *periods_follow;
     __typeof__(ledger_facts_read) *facts_read;
     __typeof__(ledger_reap_run) *reap_run;
+    __typeof__(ledger_place_run) *place_run;
+    __typeof__(ledger_move_run) *move_run;
+    __typeof__(ledger_placed_due) *placed_due;
+    __typeof__(ledger_placed_reap) *placed_reap;
+    __typeof__(ledger_placed_count) *placed_count;
+    __typeof__(ledger_placed_list) *placed_list;
     __typeof__(ledger_usage_read) *usage_read;
     __typeof__(ledger_retention) *retention;
     __typeof__(ledger_seal_run) *seal_run;

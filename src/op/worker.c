@@ -6,7 +6,9 @@
 #include "base/log.h"
 #include "op/authority.h"
 #include "op/commit.h"
+#include "op/dirty.h"
 #include "op/inbox.h"
+#include "op/redis.h"
 #include "op/reserve.h"
 #include "op/services.h"
 #include "op/stores.h"
@@ -187,13 +189,18 @@ static void board_reserve(struct worker *worker, struct op_reserve *op, int64_t 
         return;
     }
     if (!authority_get(worker->services->authority, op->op.plan->shard, &view) ||
-        !estimate_ready(worker->services->estimate)) {
+        !estimate_ready(worker->services->estimate) || redis_is_away(worker->services) ||
+        dirty_has(worker->services->dirty, op->op.plan->tenant_id, mono_us)) {
         reserve_to_granter(op);
         return;
     }
     if (!reserve_plan(op, now)) { /* it may be a repeat, or get an unlimited limit */
         op->op.error = (struct op_error){0};
         reserve_doubt_plan(op);
+        reserve_to_granter(op);
+        return;
+    }
+    if (reserve_is_long(op)) {
         reserve_to_granter(op);
         return;
     }
@@ -235,6 +242,10 @@ static void board_lookup(struct worker *worker, struct op_commit *op, int64_t mo
         op_finish(&op->op);
         return;
     }
+    if (redis_is_away(worker->services)) {
+        commit_looked_up(op, false, slice_of(NULL, 0));
+        return;
+    }
     if (!authority_get(worker->services->authority, op->op.plan->shard, &view)) {
         commit_look_up_elsewhere(op);
         return;
@@ -262,7 +273,7 @@ static void board_notifies(struct worker *worker)
     for (size_t i = 0; i < worker->turn.parts_count; i++) {
         struct counter_call *call = notify_turn_call(&worker->turn, i);
 
-        if (notify_turn_ready(&worker->turn, i, services->authority))
+        if (!redis_is_away(services) && notify_turn_ready(&worker->turn, i, services->authority))
             stores->table->counter_add(stores->counter, call);
         else
             call->status = STATUS_UNAVAILABLE;
@@ -298,15 +309,16 @@ static void send_batch(struct worker *worker)
 
 /* --- answers ------------------------------------------------------------------------------------- */
 
-static void fail_redis(struct worker *worker, struct op *op, enum status status)
+/* The granter takes the hold in Postgres. */
+static void leave_redis(struct worker *worker, struct op_reserve *op, enum status status)
 {
     struct stores *stores = worker->stores;
+
     log_every(&worker->redis_log, LOG_WARN, "worker", "redis.failed status=%s error=%s",
               status_name(status), LOG_VALUE(stores->table->counter_last_error(stores->counter)));
-    op_fail(op, FAILURE_REDIS_UNAVAILABLE, status_may_have_happened(status),
-            status_may_have_happened(status)
-                ? "Redis did not answer; the hold may exist: repeat with the same job_id"
-                : "Redis cannot be reached; nothing was held: try again");
+    op->work->maybe_held |= status_may_have_happened(status);
+    reserve_step(op, RESERVE_AWAY);
+    reserve_to_granter(op);
 }
 
 static void land_reserve(struct worker *worker, const struct flight *flight, size_t i)
@@ -318,12 +330,13 @@ static void land_reserve(struct worker *worker, const struct flight *flight, siz
         return;
     }
     if (flight->reserve.call.status != STATUS_OK) {
-        fail_redis(worker, &op->op, flight->reserve.call.status);
-        reserve_finish(op);
+        leave_redis(worker, op, flight->reserve.call.status);
         return;
     }
     if (flight->reserve.call.guard == GUARD_PASSED)
         reserve_take_answer(op, &flight->items[i]);
+    else
+        dirty_doubt(worker->services->dirty, services_mono_us(worker->services));
     if (reserve_is(op, RESERVE_ANSWERED))
         reserve_finish(op);
     else
@@ -369,6 +382,15 @@ static void land_reserves(struct worker *worker, struct flight *flight)
     stub_uncork();
 }
 
+/* Before anybody else is sent there. */
+static void note_redis(struct worker *worker, const struct flight *flight, const struct look *look)
+{
+    for (; flight; flight = flight->next)
+        redis_note(worker->stores, flight->reserve.call.status);
+    for (; look; look = look->next)
+        redis_note(worker->stores, look->lookup.call.status);
+}
+
 static void land_batch(struct worker *worker)
 {
     struct stores *stores = worker->stores;
@@ -378,6 +400,7 @@ static void land_batch(struct worker *worker)
     worker->flights = NULL;
     worker->looks = NULL;
     worker->outstanding = false;
+    note_redis(worker, flight, look);
     land_reserves(worker, flight);
     for (; look; look = look->next)
         for (size_t i = 0; i < look->lookup.jobs_count; i++)

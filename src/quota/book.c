@@ -233,8 +233,11 @@ bool book_covers(struct book *book, int64_t tenant_id, const struct hold_quota *
     const struct quota_row *quota = book_find_quota(book, tenant_id, held->quota);
     struct lease_row *lease;
 
-    return quota && quota->state != QUOTA_CLOSED &&
-           (units == 0 || lease_covers(book, quota, held->lease_id, units, &lease));
+    if (!quota || quota->state == QUOTA_CLOSED)
+        return false;
+    if (held->lease_id == 0)
+        return quota->pg_held >= held->units;
+    return units == 0 || lease_covers(book, quota, held->lease_id, units, &lease);
 }
 
 struct booking book_place(struct book *book, int64_t tenant_id, const struct hold_quota *held,
@@ -247,7 +250,10 @@ struct booking book_place(struct book *book, int64_t tenant_id, const struct hol
         booking.quota = quota;
         if (!own)
             return booking;
-        if (lease_covers(book, quota, held->lease_id, units, &booking.lease))
+        if (held->lease_id == 0 && quota->pg_held >= held->units) {
+            booking.placed = held->units;
+            booking.spend = units;
+        } else if (lease_covers(book, quota, held->lease_id, units, &booking.lease))
             booking.spend = units;
         else
             booking.forced = units;
@@ -264,13 +270,16 @@ void book_apply(const struct booking *booking)
 
     if (!quota)
         return;
-    if (booking->lease && booking->spend > 0) {
+    if (booking->placed > 0) {
+        quota->pg_held -= booking->placed;
+    } else if (booking->lease && booking->spend > 0) {
         booking->lease->spent += booking->spend;
         booking->lease->dirty = true;
+        quota->leased -= booking->spend;
     } else {
         quota->spent += booking->spend;
+        quota->leased -= booking->spend;
     }
-    quota->leased -= booking->spend;
     quota->committed += booking->spend + booking->forced + booking->excess - booking->debt;
     quota->debt += booking->debt;
     quota->recall |= booking->debt > 0 && lent(quota) > 0 && !lease_is_stale(quota);

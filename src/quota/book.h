@@ -3,7 +3,8 @@
  * aside, the events that a change causes. The ledger reads them under their locks, pure rules (settle,
  * lease, and the bookings below) change them, the ledger writes back what is dirty.
  *
- * Equations, for every quota row, before and after every change:
+ * Equations, for every quota row, before and after every change (that pg_held is the sum of the rows of
+ * pg_hold, no book can see):
  *
  *     leased = sum over its current and old leases of (granted - returned - spent)
  *     0 <= spent, spent + returned <= granted         for each lease
@@ -128,7 +129,8 @@ struct booking {
     uint32_t meter;          /* index into the hold's meters */
     struct quota_row *quota; /* NULL: its limit is gone, nothing is counted */
     struct lease_row *lease; /* the old lease that is spent; NULL: the current one */
-    int64_t spend;           /* from the lease; the units that the hold had set aside */
+    int64_t placed;          /* leaves pg_held: all that a hold in Postgres has of the quota */
+    int64_t spend;           /* from lease or pg_held; the units that the hold had set aside */
     int64_t forced;          /* at the root whatever the policy: promised, but the lease is gone */
     int64_t excess;          /* at the root by the overrun policy */
     int64_t debt;            /* of forced + excess: what does not fit */
@@ -137,7 +139,10 @@ struct booking {
 /* Latest reaped_to of the quotas of a hold; 0 if none is in the book. */
 int64_t book_reaped_to_ms(struct book *book, int64_t tenant_id, const struct hold *hold);
 
-/* True if the lease of a hold still has these units set aside, and its quota is not closed. */
+/*
+ * True if the lease of a hold still has these units set aside, and its quota is not closed. A hold without
+ * a lease is one in Postgres, whose row stands: pg_held has them.
+ */
 bool book_covers(struct book *book, int64_t tenant_id, const struct hold_quota *held,
                  int64_t units);
 

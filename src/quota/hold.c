@@ -317,6 +317,13 @@ bool hold_is_readable(struct slice text)
     return readable;
 }
 
+int attempt_compare(struct attempt a, struct attempt b)
+{
+    if (a.epoch != b.epoch)
+        return a.epoch < b.epoch ? -1 : 1;
+    return (a.seq > b.seq) - (a.seq < b.seq);
+}
+
 bool quota_ref_equal(struct quota_ref a, struct quota_ref b)
 {
     return a.limit_id == b.limit_id && a.period_start_ms == b.period_start_ms;

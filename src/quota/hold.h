@@ -50,6 +50,27 @@ struct attempt {
     int64_t seq;
 };
 
+/*
+ * A hold in Postgres is a row of pg_hold. No lease has its units (lease_id is 0): they are in pg_held of its
+ * quotas. Its attempt is of the shard's epoch at that time, with a seq that begins here: Redis, which counts
+ * from 1, never comes so far. A later one of the same job has the larger seq, which is this and about the
+ * millisecond in which it was made.
+ */
+#define HOLD_SEQ_POSTGRES (INT64_C(1) << 52)
+
+static inline bool attempt_is_in_postgres(struct attempt attempt)
+{
+    return attempt.seq >= HOLD_SEQ_POSTGRES;
+}
+
+static inline bool attempts_share_place(struct attempt a, struct attempt b)
+{
+    return attempt_is_in_postgres(a) == attempt_is_in_postgres(b);
+}
+
+/* By epoch, then seq: the order of two attempts of one place, Redis or Postgres. */
+int attempt_compare(struct attempt a, struct attempt b);
+
 struct hold_meter {
     struct slice meter;
     int64_t units;
@@ -58,7 +79,7 @@ struct hold_meter {
 struct hold_quota {
     uint32_t meter; /* index into hold.meters */
     struct quota_ref quota;
-    int64_t lease_id; /* 0 before the hold is written */
+    int64_t lease_id; /* 0: in Postgres, or not written yet */
     int64_t units;
 };
 

@@ -29,13 +29,6 @@ struct verdict {
     struct booking bookings[HOLD_QUOTAS_MAX];
 };
 
-static int attempt_compare(struct attempt a, struct attempt b)
-{
-    if (a.epoch != b.epoch)
-        return a.epoch < b.epoch ? -1 : 1;
-    return (a.seq > b.seq) - (a.seq < b.seq);
-}
-
 bool settle_is_fenced(const struct settle_facts *facts, struct attempt attempt)
 {
     for (size_t i = 0; i < facts->fences_count; i++)
@@ -44,12 +37,42 @@ bool settle_is_fenced(const struct settle_facts *facts, struct attempt attempt)
     return false;
 }
 
-static bool fenced_after(const struct settle_facts *facts, struct attempt attempt)
+/* The millisecond in which an attempt in Postgres was made, or a little later. */
+static int64_t placed_ms(struct attempt attempt)
+{
+    return attempt.seq - HOLD_SEQ_POSTGRES;
+}
+
+/* Attempts of two places have no order but that of their making, in the database's time. */
+static bool is_after(const struct settle_facts *facts, struct attempt fence,
+                     const struct hold *hold)
+{
+    if (attempts_share_place(fence, hold->attempt))
+        return attempt_compare(fence, hold->attempt) > 0;
+    return (attempt_is_in_postgres(fence) ? placed_ms(fence) : facts->fenced_ms) > hold->created_ms;
+}
+
+static bool fenced_after(const struct settle_facts *facts, const struct hold *hold)
 {
     for (size_t i = 0; i < facts->fences_count; i++)
-        if (attempt_compare(facts->fences[i], attempt) > 0)
+        if (is_after(facts, facts->fences[i], hold))
             return true;
     return false;
+}
+
+const struct hold *settle_newer(const struct hold *a, const struct hold *b)
+{
+    if (!a || !b)
+        return a ? a : b;
+    if (attempts_share_place(a->attempt, b->attempt))
+        return attempt_compare(a->attempt, b->attempt) >= 0 ? a : b;
+    return a->created_ms >= b->created_ms ? a : b;
+}
+
+/* Does the row of this hold in Postgres stand? */
+static bool stands(const struct settle_facts *facts, const struct hold *hold)
+{
+    return facts->placed && attempt_compare(facts->placed->attempt, hold->attempt) == 0;
 }
 
 static struct attempt newest_fence(const struct settle_facts *facts)
@@ -62,20 +85,26 @@ static struct attempt newest_fence(const struct settle_facts *facts)
     return newest;
 }
 
-static bool is_live(struct book *book, int64_t tenant_id, const struct hold *hold)
+static bool is_live(struct book *book, const struct settle_item *item, const struct hold *hold)
 {
+    if (attempt_is_in_postgres(hold->attempt))
+        return stands(item->facts, hold) && item->facts->placed->deadline_ms > book->now_ms;
     return hold->deadline_ms > book->now_ms &&
-           hold->deadline_ms > book_reaped_to_ms(book, tenant_id, hold);
+           hold->deadline_ms > book_reaped_to_ms(book, item->tenant_id, hold);
 }
 
 /*
  * A late hold that no reap has seen, and of which every lease still has the units. Redis lets go of a
  * hold only after a reap has raised reaped_to of all its quotas past the hold's deadline.
  */
-static bool has_own(struct book *book, int64_t tenant_id, const struct hold *hold,
+static bool has_own(struct book *book, const struct settle_item *item, const struct hold *hold,
                     const int64_t *actual)
 {
-    if (hold->deadline_ms <= book_reaped_to_ms(book, tenant_id, hold))
+    int64_t tenant_id = item->tenant_id;
+
+    if (attempt_is_in_postgres(hold->attempt)
+            ? !stands(item->facts, hold)
+            : hold->deadline_ms <= book_reaped_to_ms(book, tenant_id, hold))
         return false;
     for (size_t i = 0; i < hold->quotas_count; i++)
         if (!book_covers(book, tenant_id, &hold->quotas[i],
@@ -94,7 +123,8 @@ static bool is_of_lost_redis(struct book *book, int64_t tenant_id, const struct 
         const struct quota_row *quota = book_find_quota(book, tenant_id, hold->quotas[i].quota);
 
         if (quota &&
-            (quota->epoch > hold->attempt.epoch || quota->lease_id > hold->quotas[i].lease_id))
+            (quota->epoch > hold->attempt.epoch || (!attempt_is_in_postgres(hold->attempt) &&
+                                                    quota->lease_id > hold->quotas[i].lease_id)))
             return true;
     }
     return false;
@@ -103,9 +133,9 @@ static bool is_of_lost_redis(struct book *book, int64_t tenant_id, const struct 
 /* By the job's id alone: is there nobody who could say which attempt is the newest? */
 static bool is_unsure(struct book *book, const struct settle_item *item)
 {
-    const struct hold *expired = item->facts->expired;
+    const struct hold *expired = item->facts->expired, *placed = item->facts->placed;
 
-    if (item->token || item->live)
+    if (item->token || item->live || (placed && placed->deadline_ms > book->now_ms))
         return false;
     return !item->redis_asked || (expired && is_of_lost_redis(book, item->tenant_id, expired));
 }
@@ -115,26 +145,28 @@ static const struct hold *newest_hold(const struct settle_item *item)
 {
     const struct settle_facts *facts = item->facts;
 
-    if (item->live)
-        return item->live;
-    if (facts->expired && !fenced_after(facts, facts->expired->attempt))
+    if (item->live || facts->placed)
+        return settle_newer(facts->placed, item->live);
+    if (facts->expired && !fenced_after(facts, facts->expired))
         return facts->expired;
     return NULL;
 }
 
 static const struct hold *subject_of_commit(struct book *book, const struct settle_item *item)
 {
+    const struct hold *newer = settle_newer(item->facts->placed, item->live);
+
     if (!item->token)
         return newest_hold(item);
     /*
      * An older reservation id goes on to mean the job after an Extend, or after a new attempt; that of
      * a released attempt means nothing but this attempt, for ever.
      */
-    if (item->live && !is_live(book, item->tenant_id, item->token) &&
+    if (newer && !is_live(book, item, item->token) &&
         !settle_is_fenced(item->facts, item->token->attempt) &&
-        !settle_is_fenced(item->facts, item->live->attempt))
-        return item->live;
-    return item->token;
+        !settle_is_fenced(item->facts, newer->attempt))
+        return newer;
+    return stands(item->facts, item->token) ? item->facts->placed : item->token;
 }
 
 static const struct settle_entry *find_entry(const struct settle_record *record, struct slice meter)
@@ -222,7 +254,10 @@ static bool is_short(const struct booking *booking, int64_t excess)
 
 static bool may_recall(const struct booking *booking, int64_t excess)
 {
-    return is_short(booking, excess) && booking->quota->leased > booking->spend;
+    const struct quota_row *quota = booking->quota;
+    int64_t own = booking->placed > 0 ? 0 : booking->spend;
+
+    return is_short(booking, excess) && (quota->leased > own || quota->pg_held > booking->placed);
 }
 
 /* What was set aside comes back at its deadline: nothing is short beside it. */
@@ -354,11 +389,40 @@ static struct settle_record *make_record(struct book *book, const struct settle_
     return record;
 }
 
+bool settle_let_go(struct book *book, int64_t tenant_id, const struct hold *hold)
+{
+    for (size_t i = 0; i < hold->quotas_count; i++) {
+        const struct quota_row *quota = book_find_quota(book, tenant_id, hold->quotas[i].quota);
+
+        if (!quota || quota->pg_held < hold->quotas[i].units)
+            return false;
+    }
+    for (size_t i = 0; i < hold->quotas_count; i++) {
+        struct quota_row *quota = book_find_quota(book, tenant_id, hold->quotas[i].quota);
+
+        quota->pg_held -= hold->quotas[i].units;
+        quota->dirty = true;
+    }
+    return true;
+}
+
+/* Its row goes with the decision; what it had is not in pg_held any more. */
+static void drop_placed(struct settle_item *item)
+{
+    item->dropped = item->facts->placed;
+    item->facts->placed = NULL;
+}
+
 static void apply(struct book *book, struct settle_item *item, const struct hold *hold,
                   const struct verdict *verdict)
 {
+    const struct hold *placed = item->facts->placed;
+
     for (size_t i = 0; i < hold->quotas_count; i++)
         book_apply(&verdict->bookings[i]);
+    if (placed && ((placed == hold && verdict->own) ||
+                   (hold_is_sound(placed) && settle_let_go(book, item->tenant_id, placed))))
+        drop_placed(item);
     item->record = make_record(book, item, hold, verdict);
     item->facts->record = item->record;
     item->made_record = true;
@@ -386,9 +450,10 @@ static void commit_hold(struct book *book, struct settle_item *item, const struc
     }
     if (!resolve(item, hold, &verdict))
         return;
-    item->was_live = is_live(book, item->tenant_id, hold);
+    item->was_live = is_live(book, item, hold);
     verdict.late = !item->was_live;
-    verdict.own = item->was_live || has_own(book, item->tenant_id, hold, verdict.actual);
+    verdict.own = (item->was_live && !attempt_is_in_postgres(hold->attempt)) ||
+                  has_own(book, item, hold, verdict.actual);
     if (book->now_ms - hold->deadline_ms > book->late_window_ms) {
         item->outcome = SETTLE_EXPIRED;
         return;
@@ -410,8 +475,8 @@ static void commit_hold(struct book *book, struct settle_item *item, const struc
 static bool may_be_extended(const struct book *book, const struct settle_item *item,
                             const struct hold *hold)
 {
-    return hold != item->facts->expired && hold->deadline_ms <= book->now_ms &&
-           hold->deadline_ms > item->looked_up_ms;
+    return hold != item->facts->expired && hold != item->facts->placed &&
+           hold->deadline_ms <= book->now_ms && hold->deadline_ms > item->looked_up_ms;
 }
 
 static void commit(struct book *book, struct settle_item *item)
@@ -460,6 +525,8 @@ static const struct hold *subject_of_release(const struct settle_item *item)
 {
     if (!item->token)
         return newest_hold(item);
+    if (stands(item->facts, item->token))
+        return item->facts->placed;
     if (item->live && attempt_compare(item->live->attempt, item->token->attempt) == 0)
         return item->live;
     return item->token;
@@ -489,9 +556,14 @@ static void release(struct book *book, struct settle_item *item)
         item->replayed = true;
         return;
     }
-    item->was_live = is_live(book, item->tenant_id, item->subject);
+    item->was_live = is_live(book, item, item->subject);
     item->made_fence = true;
     make_fence(book, facts, item->subject->attempt);
+    if (!attempt_is_in_postgres(item->subject->attempt))
+        facts->fenced_ms = book->now_ms;
+    else if (item->subject == facts->placed && hold_is_sound(item->subject) &&
+             settle_let_go(book, item->tenant_id, item->subject))
+        drop_placed(item);
 }
 
 void settle_decide(struct book *book, struct settle_item *item)
@@ -500,7 +572,7 @@ void settle_decide(struct book *book, struct settle_item *item)
     item->outcome = SETTLE_UNDECIDED;
     item->replayed = item->late = item->was_live = false;
     item->made_record = item->made_fence = false;
-    item->subject = NULL;
+    item->dropped = item->subject = NULL;
     item->record = NULL;
     if (book_is_bad(book, item->tenant_id))
         item->outcome = SETTLE_INCONSISTENT;
@@ -547,13 +619,16 @@ size_t settle_locks(const struct settle_item *item, const struct plan *plan_or_n
                     struct quota_ref *refs, size_t refs_max)
 {
     const struct hold *expired = item->facts ? item->facts->expired : NULL;
+    const struct hold *placed = item->facts ? item->facts->placed : NULL;
     size_t count = 0;
 
     if (item->token)
         count = add_hold(refs, count, refs_max, item->token, plan_or_null, now_ms);
     if (item->live)
         count = add_hold(refs, count, refs_max, item->live, plan_or_null, now_ms);
-    if (!item->token && !item->live && expired)
+    if (placed)
+        count = add_hold(refs, count, refs_max, placed, plan_or_null, now_ms);
+    if (!item->token && !item->live && !placed && expired)
         count = add_hold(refs, count, refs_max, expired, plan_or_null, now_ms);
     qsort(refs, count, sizeof(*refs), ref_compare);
     return count;
@@ -561,7 +636,7 @@ size_t settle_locks(const struct settle_item *item, const struct plan *plan_or_n
 
 size_t settle_locks_max(const struct settle_item *item)
 {
-    const struct hold *holds[] = {item->token, item->live,
+    const struct hold *holds[] = {item->token, item->live, item->facts ? item->facts->placed : NULL,
                                   item->facts ? item->facts->expired : NULL};
     size_t count = 0;
 

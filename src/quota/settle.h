@@ -9,13 +9,19 @@
  *     own    min(actual, held) is spent from the lease of the hold (leased falls, committed rises);
  *            the excess is booked at the root
  *     gone   everything is booked at the root
+ * A hold in Postgres is the same without a lease: what is its own leaves pg_held, with all the rest of the
+ * hold, as long as its row of pg_hold stands.
  * Booking x at the root, by overrun policy: RECORD books what fits and the rest as debt; STRICT
  * refuses the commit; CAP books the least that fits over the meter's quotas and drops the rest. If
- * capacity is lent, what is due is reaped and what is idle is recalled before any of the three (once).
+ * capacity is lent, or held in Postgres by others, what is due is reaped and what is idle is recalled before
+ * any of the three (once).
  *
  * A hold is live while deadline > greatest(now, reaped_to of all its quotas). A late one that no reap
  * has seen yet (deadline > reaped_to) still has its units in its lease, and uses them like a live one,
- * unless one of its leases is closed.
+ * unless one of its leases is closed. A hold in Postgres is live while its row stands and its deadline is
+ * not past; a late one has its units as long as its row stands, whatever was reaped in Redis.
+ *
+ * The newest attempt of a job is the one that was made last, wherever it is.
  *
  * What was learned before the locks is doubted here: a hold that was live when Redis was asked (or
  * that Redis was not asked about) and is past its deadline now may have been extended meanwhile.
@@ -66,8 +72,11 @@ struct settle_facts {
     struct settle_record *record;     /* NULL: never committed */
     size_t fences_count, fences_room; /* room: of an array made here; 0: it is another's */
     struct attempt *fences;
+    int64_t fenced_ms; /* when the last attempt that was held in Redis was fenced; 0: none */
+    const struct hold *placed;  /* its row of pg_hold, or NULL */
     const struct hold *expired; /* newest row of expired_hold, or NULL */
-    bool expired_unreadable;    /* there is one, and nobody can say what it held: expired is NULL */
+    bool placed_unreadable;     /* there is one, and nobody can say what it holds: placed is NULL */
+    bool expired_unreadable;    /* the same of expired */
 };
 
 enum settle_kind { SETTLE_COMMIT, SETTLE_RELEASE };
@@ -123,6 +132,7 @@ struct settle_item {
     struct attempt released;    /* RELEASED: which attempt, also where no hold is left of it */
     struct settle_record *record;
     bool made_record, made_fence; /* rows to insert */
+    const struct hold *dropped;   /* whose row of pg_hold is to be deleted; or NULL */
     struct slice overrun_meter;
     int64_t overrun_short_by;
     size_t bad_actual; /* index into actual, or actual_count: a held meter is missing */
@@ -130,10 +140,12 @@ struct settle_item {
 };
 
 /*
- * The quotas whose locks the decision needs: those of token and live, or else of expired, and for a
+ * The quotas whose locks the decision needs: those of token, live and placed, or else of expired, and for a
  * hold that may be late also the current period of the same limits. Without duplicates, sorted;
- * returns the count, at most refs_max (CHECKed: 4 x HOLD_QUOTAS_MAX is enough).
+ * returns the count, at most refs_max (CHECKed: SETTLE_LOCKS_MAX is enough).
  */
+enum { SETTLE_LOCKS_MAX = 6 * HOLD_QUOTAS_MAX };
+
 size_t settle_locks(const struct settle_item *item, const struct plan *plan_or_null, int64_t now_ms,
                     struct quota_ref *refs, size_t refs_max);
 
@@ -145,13 +157,22 @@ size_t settle_locks_max(const struct settle_item *item);
  * RELEASED leave everything as it was. What it returns points into the arena and into the item's
  * holds.
  *
- * The hold that a Commit means: token's, or `live` once token's deadline has passed (an Extend, or
- * a newer attempt), unless either attempt was released: a released one never means another. Without a
- * token live, or expired unless a newer attempt was released. A Release means token's attempt, or else
- * the same newest hold. Without a token and without an answer from
- * Redis only a record decides: nobody guesses which attempt is the newest.
+ * The hold that a Commit means: token's, or the newer of `live` and `placed` once token's deadline has passed
+ * (an Extend, or a newer attempt), unless either attempt was released: a released one never means another.
+ * Without a token that newer one, or expired unless a newer attempt was released. A Release means token's
+ * attempt, or else the same newest hold. Without a token, without an answer from Redis and without a live
+ * row of pg_hold only a record decides: nobody guesses which attempt is the newest. (While there is such a
+ * row no server that knows of it makes a newer attempt in Redis.)
+ *
+ * A row of pg_hold that stands beside a commit of another attempt goes with it, if its quotas are locked.
  */
 void settle_decide(struct book *book, struct settle_item *item);
+
+/* What a hold in Postgres has leaves pg_held. False, and nothing is changed: not all its quotas are there. */
+MUST_CHECK bool settle_let_go(struct book *book, int64_t tenant_id, const struct hold *hold);
+
+/* Of two holds, each may be NULL, the one that was made later; a if that cannot be told. */
+const struct hold *settle_newer(const struct hold *a, const struct hold *b);
 
 /* Was this attempt released? */
 bool settle_is_fenced(const struct settle_facts *facts, struct attempt attempt);

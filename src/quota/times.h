@@ -135,6 +135,8 @@
 #define IDLE_EVERY_MS 1000
 #define IDLE_ROUND_MS 2000
 #define IDLE_STILL_MS 5000
+/* Who has holds in Postgres is believed for this long (op/dirty.h). */
+#define DIRTY_LASTS_MS 3000
 
 /* --- who may serve a shard ---------------------------------------------------------------------------- */
 
@@ -180,9 +182,27 @@
 #define ANSWER_GRACE_MS 2000
 #define ANSWER_GRACE_BLOCKING_MS 5000
 
-/* For a script, and by a worker for a whole batch unless the operator says otherwise. */
+/*
+ * For a script; by a worker for a whole batch, unless the operator says otherwise, and by a granter, who
+ * takes the worker's place when Redis is away. Both together are less than what a caller waits for then.
+ */
 #define REDIS_MS 500
-#define REDIS_WORKER_MS 500
+#define REDIS_WORKER_MS 120
+#define REDIS_AWAY_WITHIN_MS 300
+
+/*
+ * A Redis that does not answer is asked again after the first of these, then after twice as long each time up
+ * to the second, by one thread of each server; looked at this often whether that is so.
+ */
+#define REDIS_BACK_FIRST_MS 50
+#define REDIS_BACK_MAX_MS 1000
+#define REDIS_PROBE_EVERY_MS 100
+
+/*
+ * Who needs what only Redis could tell waits so long for it to come back, if it has just gone: on a machine
+ * with much to do it may only have been late.
+ */
+#define REDIS_BACK_SOON_MS 400
 
 /* Postgres has been away this long: callers are told so instead of waiting for their deadline. */
 #define AWAY_MS 500
@@ -254,6 +274,12 @@ _Static_assert(RECOVERY_MAX_MS > AUTHORITY_MAKING_MS,
                "who waits for another's recovery can begin its own");
 _Static_assert(WAY_BACK_FIRST_MS < WAY_BACK_MAX_MS && WAY_BACK_MAX_MS < WAY_BACK_KEEP_MS,
                "a pause is not forgotten while it lasts");
+
+_Static_assert(
+    2 * REDIS_WORKER_MS < REDIS_AWAY_WITHIN_MS,
+    "the worker and then the granter have waited in vain, and there is time for Postgres");
+_Static_assert(REDIS_BACK_FIRST_MS <= REDIS_BACK_MAX_MS, "pauses grow");
+_Static_assert(DIRTY_LASTS_MS > 2 * LOOK_EVERY_MS, "a belief outlives a beat that came late");
 
 _Static_assert(LOCK_WAIT_MS < STATEMENT_MS && LOCK_WAIT_STUCK_MS < STATEMENT_COMMITTER_MS,
                "a locked row is told from a slow database");

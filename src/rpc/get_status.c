@@ -60,6 +60,8 @@ static void get_status_done(struct op *base)
     reply.stores = list;
     reply.holds = op->holds;
     reply.holds_due = op->holds_due;
+    reply.postgres_holds = op->placed;
+    reply.holding_in_postgres = op->placing;
     reply.watchers = (int32_t)hub_subscribers(services->hub);
     reply.clock_offset = duration_of(base->arena, op->clock_offset_ms);
     reply.limits_per_tenant_max = (int64_t)services->options.limits_max;

@@ -198,7 +198,7 @@ class Away(unittest.TestCase):
         until(lambda: "event=redis.back" in path.read_text())
         until(lambda: client("--server", address, "status")[0] == 0)
 
-    def test_a_redis_that_wants_a_password_is_told_and_nothing_is_in_doubt(self):
+    def test_a_redis_that_wants_a_password_is_told_and_postgres_holds(self):
         address, path = self.serve()
         until(lambda: client("--server", address, "status")[0] == 0)
         harness.redis("CONFIG", "SET", "requirepass", "sesame")
@@ -208,9 +208,11 @@ class Away(unittest.TestCase):
             self.assertIn("wants a password, which is not supported", other_path.read_text())
             client("--server", other, "apply", "-f", str(harness.ROOT / "deploy/demo.yaml"))
             code, text = client("--server", other, "reserve", "-t", "demo", "-j", "x", "tokens=1")
+            self.assertEqual(code, 0, text)
+            self.assertIn("degraded: Redis is away, and the hold is in Postgres", text)
+            code, text = client("--server", other, "status")
             self.assertEqual(code, 3, text)
-            self.assertIn("REDIS_UNAVAILABLE", text)
-            self.assertIn("effect  definite", text)
+            self.assertIn("new ones are taken there", text)
         finally:
             harness.redis("-a", "sesame", "--no-auth-warning", "CONFIG", "SET", "requirepass", "")
         until(lambda: "event=redis.back" in other_path.read_text())

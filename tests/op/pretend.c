@@ -1,12 +1,16 @@
 #include "tests/op/pretend.h"
 
+#include "base/breaker.h"
 #include "base/check.h"
 #include "ledger/alarms.h"
 #include "op/aside.h"
 #include "op/authority.h"
+#include "op/dirty.h"
 #include "op/inbox.h"
 #include "op/plans.h"
+#include "op/redis.h"
 #include "op/shares.h"
+#include "quota/times.h"
 
 #include <stdlib.h>
 
@@ -30,6 +34,13 @@ static const char *say_nothing(const struct database *db)
 {
     (void)db;
     return "";
+}
+
+/* One that answers, whatever a test lets it refuse: its breaker stays closed. */
+static const char *say_full(const struct counter *counter)
+{
+    (void)counter;
+    return "OOM pretended";
 }
 
 static struct counter *make_counter(const struct counter_options *options)
@@ -88,7 +99,8 @@ struct pretend *pretend_begin(void)
                                       .counter_create = make_counter,
                                       .counter_destroy = drop_counter,
                                       .counter_add = add,
-                                      .counter_run = run};
+                                      .counter_run = run,
+                                      .counter_last_error = say_full};
     services = &now->services;
     services->stores_table = &now->table;
     services->clock = clock_real();
@@ -98,6 +110,10 @@ struct pretend *pretend_begin(void)
     services->authority = authority_create();
     services->shares = shares_create();
     services->aside = aside_create();
+    services->dirty = dirty_create();
+    services->options.redis_timeout_ms = REDIS_MS;
+    services->redis_breaker = redis_breaker_create(&services->options);
+    services->entropy = entropy_real();
     services->inbox = inbox_create();
     services->alarms = alarms_create(services->clock);
     activate_all(services);
@@ -122,6 +138,8 @@ void pretend_end(struct pretend *pretend)
     inbox_destroy(services->inbox);
     alarms_destroy(services->alarms);
     aside_destroy(services->aside);
+    dirty_destroy(services->dirty);
+    breaker_destroy(services->redis_breaker);
     shares_destroy(services->shares);
     authority_destroy(services->authority);
     plans_destroy(services->plans);

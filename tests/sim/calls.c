@@ -275,6 +275,7 @@ static void keep(struct call *call)
     case VERB_RESERVE:
         reply->decision = call->reserve.decision;
         reply->replayed = call->reserve.replayed;
+        reply->degraded = call->reserve.degraded;
         if (call->reserve.reasons_count > 0)
             reply->reason = call->reserve.reasons[0].code;
         keep_hold(reply, call->reserve.hold);

@@ -67,7 +67,7 @@ struct reply {
     enum decision decision;
     enum reason_code reason;
     bool replayed, late;
-    bool degraded;            /* Extend */
+    bool degraded;            /* Reserve, Extend */
     bool has_hold;
     struct sim_hold hold;     /* also of GET */
     bool has_record;

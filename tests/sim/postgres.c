@@ -187,17 +187,11 @@ int64_t pg_lent_aside(const struct pg_tenant *tenant, struct quota_ref ref)
     return units;
 }
 
-static bool is_newer(struct attempt a, struct attempt b)
-{
-    return a.epoch != b.epoch ? a.epoch > b.epoch : a.seq > b.seq;
-}
-
 struct settle_facts pg_facts(struct postgres *pg, struct arena *arena, int64_t tenant_id,
                              struct slice job_id)
 {
     const struct pg_job *job = postgres_job(pg, tenant_id, job_id, false);
     struct settle_facts facts = {0};
-    const struct pg_expired *newest = NULL;
     struct hold *hold;
 
     if (!job)
@@ -208,12 +202,22 @@ struct settle_facts pg_facts(struct postgres *pg, struct arena *arena, int64_t t
     facts.fences = pg_alloc(arena, job->fences_count, sizeof(*facts.fences));
     if (job->fences_count > 0)
         memcpy(facts.fences, job->fences, job->fences_count * sizeof(*facts.fences));
-    for (const struct pg_expired *expired = job->expired; expired; expired = expired->next)
-        if (!newest || is_newer(expired->attempt, newest->attempt))
-            newest = expired;
-    if (newest) {
+    facts.fenced_ms = job->fenced_ms;
+    for (int place = 0; place < 2; place++) {
+        const struct pg_expired *newest = NULL;
+
+        for (const struct pg_expired *expired = job->expired; expired; expired = expired->next)
+            if (attempt_is_in_postgres(expired->attempt) == (place == 1) &&
+                (!newest || attempt_compare(expired->attempt, newest->attempt) > 0))
+                newest = expired;
+        if (!newest)
+            continue;
         CHECK(hold_parse(arena, slice_from_cstr(newest->text), &hold));
-        facts.expired = hold;
+        facts.expired = settle_newer(facts.expired, hold);
+    }
+    if (job->placed) {
+        CHECK(hold_parse(arena, slice_from_cstr(job->placed), &hold));
+        facts.placed = hold;
     }
     return facts;
 }
@@ -425,6 +429,8 @@ static void land_fence(struct postgres *pg, struct pg_job *job, struct attempt a
         memcpy(fences, job->fences, job->fences_count * sizeof(*fences));
     fences[job->fences_count++] = attempt;
     job->fences = fences;
+    if (!attempt_is_in_postgres(attempt))
+        job->fenced_ms = pg->now_ms(pg->user);
 }
 
 static void land_expired(struct postgres *pg, struct pg_job *job, const struct pg_change *change)
@@ -434,6 +440,23 @@ static void land_expired(struct postgres *pg, struct pg_job *job, const struct p
     *expired = (struct pg_expired){job->expired, change->attempt, change->text,
                                    pg->now_ms(pg->user)};
     job->expired = expired;
+}
+
+/* A row of another attempt stays. */
+static void land_placed(struct postgres *pg, struct pg_job *job, const struct pg_change *change)
+{
+    struct hold *hold;
+
+    if (change->kind != PG_TAKE_PLACED &&
+        (!job->placed || attempt_compare(job->placed_attempt, change->attempt) != 0))
+        return;
+    job->placed = NULL;
+    if (change->kind == PG_DROP_PLACED)
+        return;
+    CHECK(hold_parse(&pg->storage, slice_from_cstr(change->text), &hold));
+    job->placed = change->text;
+    job->placed_attempt = hold->attempt;
+    job->placed_deadline_ms = hold->deadline_ms;
 }
 
 static void land(struct postgres *pg, struct pg_change *change)
@@ -461,6 +484,11 @@ static void land(struct postgres *pg, struct pg_change *change)
     case PG_ADD_EXPIRED:
         land_expired(pg, job, change);
         break;
+    case PG_TAKE_PLACED:
+    case PG_MOVE_PLACED:
+    case PG_DROP_PLACED:
+        land_placed(pg, job, change);
+        break;
     case PG_ADD_EVENT:
         land_event(pg, tenant, &change->event);
         break;
@@ -476,16 +504,16 @@ struct commit {
     bool lands, done, duplicate;
 };
 
-/* The ledger's key: a job is recorded once, whoever else decided on it meanwhile. */
+/* The keys of ledger and pg_hold: a job is there once, whoever else decided on it meanwhile. */
 static bool is_duplicate(const struct pg_tx *tx)
 {
     for (const struct pg_change *change = tx->changes; change; change = change->next) {
         const struct pg_job *job =
-            change->kind == PG_ADD_RECORD
+            change->kind == PG_ADD_RECORD || change->kind == PG_TAKE_PLACED
                 ? postgres_job(tx->pg, change->tenant_id, change->job_id, false)
                 : NULL;
 
-        if (job && job->record)
+        if (job && (change->kind == PG_ADD_RECORD ? job->record != NULL : job->placed != NULL))
             return true;
     }
     return false;

@@ -50,6 +50,10 @@ struct pg_job {
     struct settle_record *record;
     size_t fences_count;
     struct attempt *fences;
+    int64_t fenced_ms; /* the last one of an attempt in Redis */
+    const char *placed; /* the row of pg_hold, or NULL */
+    struct attempt placed_attempt;
+    int64_t placed_deadline_ms;
     struct pg_expired *expired;
 };
 
@@ -129,6 +133,7 @@ struct pg_tenant *postgres_tenant(struct postgres *postgres, int64_t tenant_id);
 struct pg_tenant *postgres_tenant_named(struct postgres *postgres, struct slice name);
 struct pg_job *postgres_job(struct postgres *postgres, int64_t tenant_id, struct slice job_id,
                             bool make); /* or NULL */
+int64_t pg_placed_units(const struct pg_tenant *tenant, struct quota_ref ref); /* by pg_hold */
 int64_t pg_lent_aside(const struct pg_tenant *tenant, struct quota_ref ref); /* by old leases */
 
 #endif

@@ -174,6 +174,7 @@ struct batch {
     struct settle_facts *facts; /* one per item; items of one job share the first's */
     size_t *first_of_job;
     struct attempt *expired;    /* of items known by job only: which hold, before the locks */
+    struct attempt *placed;     /* the row of pg_hold, before the locks */
     struct pg_ref *refs;
     size_t refs_count;
     struct book book;
@@ -213,6 +214,11 @@ static struct attempt expired_of(const struct settle_facts *facts)
     return facts->expired ? facts->expired->attempt : (struct attempt){0};
 }
 
+static struct attempt placed_of(const struct settle_facts *facts)
+{
+    return facts->placed ? facts->placed->attempt : (struct attempt){0};
+}
+
 static bool names(const struct hold *hold, struct quota_ref ref)
 {
     for (size_t i = 0; hold && i < hold->quotas_count; i++)
@@ -226,17 +232,18 @@ static enum status collect(struct batch *batch)
 {
     struct work *work = batch->work;
     struct arena *arena = &work->arena;
-    size_t room = work->count * 4 * HOLD_QUOTAS_MAX, absent_count = 0;
+    size_t room = work->count * SETTLE_LOCKS_MAX, absent_count = 0;
     struct pg_ref *absent = pg_alloc(arena, room, sizeof(*absent));
     int64_t now_ms = work->db->pg->now_ms(work->db->pg->user);
 
     batch->refs = pg_alloc(arena, room, sizeof(*batch->refs));
     for (size_t i = 0; i < work->count; i++) {
         struct commit_item *item = work->items[i];
-        struct quota_ref own[4 * HOLD_QUOTAS_MAX];
+        struct quota_ref own[SETTLE_LOCKS_MAX];
         size_t count = settle_locks(&item->settle, item->plan, now_ms, own, ARRAY_COUNT(own));
 
         batch->expired[i] = expired_of(item->settle.facts);
+        batch->placed[i] = placed_of(item->settle.facts);
         for (size_t k = 0; k < count; k++) {
             struct pg_ref ref = {item->settle.tenant_id, own[k]};
 
@@ -270,6 +277,9 @@ static void decide(struct batch *batch, struct pg_tx *tx)
 
         batch->again[i] = is_by_job(item) && !settle->facts->record &&
                           (now.epoch != batch->expired[i].epoch || now.seq != batch->expired[i].seq);
+        batch->again[i] |=
+            settle->facts->placed && !settle->facts->record &&
+            attempt_compare(settle->facts->placed->attempt, batch->placed[i]) != 0;
         if (batch->again[i])
             continue;
         settle->made_record = settle->made_fence = false;
@@ -283,6 +293,12 @@ static void decide(struct batch *batch, struct pg_tx *tx)
             continue;
         change = pg_add(tx, settle->made_record ? PG_ADD_RECORD : PG_ADD_FENCE, settle->tenant_id);
         change->job_id = pg_keep(tx->pg, settle->job_id);
+        if (settle->dropped) {
+            struct pg_change *drop = pg_add(tx, PG_DROP_PLACED, settle->tenant_id);
+
+            drop->job_id = pg_keep(tx->pg, settle->job_id);
+            drop->attempt = settle->dropped->attempt;
+        }
         if (settle->made_record)
             change->record = pg_copy_record(&tx->pg->storage, settle->record);
         else
@@ -348,6 +364,7 @@ static enum status run_batch(struct batch *batch)
     batch->facts = pg_alloc(arena, work->count, sizeof(*batch->facts));
     batch->first_of_job = pg_alloc(arena, work->count, sizeof(*batch->first_of_job));
     batch->expired = pg_alloc(arena, work->count, sizeof(*batch->expired));
+    batch->placed = pg_alloc(arena, work->count, sizeof(*batch->placed));
     batch->again = pg_alloc(arena, work->count, sizeof(*batch->again));
     status = pg_ask(work->db);
     if (status != STATUS_OK)

@@ -66,6 +66,7 @@ enum status sim_beat_run(struct database *db, struct arena *arena, struct slice 
         .others_until_ms = INT64_MAX,
         .others = pg_alloc(arena, PG_SERVERS_MAX, sizeof(*ret->others)),
     };
+    ret->placed_count = pg_placed_tenants(pg, arena, &ret->placed_tenants);
     server_named(pg, server)->until_ms = ret->now_ms + lasts_ms;
     for (size_t i = 0; i < pg->servers_count; i++)
         if (pg->servers[i].until_ms > ret->now_ms &&

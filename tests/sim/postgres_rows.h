@@ -34,6 +34,9 @@ struct pg_change {
         PG_ADD_RECORD,
         PG_ADD_FENCE,
         PG_ADD_EXPIRED,
+        PG_TAKE_PLACED,
+        PG_MOVE_PLACED,
+        PG_DROP_PLACED,
         PG_ADD_EVENT,
         PG_CALL, /* anything else */
     } kind;
@@ -97,6 +100,8 @@ struct settle_facts pg_facts(struct postgres *pg, struct arena *arena, int64_t t
                              struct slice job_id);
 struct slice pg_keep(struct postgres *pg, struct slice text); /* a copy in the storage */
 struct settle_record *pg_copy_record(struct arena *arena, const struct settle_record *from);
+/* Who has holds in Postgres, sorted, at most LEDGER_PLACED_MAX + 1. */
+size_t pg_placed_tenants(const struct postgres *pg, struct arena *arena, int64_t **ret);
 struct pg_limit *pg_limit_by_id(struct pg_tenant *tenant, int64_t limit_id);
 struct pg_quota *pg_find_quota(struct pg_tenant *tenant, struct quota_ref ref);
 void *pg_alloc(struct arena *arena, size_t count, size_t size); /* zeroed, never NULL */

@@ -7,11 +7,13 @@
 #include "op/authority.h"
 #include "op/commit.h"
 #include "op/desk.h"
+#include "op/dirty.h"
 #include "op/granter.h"
 #include "op/inbox.h"
 #include "op/janitor.h"
 #include "op/notifies.h"
 #include "op/plans.h"
+#include "op/redis.h"
 #include "op/returns.h"
 #include "op/shares.h"
 #include "op/status.h"
@@ -85,6 +87,8 @@ struct server *server_start(int group)
     services->returns = returns_create();
     services->notifies = notifies_create();
     services->aside = aside_create();
+    services->dirty = dirty_create();
+    services->redis_breaker = redis_breaker_create(&services->options);
     services->inbox = inbox_create();
     for (int i = 0; i < GRANTERS; i++)
         CHECK(granter_create(services, (enum inbox_granter)i));

@@ -34,6 +34,12 @@
     X(periods_follow, ledger_periods_follow)                                                       \
     X(facts_read, ledger_facts_read)                                                               \
     X(reap_run, ledger_reap_run)                                                                   \
+    X(place_run, ledger_place_run)                                                                 \
+    X(move_run, ledger_move_run)                                                                   \
+    X(placed_due, ledger_placed_due)                                                               \
+    X(placed_reap, ledger_placed_reap)                                                             \
+    X(placed_count, ledger_placed_count)                                                           \
+    X(placed_list, ledger_placed_list)                                                             \
     X(usage_read, ledger_usage_read)                                                               \
     X(retention, ledger_retention)                                                                 \
     X(seal_run, ledger_seal_run)                                                                   \

@@ -39,20 +39,18 @@ void truth_break(struct truth *truth, const char *promise, const struct truth_jo
 
 /* --- attempts ----------------------------------------------------------------------------------- */
 
-static bool same(struct attempt a, struct attempt b)
+/* Of two places the one that was made later. */
+static bool newer(const struct sim_hold *a, const struct sim_hold *b)
 {
-    return a.epoch == b.epoch && a.seq == b.seq;
-}
-
-static bool newer(struct attempt a, struct attempt b)
-{
-    return a.epoch != b.epoch ? a.epoch > b.epoch : a.seq > b.seq;
+    if (!attempts_share_place(a->attempt, b->attempt))
+        return a->created_ms > b->created_ms;
+    return attempt_compare(a->attempt, b->attempt) > 0;
 }
 
 static struct truth_attempt *find_attempt(struct truth_job *job, struct attempt attempt)
 {
     for (size_t i = 0; i < job->attempts_count; i++)
-        if (same(job->attempts[i].hold.attempt, attempt))
+        if (attempt_compare(job->attempts[i].hold.attempt, attempt) == 0)
             return &job->attempts[i];
     return NULL;
 }
@@ -62,7 +60,7 @@ struct truth_attempt *truth_newest(struct truth_job *job)
     struct truth_attempt *newest = NULL;
 
     for (size_t i = 0; i < job->attempts_count; i++)
-        if (!newest || newer(job->attempts[i].hold.attempt, newest->hold.attempt))
+        if (!newest || newer(&job->attempts[i].hold, &newest->hold))
             newest = &job->attempts[i];
     return newest;
 }
@@ -121,7 +119,7 @@ static bool is_finished(const struct truth_job *job)
     const struct truth_attempt *newest = NULL;
 
     for (size_t i = 0; i < job->attempts_count; i++)
-        if (!newest || newer(job->attempts[i].hold.attempt, newest->hold.attempt))
+        if (!newest || newer(&job->attempts[i].hold, &newest->hold))
             newest = &job->attempts[i];
     return job->committed || (newest && newest->released);
 }
@@ -280,7 +278,7 @@ static bool is_meant(const struct truth *truth, const struct ask *ask,
                      const struct truth_attempt *newest, int64_t tenant_lost_us)
 {
     if (ask->token)
-        return same(ask->token->attempt, newest->hold.attempt) &&
+        return attempt_compare(ask->token->attempt, newest->hold.attempt) == 0 &&
                (!truth->redis_lost || ask->token->deadline_ms > now_ms(truth) + MARGIN_MS);
     return !truth->redis_lost || (ask->verb == VERB_RESERVE && !truth->split &&
                                   newest->acked_us > tenant_lost_us);
@@ -330,7 +328,8 @@ static void check_reject(struct truth *truth, struct truth_job *job, const struc
     struct truth_tenant *tenant = job->tenant;
     struct truth_attempt *live = live_through(truth, job, ask, reply, false);
 
-    if (live)
+    /* While Redis is away nobody knows what it holds of the job. */
+    if (live && !reply->degraded)
         truth_break(truth, "a repeat gets its first decision", job,
                     "REJECT, but attempt %" PRId64 ".%" PRId64 " is held", live->hold.attempt.epoch,
                     live->hold.attempt.seq);
@@ -362,10 +361,12 @@ static void check_reject(struct truth *truth, struct truth_job *job, const struc
 static void end_reserve(struct truth *truth, struct truth_job *job, const struct ask *ask,
                         int64_t begun_us, const struct reply *reply)
 {
-    struct truth_attempt *attempt;
+    struct truth_attempt *attempt, *live;
 
+    if (reply->answered && reply->degraded && truth->strict)
+        truth_break(truth, "degraded only when a store does not answer", job, "Reserve");
     if (!reply->answered || reply->failure != FAILURE_NONE) {
-        struct truth_attempt *live =
+        live =
             reply->answered && !is_excuse(reply) ? live_through(truth, job, ask, reply, false) : NULL;
 
         job->reserve_maybe = job->reserve_maybe || !took_no_effect(reply);
@@ -399,7 +400,9 @@ static void end_reserve(struct truth *truth, struct truth_job *job, const struct
     if (attempt && attempt->decision != reply->decision)
         truth_break(truth, "a repeat gets its first decision", job, "%d first, now %d",
                     (int)attempt->decision, (int)reply->decision);
-    if (!attempt && live_through(truth, job, ask, reply, false) && !truth->redis_lost)
+    /* A job may be held twice, once in each place (PROTOCOL.md 3.9). */
+    live = attempt ? NULL : live_through(truth, job, ask, reply, false);
+    if (live && !truth->redis_lost && attempts_share_place(live->hold.attempt, reply->hold.attempt))
         truth_break(truth, "a repeat gets its first answer", job,
                     "attempt %" PRId64 ".%" PRId64 " beside a live one",
                     reply->hold.attempt.epoch, reply->hold.attempt.seq);
@@ -517,7 +520,7 @@ static void note_record(struct truth *truth, struct truth_job *job, const struct
         job->committed_us = fibre_now_us();
         return;
     }
-    if (!same(job->record.recorded, reply->recorded))
+    if (!attempt_compare(job->record.recorded, reply->recorded) == 0)
         truth_break(truth, "one record per job", job, "another attempt's");
     for (size_t i = 0; i < SIM_METERS; i++)
         if (job->record.amount[i] != reply->amount[i] || job->record.debt[i] != reply->debt[i])
@@ -539,7 +542,7 @@ static void check_commit(struct truth *truth, struct truth_job *job, const struc
                     "recorded %" PRId64 ".%" PRId64 " by the id of %" PRId64 ".%" PRId64,
                     reply->recorded.epoch, reply->recorded.seq, asked->hold.attempt.epoch,
                     asked->hold.attempt.seq);
-    if (!ask->token && newest && newer(newest->hold.attempt, reply->recorded) &&
+    if (!ask->token && newest && attempt != newest && (!attempt || newer(&newest->hold, &attempt->hold)) &&
         newest->acked_us < begun_us && !reply->replayed && !newest->released && !job->committed &&
         /* A live hold goes before one that has expired, also one that Extend took again after a loss. */
         !(attempt && attempt->hold.deadline_ms > now_ms(truth) &&
@@ -611,7 +614,7 @@ static void end_release(struct truth *truth, struct truth_job *job, const struct
         attempt->released_us = fibre_now_us();
     }
     job->released_us = fibre_now_us();
-    if (attempt && job->committed && same(job->record.recorded, reply->recorded))
+    if (attempt && job->committed && attempt_compare(job->record.recorded, reply->recorded) == 0)
         truth_break(truth, "I5 a released attempt is never recorded", job, "it was before");
 }
 
@@ -703,20 +706,21 @@ static void audit_job(struct truth *truth, struct truth_job *job)
     truth->checks++;
     if (job->committed && !record)
         truth_break(truth, "I1 an acknowledged Commit stays", job, "no record");
-    if (job->committed && record && !same(record->attempt, job->record.recorded))
+    if (job->committed && record && !attempt_compare(record->attempt, job->record.recorded) == 0)
         truth_break(truth, "I1 an acknowledged Commit stays", job, "another attempt's record");
     if (record && !job->committed && !job->commit_maybe)
         truth_break(truth, "I9 a definite error has no effect", job, "there is a record");
     if (record)
         for (size_t i = 0; i < job->attempts_count; i++)
-            if (job->attempts[i].released && same(job->attempts[i].hold.attempt, record->attempt))
+            if (job->attempts[i].released &&
+                attempt_compare(job->attempts[i].hold.attempt, record->attempt) == 0)
                 truth_break(truth, "I5 a released attempt is never recorded", job, "it is");
     if (row && row->fences_count > 0 && job->released_us < 0 && !job->release_maybe)
         truth_break(truth, "I9 a definite error has no effect", job, "there is a fence");
     for (const struct pg_expired *expired = row ? row->expired : NULL; expired;
          expired = expired->next)
         for (size_t i = 0; i < job->attempts_count; i++)
-            if (same(job->attempts[i].hold.attempt, expired->attempt) &&
+            if (attempt_compare(job->attempts[i].hold.attempt, expired->attempt) == 0 &&
                 job->attempts[i].released &&
                 expired->at_ms > sim_ms_at(job->attempts[i].released_us))
                 truth_break(truth, "after OK of a Release nothing of it comes back", job,
@@ -750,6 +754,8 @@ static void audit_quota(struct truth *truth, const struct truth_tenant *tenant,
                     ", the ledger says %" PRId64 " %" PRId64 " %" PRId64,
                     tenant->name, row->ref.limit_id, row->committed, row->debt, row->ledger_seq,
                     committed, debt, count);
+    if (row->pg_held != pg_placed_units(rows, row->ref))
+        truth_break(truth, "I4 pg_held is the sum of its rows", NULL, "%" PRId64, row->pg_held);
     if (row->leased != pg_lent_aside(rows, row->ref) + row->granted - row->returned - row->spent &&
         row->state != QUOTA_CLOSED)
         truth_break(truth, "I4 leased is the sum of its leases", NULL, "%s limit %" PRId64,

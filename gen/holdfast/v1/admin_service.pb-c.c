@@ -2183,7 +2183,7 @@ const ProtobufCMessageDescriptor holdfast__v1__store_status__descriptor =
   (ProtobufCMessageInit) holdfast__v1__store_status__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_descriptors[14] =
+static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_descriptors[16] =
 {
   {
     "version",
@@ -2353,14 +2353,40 @@ static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_d
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "postgres_holds",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetStatusResponse, postgres_holds),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "holding_in_postgres",
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetStatusResponse, holding_in_postgres),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__get_status_response__field_indices_by_name[] = {
   7,   /* field[7] = clock_offset */
   8,   /* field[8] = draining */
+  15,   /* field[15] = holding_in_postgres */
   4,   /* field[4] = holds */
   5,   /* field[5] = holds_due */
   11,   /* field[11] = limits_per_reservation_max */
   10,   /* field[10] = limits_per_tenant_max */
+  14,   /* field[14] = postgres_holds */
   13,   /* field[13] = seal_gaps */
   12,   /* field[12] = seals_behind */
   1,   /* field[1] = server */
@@ -2373,7 +2399,7 @@ static const unsigned holdfast__v1__get_status_response__field_indices_by_name[]
 static const ProtobufCIntRange holdfast__v1__get_status_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 14 }
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__get_status_response__descriptor =
 {
@@ -2383,7 +2409,7 @@ const ProtobufCMessageDescriptor holdfast__v1__get_status_response__descriptor =
   "Holdfast__V1__GetStatusResponse",
   "holdfast.v1",
   sizeof(Holdfast__V1__GetStatusResponse),
-  14,
+  16,
   holdfast__v1__get_status_response__field_descriptors,
   holdfast__v1__get_status_response__field_indices_by_name,
   1,  holdfast__v1__get_status_response__number_ranges,

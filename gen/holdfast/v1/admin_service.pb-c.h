@@ -187,7 +187,8 @@ struct  Holdfast__V1__Limit
   Holdfast__V1__Enforcement enforcement;
   /*
    * Longest hold that may be taken under this limit: 100 ms to 24 h; a longer ttl is shortened to
-   * it. Unset: the server's maximum, 15 minutes.
+   * it. Unset: the server's maximum, 24 h. What is longer than 15 minutes is held in Postgres, where
+   * there is room beside what Redis was lent, else shortened to that.
    */
   Google__Protobuf__Duration *max_ttl;
   /*
@@ -661,10 +662,19 @@ struct  Holdfast__V1__GetStatusResponse
    * VerifyTenant says which entry, and the log (event=seal.gap).
    */
   int64_t seal_gaps;
+  /*
+   * Holds in Postgres, of all servers and tenants together, those past their expiry included; counted up
+   * to 100,000. -1 if Postgres does not answer. Not among `holds`.
+   */
+  int64_t postgres_holds;
+  /*
+   * True: Redis does not answer this server, which takes holds in Postgres meanwhile.
+   */
+  protobuf_c_boolean holding_in_postgres;
 };
 #define HOLDFAST__V1__GET_STATUS_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__get_status_response__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0,NULL, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0,NULL, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, 0, 0, 0 }
 
 
 /*

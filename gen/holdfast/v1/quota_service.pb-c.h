@@ -234,8 +234,8 @@ struct  Holdfast__V1__ReserveRequest
   Holdfast__V1__Amount **amounts;
   /*
    * How long the hold lasts from now, 100 ms to 24 h; outside that INVALID_ARGUMENT. Unset: 60 s.
-   * Shortened to 15 minutes, or to Limit.max_ttl if that is less: read expire_time. Extend renews
-   * it. Not part of the identity.
+   * Shortened to Limit.max_ttl, and to 15 minutes where what is longer has no room in Postgres: read
+   * expire_time. Extend renews it. Not part of the identity.
    */
   Google__Protobuf__Duration *ttl;
   /*
@@ -335,7 +335,10 @@ struct  Holdfast__V1__ReserveResponse
   size_t n_quotas;
   Holdfast__V1__QuotaState **quotas;
   /*
-   * True: a store was away and the server worked by its fallback. Changes no decision.
+   * True: Redis could not be asked, and the hold was taken in Postgres, where nothing about it differs. All
+   * that Redis was lent counts as held then, so a WARN may come earlier; and if the first call was
+   * answered before Redis went away, a repeat of it is not known and is held once more (only one of the
+   * two is ever recorded).
    */
   protobuf_c_boolean degraded;
   /*
@@ -607,8 +610,8 @@ struct  Holdfast__V1__ExtendRequest
   char *reservation_id;
   /*
    * New time to live, counted from now and not from the old expiry: 100 ms to 24 h, else
-   * INVALID_ARGUMENT. Unset: 60 s. Shortened to 15 minutes, or to Limit.max_ttl if that is less. It
-   * never shortens a hold.
+   * INVALID_ARGUMENT. Unset: 60 s. Shortened to Limit.max_ttl, and to 15 minutes for a hold that is
+   * in Redis: one that was taken for longer, or while Redis was away, is not. It never shortens a hold.
    */
   Google__Protobuf__Duration *ttl;
   /*

@@ -39,10 +39,14 @@ struct holdfast_v1_quota_service_handlers {
      * lost its data, a repeat may get a hold once more; its Commit then returns the original record,
      * so the job is counted once even so).
      *
+     * While Redis is away the hold is taken in Postgres, within 300 ms: degraded. So is one for longer than
+     * 15 minutes, at any time, where there is room beside what Redis was lent; else it is shortened.
+     *
      * Errors: NOT_FOUND (UNKNOWN_TENANT); FAILED_PRECONDITION (NO_LIMIT); ALREADY_EXISTS
      * (JOB_MISMATCH: BadRequest names "amounts", "scope" or "mode"); ABORTED (CONTENTION);
-     * UNAVAILABLE (REDIS_UNAVAILABLE). If the effect is unknown and the caller gives up, a hold that
-     * was made expires by itself.
+     * UNAVAILABLE (REDIS_UNAVAILABLE: Redis is away, and only what it was lent could make room, or the
+     * tenant is suspended and Redis may hold the job). If the effect is unknown and the caller gives up,
+     * a hold that was made expires by itself.
      */
     void (*reserve)(void *user, struct stub_call *call,
         const Holdfast__V1__ReserveRequest *request);
@@ -62,7 +66,7 @@ struct holdfast_v1_quota_service_handlers {
      * OVERRUN: STRICT, the hold stays); OUT_OF_RANGE (AMOUNT_BOUND: the sum would pass 2^53-1);
      * ALREADY_EXISTS (JOB_MISMATCH: recorded before with other amounts, BadRequest names "actual");
      * UNAVAILABLE (REDIS_UNAVAILABLE: by job_id alone, while Redis cannot say which attempt is the
-     * newest). On UNAVAILABLE nothing is lost: repeat, and Extend the hold while waiting.
+     * newest, and the job has no hold in Postgres). On UNAVAILABLE nothing is lost: repeat, and Extend the hold while waiting.
      */
     void (*commit)(void *user, struct stub_call *call,
         const Holdfast__V1__CommitRequest *request);
@@ -75,7 +79,8 @@ struct holdfast_v1_quota_service_handlers {
      * retry use the reservation_id, which names one attempt.
      *
      * Errors: FAILED_PRECONDITION (COMMITTED: the job was recorded; metadata "committed.METER" has
-     * the units); NOT_FOUND (UNKNOWN_JOB); UNAVAILABLE (REDIS_UNAVAILABLE: by job_id alone).
+     * the units); NOT_FOUND (UNKNOWN_JOB); UNAVAILABLE (REDIS_UNAVAILABLE: by job_id alone,
+     * of a job without a hold in Postgres).
      */
     void (*release)(void *user, struct stub_call *call,
         const Holdfast__V1__ReleaseRequest *request);
@@ -86,7 +91,9 @@ struct holdfast_v1_quota_service_handlers {
      * harmless. Send it well before the expiry: an expired hold cannot be extended. The reply has a
      * new reservation_id; the old one still commits.
      *
-     * While Postgres is away a hold is extended inside its lease, for one to two minutes: degraded.
+     * While Postgres is away a hold is extended inside its lease, for one to two minutes: degraded. One
+     * that was taken in Postgres (ReserveResponse.degraded, or for longer than 15 minutes) is extended there,
+     * also while Redis is away.
      *
      * Errors, all with the expiry unchanged unless the effect is unknown: FAILED_PRECONDITION
      * (EXPIRED, RELEASED, COMMITTED; NO_LIMIT: the database has lost a limit of the hold, commit it

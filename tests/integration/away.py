@@ -1,0 +1,269 @@
+"""Redis is away: holds are taken in Postgres, and go on to be holds when it is back."""
+import os
+import signal
+import threading
+import time
+
+import grpc
+
+import harness
+from harness import Case, Server, quota, redis, server, service, sql, stores
+
+WITHIN_S = 0.3 + 2.0  # REDIS_AWAY_WITHIN_MS, and what a busy machine adds to it
+
+
+def redis_pid():
+    return int(next(line.split(":")[1] for line in redis("INFO", "server")
+                    if line.startswith("process_id:")))
+
+
+class Away(Case):
+    def setUp(self):
+        super().setUp()
+        self.until(lambda: not server.admin.GetStatus(
+            harness.admin.GetStatusRequest()).holding_in_postgres, 10)
+
+    def tearDown(self):
+        stores("start-redis")
+
+    def part_with_redis(self):
+        """It is gone and the server knows: nothing is lent to it any more."""
+        stores("kill-redis")
+        self.until(lambda: server.admin.GetStatus(
+            harness.admin.GetStatusRequest()).holding_in_postgres, 10)
+
+    def admitted(self, reply):
+        self.assertIn(reply.decision, (quota.DECISION_ALLOW, quota.DECISION_WARN))
+        self.assertTrue(reply.degraded)
+        return reply
+
+    def listed(self, on):
+        found = on.quota.ListReservations(service.ListReservationsRequest(
+            tenant=self.tenant), timeout=10).reservations
+        return [each.job_id for each in found if not each.job_id.startswith("new-")]
+
+    def hold_rows(self):
+        return int(sql("SELECT count(*) FROM pg_hold JOIN tenant USING (tenant_id)"
+                       f" WHERE name = '{self.tenant}'")[0])
+
+    def row(self, column):
+        return int(sql(f"SELECT sum({column}) FROM quota JOIN tenant USING (tenant_id)"
+                       f" WHERE name = '{self.tenant}'")[0])
+
+    def books_are_exact(self):
+        """pg_held is the sum of the rows, and the ledger that of what is committed."""
+        self.assertEqual(sql(
+            "SELECT t.name FROM tenant t JOIN quota q USING (tenant_id) LEFT JOIN LATERAL"
+            " (SELECT coalesce(sum(split_part(e, ':', 5)::bigint), 0) AS held FROM pg_hold p,"
+            " LATERAL unnest(string_to_array(split_part(p.hold, '|', 5), ';')) AS e"
+            " WHERE p.tenant_id = q.tenant_id AND split_part(e, ':', 2)::bigint = q.limit_id"
+            " AND split_part(e, ':', 3)::bigint = q.period_start_ms) h ON true"
+            f" WHERE q.pg_held <> h.held"), [])
+
+    def test_a_hold_is_taken_kept_and_committed(self):
+        self.limit(units=1000)
+        stores("kill-redis")
+        begun = time.monotonic()
+        held = self.reserve("a", 100)
+        self.assertLess(time.monotonic() - begun, WITHIN_S)
+        self.assertEqual(held.decision, quota.DECISION_ALLOW)
+        self.assertTrue(held.degraded)
+        again = self.reserve("a", 100)
+        self.assertTrue(again.replayed and again.degraded)
+        self.assertEqual(again.attempt, held.attempt)
+        self.error(lambda: self.reserve("a", 101), grpc.StatusCode.ALREADY_EXISTS, "JOB_MISMATCH",
+                   ["amounts"])
+        self.assertEqual((self.hold_rows(), self.row("pg_held")), (1, 100))
+        done = self.commit("a", 60)
+        self.assertEqual(done.committed[0].committed, 60)
+        self.assertEqual((self.hold_rows(), self.row("pg_held"), self.row("committed")), (0, 0, 60))
+        self.assertEqual(self.reserve("a", 100).decision, quota.DECISION_ALREADY_COMMITTED)
+
+    def test_the_limit_holds_and_what_comes_back_can_be_had(self):
+        self.limit(units=100)
+        self.part_with_redis()
+        held = [self.reserve(f"j{n}", 10) for n in range(10)]
+        refused = self.reserve("more", 10)
+        self.assertEqual(refused.decision, quota.DECISION_REJECT)
+        self.assertEqual(refused.reasons[0].code, quota.REASON_CODE_HARD_CAP)
+        server.quota.Release(service.ReleaseRequest(tenant=self.tenant, job_id="j0"), timeout=10)
+        self.admitted(self.reserve("more", 10))
+        done = server.quota.Commit(service.CommitRequest(
+            tenant=self.tenant, job_id="j1", reservation_id=held[1].reservation_id), timeout=10)
+        self.assertEqual(done.committed[0].committed, 10)
+        self.error(lambda: self.commit("j0", 10, reservation_id=held[0].reservation_id),
+                   grpc.StatusCode.FAILED_PRECONDITION, "RELEASED")
+        self.assertEqual((self.row("pg_held"), self.row("committed")), (90, 10))
+        self.books_are_exact()
+
+    def test_one_that_nobody_finishes_gives_its_capacity_back(self):
+        self.limit(units=100)
+        self.part_with_redis()
+        held = self.reserve("a", 100, ttl={"nanos": 300 * 1000 * 1000})
+        self.until(lambda: self.row("pg_held") == 0, 0.3 + 2.0 + 3.0)
+        self.admitted(self.reserve("b", 100))
+        late = server.quota.Commit(service.CommitRequest(
+            tenant=self.tenant, job_id="a", reservation_id=held.reservation_id), timeout=10)
+        self.assertTrue(late.late)
+        self.assertEqual(late.committed[0].debt, 100)
+        self.books_are_exact()
+
+    def test_a_due_one_makes_room_at_once(self):
+        self.limit(units=100)
+        self.part_with_redis()
+        self.reserve("a", 100, ttl={"nanos": 200 * 1000 * 1000})
+        time.sleep(0.25)
+        self.admitted(self.reserve("b", 100))
+        self.assertEqual(self.reserve("a", 1).decision, quota.DECISION_REJECT)
+
+    def test_the_failure_costs_nobody_long(self):
+        self.limit(units=10 ** 9)
+        self.reserve("warm", 1)
+        for how in ("stopped", "killed"):
+            pid = redis_pid()
+            os.kill(pid, signal.SIGSTOP if how == "stopped" else signal.SIGKILL)
+            try:
+                begun = time.monotonic()
+                held = self.reserve(f"{how}-1", 1)
+                self.assertTrue(held.degraded)
+                self.assertLess(time.monotonic() - begun, WITHIN_S)
+                took = []
+                for n in range(50):
+                    begun = time.monotonic()
+                    self.assertTrue(self.reserve(f"{how}-next-{n}", 1).degraded)
+                    took.append(time.monotonic() - begun)
+                # Nobody waits for it any more.
+                self.assertLess(sorted(took)[25], 0.1)
+            finally:
+                if how == "stopped":
+                    os.kill(pid, signal.SIGCONT)
+            if how == "stopped":
+                self.until(lambda: not self.reserve(f"back-{time.monotonic()}", 1).degraded, 10)
+        self.books_are_exact()
+
+    def test_a_hold_is_extended_and_shown(self):
+        self.limit(units=1000)
+        self.part_with_redis()
+        held = self.reserve("a", 100, ttl={"seconds": 20})
+        longer = server.quota.Extend(service.ExtendRequest(
+            tenant=self.tenant, reservation_id=held.reservation_id, ttl={"seconds": 7200}), timeout=10)
+        self.assertEqual(longer.attempt, held.attempt)
+        self.assertGreater(longer.remaining_ttl.seconds, 7100)
+        by_job = server.quota.Extend(service.ExtendRequest(
+            tenant=self.tenant, job_id="a", ttl={"seconds": 60}), timeout=10)
+        self.assertGreater(by_job.remaining_ttl.seconds, 7100, "never an earlier expiry")
+        found = server.quota.GetReservation(service.GetReservationRequest(
+            tenant=self.tenant, job_id="a"), timeout=10).reservation
+        self.assertEqual((found.state, found.attempt),
+                         (quota.RESERVATION_STATE_HELD, held.attempt))
+        self.assertEqual(self.usage().held, 100)
+        status = server.admin.GetStatus(harness.admin.GetStatusRequest())
+        self.assertTrue(status.holding_in_postgres)
+        self.assertGreaterEqual(status.postgres_holds, 1)
+        server.quota.Release(service.ReleaseRequest(
+            tenant=self.tenant, job_id="a", reservation_id=held.reservation_id), timeout=10)
+        self.error(lambda: server.quota.Extend(service.ExtendRequest(
+            tenant=self.tenant, reservation_id=longer.reservation_id), timeout=10),
+            grpc.StatusCode.FAILED_PRECONDITION, "RELEASED")
+
+    def test_both_places_go_on_together_when_it_is_back(self):
+        self.limit(units=1000)
+        before = self.reserve("before", 10, ttl={"seconds": 100})
+        self.assertFalse(before.degraded)
+        other = Server()
+        self.addCleanup(other.stop)
+        stores("kill-redis")
+        away = self.reserve("away", 20, ttl={"seconds": 50})
+        stores("start-redis")
+        for on in (server, other):
+            self.until(lambda: not self.reserve(f"new-{time.monotonic()}", 1, on=on,
+                                                ttl={"nanos": 10 ** 8}).degraded, 10)
+            # It knows by its next beat, and lists those of both places, by expiry.
+            self.until(lambda: self.listed(on) == ["away", "before"], 5)
+            again = self.reserve("away", 20, on=on)
+            self.assertEqual((again.replayed, again.attempt), (True, away.attempt))
+            again = self.reserve("before", 10, on=on)
+            self.assertEqual((again.replayed, again.attempt), (True, before.attempt))
+        self.assertEqual(self.commit("away", 20).committed[0].committed, 20)
+        self.assertEqual(self.commit("before", 10).committed[0].committed, 10)
+        self.until(lambda: self.hold_rows() == 0, 5)
+        self.books_are_exact()
+
+    def test_one_for_longer_than_redis_keeps_any_is_in_postgres(self):
+        self.limit(units=1000)
+        held = self.reserve("long", 100, ttl={"seconds": 7200})
+        self.assertFalse(held.degraded)
+        self.assertGreater(held.remaining_ttl.seconds, 7100)
+        self.assertEqual(self.row("pg_held"), 100)
+        self.assertTrue(self.reserve("long", 100).replayed)
+        self.assertTrue(self.reserve("long", 100, ttl={"seconds": 7200}).replayed)
+        short = self.reserve("short", 10)
+        again = self.reserve("short", 10, ttl={"seconds": 7200})
+        self.assertEqual((again.replayed, again.attempt), (True, short.attempt))
+        self.assertEqual(self.commit("long", 90).committed[0].committed, 90)
+        self.assertEqual((self.row("pg_held"), self.hold_rows()), (0, 0))
+        self.limit("calls", 1000, max_ttl={"seconds": 3600})
+        capped = self.reserve("capped", 1, meter="calls", ttl={"seconds": 7200})
+        self.assertLessEqual(capped.remaining_ttl.seconds, 3600)
+        self.assertGreater(capped.remaining_ttl.seconds, 3500)
+
+    def test_a_server_that_dies_after_the_commit_leaves_a_hold_that_the_repeat_finds(self):
+        self.limit(units=1000)
+        os.environ["HOLDFAST_FAULTS"] = "place.after=crash"
+        try:
+            dying = Server()
+        finally:
+            del os.environ["HOLDFAST_FAULTS"]
+        self.addCleanup(dying.kill)
+        stores("kill-redis")
+        self.error(lambda: self.reserve("a", 60, on=dying), grpc.StatusCode.UNAVAILABLE)
+        self.assertEqual(self.row("pg_held"), 60)
+        self.assertTrue(self.reserve("a", 60).replayed)
+        self.books_are_exact()
+
+    def test_under_load_nobody_is_refused(self):
+        self.limit(units=10 ** 12)
+        other = Server()
+        self.addCleanup(other.stop)
+        stop, bad, done, degraded = threading.Event(), [], set(), []
+
+        def run(number, on):
+            turn = 0
+            while not stop.is_set():
+                job = f"{number}-{turn}"
+                turn += 1
+                begun = time.monotonic()
+                try:
+                    held = self.reserve(job, 3, on=on)
+                    if held.degraded:
+                        degraded.append(job)
+                    if held.decision != quota.DECISION_ALLOW:
+                        bad.append(f"{job}: {held}")
+                    on.quota.Commit(service.CommitRequest(
+                        tenant=self.tenant, job_id=job, reservation_id=held.reservation_id,
+                        actual=[service.ActualAmount(meter="tokens", units=2)]), timeout=10)
+                    done.add(job)
+                except grpc.RpcError as error:
+                    bad.append(f"{job} after {time.monotonic() - begun:.3f}: {error.details()}")
+
+        threads = [threading.Thread(target=run, args=(n, (server, other)[n % 2]))
+                   for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for _ in range(3):
+            time.sleep(1)
+            stores("kill-redis")
+            time.sleep(1)
+            stores("start-redis")
+        time.sleep(2)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(bad, [])
+        self.assertGreater(len(degraded), 10)
+        self.assertEqual(self.row("committed"), 2 * len(done))
+        self.books_are_exact()
+
+
+if __name__ == "__main__":
+    harness.main()
