@@ -254,15 +254,16 @@ enum status ledger_placed_reap(struct database *db, struct arena *arena, struct 
 
 /* --- lists ---------------------------------------------------------------------------------------- */
 
+/* clang-format off */
 /* Due ones are few: whoever has the shard reaps them several times a second. */
 static const struct statement find_due = {
     "placed_due",
     "SELECT p.tenant_id, p.job_id, p.epoch, p.hold_seq FROM (SELECT * FROM pg_hold"
-    " WHERE deadline_ms <= " SQL_MS_OF(
-        "clock_timestamp()") " - $4::bigint OFFSET 0) AS p"
-                             " JOIN tenant t USING (tenant_id)"
-                             " WHERE t.shard = ANY($1::bigint[]) OR p.tenant_id = $2::bigint"
-                             " ORDER BY p.deadline_ms LIMIT $3::bigint"};
+    " WHERE deadline_ms <= " SQL_MS_OF("clock_timestamp()") " - $4::bigint"
+    " ORDER BY deadline_ms OFFSET 0) AS p"
+    ROWS_OF(tenant, "tenant_id = p.tenant_id") " AS t"
+    " WHERE t.shard = ANY($1::bigint[]) OR p.tenant_id = $2::bigint ORDER BY p.deadline_ms LIMIT $3::bigint"};
+/* clang-format on */
 
 enum status ledger_placed_due(struct database *db, struct arena *arena, const int *shards,
                               size_t shards_count, int64_t tenant_id, int64_t late_ms, size_t max,

@@ -578,6 +578,8 @@ void rows_fence_insert_params(struct sql_params *params, struct settle_item *con
 #define PLACED_ROWS                                                                                \
     PLACED_NAMES ", " SQL_ROWS(5, bigint, deadline) ", " SQL_ROWS(6, text, hold)
 
+#define PLACED_KEY ROWS_KEY_TENANT " AND job_id = n.job AND epoch = n.epoch AND hold_seq = n.seq"
+
 const struct statement rows_placed_insert = {
     "rows_placed_insert",
     "INSERT INTO pg_hold (tenant_id, job_id, epoch, hold_seq, deadline_ms, hold)"
@@ -585,13 +587,13 @@ const struct statement rows_placed_insert = {
 
 const struct statement rows_placed_update = {
     "rows_placed_update",
-    "UPDATE pg_hold p SET deadline_ms = n.deadline, hold = n.hold FROM (SELECT " PLACED_ROWS " OFFSET 0) AS n"
-    " WHERE p.tenant_id = n.tenant AND p.job_id = n.job AND p.epoch = n.epoch AND p.hold_seq = n.seq"};
+    "UPDATE pg_hold p SET deadline_ms = n.deadline, hold = n.hold FROM (SELECT " PLACED_ROWS ") AS n"
+    ROWS_PLACE(pg_hold, PLACED_KEY) " WHERE p.ctid = k.place"};
 
 const struct statement rows_placed_delete = {
     "rows_placed_delete",
-    "DELETE FROM pg_hold p USING (SELECT " PLACED_NAMES " OFFSET 0) AS n"
-    " WHERE p.tenant_id = n.tenant AND p.job_id = n.job AND p.epoch = n.epoch AND p.hold_seq = n.seq"};
+    "DELETE FROM pg_hold p USING (SELECT " PLACED_NAMES ") AS n"
+    ROWS_PLACE(pg_hold, PLACED_KEY) " WHERE p.ctid = k.place"};
 /* clang-format on */
 
 void rows_placed_names(struct sql_params *params, const struct rows_placed *rows, size_t count)
