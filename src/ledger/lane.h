@@ -39,6 +39,7 @@ struct lane {
     struct session_options options;
     PGconn *conn;
     int warnings;
+    int64_t sent_us; /* clock_mono_us of the last round */
     int64_t answer_by_us;
     const struct statement *steps[LANE_STEPS_MAX];
     PGresult *results[LANE_STEPS_MAX];

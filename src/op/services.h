@@ -28,6 +28,7 @@ struct notifies;     /* op/notifies.h: answered, to be brought to Redis */
 struct status_board; /* op/status.h: are the stores up? */
 struct hub;          /* notice/hub.h */
 struct aside;        /* op/aside.h: tenants that wait alone */
+struct pulse;        /* ledger/pulse.h: does the database answer at all? */
 struct alarms;       /* ledger/alarms.h: faults of the database, tenants set aside */
 
 struct service_options {
@@ -62,6 +63,7 @@ struct services {
     struct aside *aside;
     struct hub *hub;
     struct status_board *status_board;
+    struct pulse *pulse; /* NULL in tests and simulations */
     struct alarms *alarms;
     struct log_limit internal_log; /* of answers INTERNAL, of all threads */
     struct stop stop;              /* when nobody waits for a store any more */

@@ -122,7 +122,7 @@ static struct status_store_state read_store(struct status_board *board, enum sta
 
 /* --- GetStatus -------------------------------------------------------------------------------- */
 
-static void ask_postgres(struct op *op, struct stores *stores)
+static bool ask_postgres(struct op *op, struct stores *stores)
 {
     const struct clock *clock = op->services->clock;
     int64_t before_us = clock_mono_us(clock);
@@ -130,6 +130,7 @@ static void ask_postgres(struct op *op, struct stores *stores)
 
     status_note(op->services->status_board, STATUS_STORE_POSTGRES, up, clock_wall_ms(clock),
                 clock_mono_us(clock) - before_us, stores->table->database_error(stores->db));
+    return up;
 }
 
 static bool ask_redis(struct op *op, struct stores *stores)
@@ -213,12 +214,12 @@ static void get_status(struct op *base, struct stores *stores)
     struct services *services = base->services;
     int64_t mono_us;
 
-    ask_postgres(base, stores);
+    op->seals_known = ask_postgres(base, stores) &&
+                      stores->table->seals_read(stores->db, &op->seals) == STATUS_OK;
     mono_us = clock_mono_us(services->clock);
     base->now_ms = estimate_now_ms(services->estimate, mono_us);
     if (estimate_ready(services->estimate))
         op->clock_offset_ms = base->now_ms - clock_wall_ms(services->clock);
-    op->seals_known = stores->table->seals_read(stores->db, &op->seals) == STATUS_OK;
     if (ask_redis(base, stores))
         count_holds(op, stores);
     for (int i = 0; i < STATUS_STORES; i++)
