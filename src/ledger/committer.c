@@ -103,6 +103,16 @@ static bool waits_in_vain(struct committer *committer)
     return vain;
 }
 
+/* Others are answered again. What was sent before may have gone to a server that never comes back. */
+static void hurry_old(struct committer *committer)
+{
+    int64_t by_us = committer_now_us(committer) + PULSE_ANSWER_MS * INT64_C(1000);
+
+    for (size_t i = 0; i < WORKS; i++)
+        if (committer->works[i].lane.state == LANE_BUSY)
+            lane_hurry(&committer->works[i].lane, by_us);
+}
+
 /*
  * Does the database hang? Then what has not come to its COMMIT never will, and what waits is answered. A
  * COMMIT that was sent may still come back. Idle connections are given up: the next ones may lead elsewhere.
@@ -113,6 +123,8 @@ static void look_for_hang(struct committer *committer)
 
     if (hung != committer->hung)
         log_warn("ledger", hung ? "commit.hung" : "commit.hung_no_more");
+    if (committer->hung && !hung)
+        hurry_old(committer);
     committer->hung = hung;
     for (size_t i = 0; hung && i < WORKS; i++) {
         struct work *work = &committer->works[i];

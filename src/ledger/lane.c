@@ -160,6 +160,13 @@ enum status lane_send(struct lane *lane)
     return STATUS_OK;
 }
 
+void lane_hurry(struct lane *lane, int64_t answer_by_us)
+{
+    CHECK(lane->state == LANE_BUSY);
+    if (answer_by_us < lane->answer_by_us)
+        lane->answer_by_us = answer_by_us;
+}
+
 static enum lane_progress broken(struct lane *lane, const char *why)
 {
     const char *message = PQerrorMessage(lane->conn);

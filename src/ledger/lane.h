@@ -72,6 +72,9 @@ size_t lane_add(struct lane *lane, const struct statement *statement, struct sql
  */
 MUST_CHECK enum status lane_send(struct lane *lane);
 
+/* While busy: the answer is waited for until then (clock_mono_us), if not less long. */
+void lane_hurry(struct lane *lane, int64_t answer_by_us);
+
 enum lane_progress lane_advance(struct lane *lane);
 
 /* While idle, when lane_fd is readable: nothing is expected, most likely the connection is gone. */
