@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     TENANTS_PER_SHARD = 64, /* whose holds are counted */
@@ -108,6 +109,24 @@ bool status_note_redis(struct status_board *board, const struct counter_observe 
     }
     status_note(board, STATUS_STORE_REDIS, up, wall_ms, latency_us, error);
     return up;
+}
+
+bool status_note_root(struct status_board *board, int64_t system, int64_t timeline)
+{
+    struct status_store_state *state = &board->stores[STATUS_STORE_POSTGRES];
+    char now[STATUS_IDENTITY_BYTES], was[STATUS_IDENTITY_BYTES];
+    bool changed;
+
+    snprintf(now, sizeof(now), "%" PRId64 "/%" PRId64, system, timeline);
+    pthread_mutex_lock(&board->lock);
+    memcpy(was, state->identity, sizeof(was));
+    changed = was[0] && strcmp(was, now) != 0;
+    memcpy(state->identity, now, sizeof(now));
+    state->failovers += changed;
+    pthread_mutex_unlock(&board->lock);
+    if (changed)
+        log_warn("store", "root.failed_over is=%s was=%s", now, was);
+    return changed;
 }
 
 static struct status_store_state read_store(struct status_board *board, enum status_store store)

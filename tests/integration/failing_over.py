@@ -193,6 +193,14 @@ class FailingOver(Case):
         back = time.monotonic() - promoted
         self.until(lambda: all(len(each.committed) > was + 20
                                for each, was in zip(callers, before)), 30)
+        for each in self.servers:
+            self.until(lambda: "root.failed_over" in each.log_path.read_text(), SLOW)
+            reply = each.admin.GetStatus(harness.admin.GetStatusRequest(), timeout=30)
+            root = next(store for store in reply.stores if store.store == "postgres")
+            system = self.standby.sql("SELECT system_identifier FROM pg_control_system()")[0]
+            self.assertEqual((root.identity, root.failovers), (f"{system}/2", 1))
+            self.assertIn(f"root.failed_over is={system}/2 was={system}/1",
+                          each.log_path.read_text())
         for each in callers:
             each.over = True
         for each in callers:
