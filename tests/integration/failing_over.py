@@ -216,6 +216,43 @@ class FailingOver(Case):
             self.standby.sql("SELECT committed, debt FROM quota JOIN tenant USING (tenant_id)"
                              f" WHERE name = '{self.tenant}'"), [f"{len(rows)}|0"])
 
+    def hold(self, job):
+        return self.reserve(job, 1, on=self.servers[0])
+
+    def commits(self, job, held=None):
+        """None, or the effect of UNAVAILABLE."""
+        held = held or self.hold(job)
+        try:
+            Caller(self, self.servers[0], job).commit(job, held)
+        except grpc.RpcError as error:
+            self.assertEqual(error.code(), grpc.StatusCode.UNAVAILABLE)
+            return harness.error_info(error).metadata["effect"]
+        return None
+
+    def test_the_standby_is_away(self):
+        """No COMMIT is durable as it should be: what was sent is unknown, what comes is refused at once."""
+        self.until(lambda: self.commits(f"before-{time.monotonic()}") is None, SLOW)
+        held = {job: self.hold(job) for job in ["sent", *(f"refused-{i}" for i in range(10))]}
+        self.standby.send(signal.SIGSTOP)
+        begun = time.monotonic()
+        self.assertEqual(self.commits("sent", held["sent"]), "unknown")
+        self.assertLess(time.monotonic() - begun, 6 + SLOW)
+        begun = time.monotonic()
+        for i in range(10):
+            self.assertEqual(self.commits(f"refused-{i}", held[f"refused-{i}"]), "definite")
+        self.assertLess(time.monotonic() - begun, SLOW)
+        print(f"{(time.monotonic() - begun) * 100:.0f} ms a refused Commit", flush=True)
+        self.standby.send(signal.SIGCONT)
+        back = time.monotonic()
+        self.until(lambda: self.commits("refused-0", held["refused-0"]) is None, BACK + SLOW)
+        print(f"back {time.monotonic() - back:.2f} s after the standby", flush=True)
+        self.assertIsNone(self.commits("sent", held["sent"]))  # a repeat
+        self.assertEqual(self.primary.sql("SELECT count(*) FROM ledger WHERE job_id = 'sent'"),
+                         ["1"])
+        self.assertEqual(
+            self.primary.sql("SELECT job_id FROM ledger WHERE job_id LIKE 'refused%'"),
+            ["refused-0"])
+
     def test_the_primary_is_killed(self):
         self.through(lambda: self.primary.send(signal.SIGKILL))
 
