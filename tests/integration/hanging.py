@@ -145,6 +145,7 @@ class Hanging(Case):
         back = time.monotonic()
         self.until(lambda: self.commits(f"after-{time.monotonic()}")[1] is None, 1 + SLOW)
         back = time.monotonic() - back
+        self.until(self.postgres_serves, 1 + SLOW)
         self.until(self.postgres_is_up, 1 + SLOW)
         before = [len(each.committed) for each in callers]
         self.until(lambda: all(len(each.committed) > was + 20
@@ -187,6 +188,7 @@ class Hanging(Case):
             begun = time.monotonic()
             self.assertFalse(self.postgres_is_up())
             self.assertLess(time.monotonic() - begun, NOTICED + SLOW)
+        self.until(self.postgres_serves, 1 + SLOW)
         self.until(self.postgres_is_up, 1 + SLOW)
 
 
