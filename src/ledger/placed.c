@@ -262,7 +262,8 @@ enum status ledger_placed_reap(struct database *db, struct arena *arena, struct 
 static const struct statement find_due = {
     "placed_due",
     "SELECT p.tenant_id, p.job_id, p.epoch, p.hold_seq FROM (SELECT * FROM pg_hold"
-    " WHERE deadline_ms <= " SQL_MS_OF("clock_timestamp()") " - $4::bigint AND tenant_id <> ALL ($5::bigint[])"
+    " WHERE deadline_ms <= " SQL_MS_OF("clock_timestamp()") " - $4::bigint"
+    " AND tenant_id <> ALL ($5::bigint[])"
     " ORDER BY deadline_ms OFFSET 0) AS p"
     ROWS_OF(tenant, "tenant_id = p.tenant_id") " AS t"
     " WHERE t.shard = ANY($1::bigint[]) OR p.tenant_id = $2::bigint ORDER BY p.deadline_ms LIMIT $3::bigint"};

@@ -12,9 +12,9 @@
  * All in one transaction: whoever dies leaves nothing or all of it. No lock of a Commit is touched.
  *
  * An entry whose number is missing stops its quota's chain: a gap, for which the quota's entries are read
- * again once a minute, in a transaction of its own. A clock that was put back makes one that closes; an entry that is lost, one that
- * stays. A seal or a head that is not genuine goes on unsigned, so that it shows for ever; a chain whose seal
- * was signed by a key that is not here waits for the key, as in a gap.
+ * again once a minute, in a transaction of its own. A clock that was put back makes one that closes; an entry
+ * that is lost, one that stays. A seal or a head that is not genuine goes on unsigned, so that it shows for
+ * ever; a chain whose seal was signed by a key that is not here waits for the key, as in a gap.
  */
 #include "base/fault.h"
 #include "base/hex.h"
@@ -22,6 +22,7 @@
 #include "ledger/entries.h"
 #include "ledger/ledger.h"
 #include "ledger/rows.h"
+#include "ledger/seal_when.h"
 #include "quota/times.h"
 
 #include <inttypes.h>
@@ -33,7 +34,7 @@ enum {
 };
 
 /* What is digested in one transaction, or a little more: well below a second, and TRANSACTION_IDLE_MS. */
-#define SEAL_BYTES_MAX (INT64_C(64) << 20)
+#define SEAL_BYTES_MAX (INT64_C(16) << 20)
 
 /* Of an entry beside its numbers and texts. */
 #define ENTRY_BYTES 256
@@ -51,14 +52,6 @@ enum {
 #define GAP_BACK_MS HOUR_IN_MS
 
 /* clang-format off */
-/* Takes a transaction id: all that were taken before are below it. */
-static const struct statement take_id = {
-    "seal_take_id", "SELECT pg_current_xact_id()::text::bigint"};
-
-/* The oldest that runs, seen from behind an own id: a snapshot looks no further than the last that ended. */
-static const struct statement find_oldest = {
-    "seal_find_oldest", "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"};
-
 static const struct statement lock_state = {
     "seal_lock", "SELECT sealed_to_ms FROM seal_state FOR UPDATE SKIP LOCKED"};
 
@@ -643,51 +636,6 @@ static enum status look_for(struct database *db, struct turn *turn, const struct
 
 /* --- a turn ----------------------------------------------------------------------------------- */
 
-static enum status read_number(struct database *db, struct turn *turn,
-                               const struct statement *statement, int64_t *ret)
-{
-    struct sql_row row;
-    PGresult *result;
-    enum status status = database_run(db, statement, NULL, &result);
-
-    if (status != STATUS_OK)
-        return status;
-    row = sql_rows(result, turn->arena);
-    row.bad = sql_count(&row) != 1;
-    while (sql_next(&row))
-        *ret = sql_i64(&row);
-    return sql_done(&row);
-}
-
-/*
- * The latest moment that is safe now. The clock is read before an id is taken, so whatever has one at that
- * moment has a lower one, and is over once the oldest that runs is not below it.
- */
-static enum status find_safe(struct database *db, struct turn *turn)
-{
-    struct ledger_sealing *sealing = turn->sealing;
-    int64_t own = 0, oldest = 0;
-    enum status status = database_clock(db, &turn->now_ms);
-
-    if (status == STATUS_OK)
-        status = read_number(db, turn, &take_id, &own);
-    if (status == STATUS_OK)
-        status = read_number(db, turn, &find_oldest, &oldest);
-    if (status != STATUS_OK)
-        return status;
-    turn->safe_ms = 0;
-    if (oldest >= own)
-        turn->safe_ms = turn->now_ms;
-    else if (sealing->waits_ms > 0 && oldest >= sealing->waits_for)
-        turn->safe_ms = sealing->waits_ms;
-    /* Ids of another database begin anew: what is waited for would never come. */
-    if (turn->safe_ms > 0 || sealing->waits_ms == 0 || own < sealing->waits_for) {
-        sealing->waits_ms = turn->now_ms;
-        sealing->waits_for = own;
-    }
-    return STATUS_OK;
-}
-
 /* False: another seals. */
 static enum status lock(struct database *db, struct turn *turn, bool *ret_locked,
                         int64_t *ret_sealed_to_ms)
@@ -807,34 +755,11 @@ enum status ledger_seal_run(struct database *db, struct arena *arena,
 
     if (sealing->window_ms == 0)
         sealing->window_ms = WINDOW_FIRST_MS;
-    status = find_safe(db, &turn);
+    status = seal_find_safe(db, arena, sealing, &turn.now_ms, &turn.safe_ms);
     if (status == STATUS_OK)
         status = database_transact(db, body, &turn);
     if (status != STATUS_OK)
         return status;
     sealing->now_ms = turn.now_ms;
     return look_for_gaps(db, &turn);
-}
-
-/* --- how far it is ---------------------------------------------------------------------------- */
-
-static const struct statement read_progress = {
-    "seal_progress", "SELECT clock_timestamp(), (SELECT sealed_to_ms FROM seal_state),"
-                     " (SELECT count(*) FROM seal WHERE gap_seq > 0)"};
-
-enum status ledger_seals_read(struct database *db, struct ledger_seals *ret)
-{
-    struct sql_row row;
-    PGresult *result;
-    enum status status = database_run(db, &read_progress, NULL, &result);
-
-    if (status != STATUS_OK)
-        return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
-    row = sql_rows(result, NULL);
-    while (sql_next(&row)) {
-        ret->now_ms = sql_time_ms(&row);
-        ret->sealed_to_ms = sql_i64_or(&row, 0);
-        ret->gaps = sql_i64(&row);
-    }
-    return sql_done(&row);
 }

@@ -246,7 +246,7 @@ Test(seal, a_gap_closes_in_a_tenant_that_commits_much)
     cr_assert_eq(of_seal(&tenant, "amount"), 3 * 10500);
 }
 
-/* 2,000 entries are fewer than a turn takes; of 100 quotas each, they are too much to digest at once. */
+/* 400 entries are fewer than a turn takes; of 100 quotas each, they are too much to digest at once. */
 Test(seal, entries_of_many_quotas_go_in_parts)
 {
     struct support_tenant tenant = support_tenant_make("s-wide", 1000, 1000, 0);
@@ -257,18 +257,18 @@ Test(seal, entries_of_many_quotas_go_in_parts)
                    ", 'wide-' || n, 0, 1, n, '', 'tokens', 3, 3, 0, 3,"
                    " false, (SELECT array_agg(v ORDER BY k, i) FROM generate_series(1, 100) k,"
                    " unnest(ARRAY[1000 + k, 0, n, 3, 0]::bigint[]) WITH ORDINALITY u(v, i)),"
-                   " date_trunc('second', clock_timestamp()) - interval '1 ms' * (2000 - n)"
-                   " + interval '3 s' FROM generate_series(1, 2000) n",
+                   " date_trunc('second', clock_timestamp()) - interval '1 ms' * (400 - n)"
+                   " + interval '3 s' FROM generate_series(1, 400) n",
                    tenant.tenant_id);
-    for (int64_t before = 0; of_seal(&tenant, "seq") < 2000;
+    for (int64_t before = 0; of_seal(&tenant, "seq") < 400;
          turns += of_seal(&tenant, "seq") > before) {
         before = of_seal(&tenant, "seq");
         turn(db, &sealing);
-        cr_assert_leq(of_seal(&tenant, "seq") - before, 500);
+        cr_assert_leq(of_seal(&tenant, "seq") - before, 100);
     }
     cr_assert_gt(turns, 3);
     cr_assert_eq(fixture_sql("SELECT count(*) FROM seal WHERE tenant_id = %" PRId64
-                             " AND seq = 2000",
+                             " AND seq = 400",
                              tenant.tenant_id),
                  100);
 }
