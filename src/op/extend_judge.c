@@ -103,7 +103,8 @@ static void judge_absent(struct turn *turn)
 
     if (op->token && op->token->hold.deadline_ms > op->op.now_ms)
         turn->retakes = true;
-    else if (op->token || turn->facts.expired || turn->facts.expired_unreadable)
+    else if (op->token || turn->facts.placed || turn->facts.expired ||
+             turn->facts.expired_unreadable)
         turn_end(turn, EXTEND_EXPIRED);
     else if (turn->facts.fences_count > 0)
         turn_end(turn, EXTEND_RELEASED);

@@ -31,6 +31,13 @@ static bool may_be_placed(struct stores *stores, const struct turn *turn)
             dirty_has(services->dirty, turn->op->op.plan->tenant_id, stores_mono_us(stores)));
 }
 
+/* One that is due may have been followed by a hold in Redis, if that can be asked. */
+static bool is_meant(struct stores *stores, const struct hold *placed)
+{
+    return placed &&
+           (placed->deadline_ms > stores_now_ms(stores) || redis_is_away(stores->services));
+}
+
 /* By job alone: what does it hold in Postgres? Whoever cannot be asked about goes to Redis. */
 static void look_for(struct stores *stores, struct turn *turns, size_t count)
 {
@@ -47,7 +54,8 @@ static void look_for(struct stores *stores, struct turn *turns, size_t count)
     }
     ask_record(stores, asks, asked);
     for (size_t i = 0; i < asked; i++)
-        if (asks[i].status == STATUS_OK && !asks[i].facts.record)
+        if (asks[i].status == STATUS_OK && !asks[i].facts.record &&
+            is_meant(stores, asks[i].facts.placed))
             asking[i]->found = asks[i].facts.placed;
 }
 

@@ -239,6 +239,18 @@ class Away(Case):
         for size in 1, 2, 5:
             self.assertEqual(sum(self.pages(size), []), [f"j{n}" for n in range(5)])
 
+    def test_extend_means_the_hold_that_followed_one_that_is_due(self):
+        self.limit(units=1000)
+        for job in "a", "b", "c":
+            self.reserve(job, 1, ttl={"seconds": 3600})
+            end_ms = int(time.time() * 1000) + 800
+            sql(f"UPDATE pg_hold SET deadline_ms = {end_ms}, hold = regexp_replace(hold,"
+                f" '^(\\d+:\\d+):\\d+:', '\\1:{end_ms}:') WHERE job_id = '{job}'")
+            time.sleep(max(0, end_ms / 1000 + 0.005 - time.time()))
+            self.assertFalse(self.reserve(job, 1).replayed)
+            server.quota.Extend(service.ExtendRequest(
+                tenant=self.tenant, job_id=job, ttl={"seconds": 120}), timeout=10)
+
     def test_rows_that_nobody_can_reap_keep_no_other_hold(self):
         """More than one turn of the reap takes, and their books contradict each other."""
         self.limit(units=1000)
