@@ -17,6 +17,7 @@
 #include "ledger/alarms.h"
 #include "ledger/committer.h"
 #include "ledger/database.h"
+#include "ledger/pulse.h"
 #include "notice/hub.h"
 #include "op/aside.h"
 #include "op/authority.h"
@@ -431,6 +432,8 @@ static void build_services(struct server *server)
     char host[64] = "localhost", error[256];
 
     services->alarms = hub.alarms = committer.alarms = alarms_create(clock_real());
+    services->pulse = hub.pulse = committer.pulse =
+        pulse_create(server->settings.postgres, clock_real());
     stop_init(&services->stop);
     hub.stop = committer.stop = &services->stop;
     services->options = (struct service_options){
@@ -628,6 +631,7 @@ static void destroy(struct server *server)
     authority_destroy(services->authority);
     shares_destroy(services->shares);
     status_board_destroy(services->status_board);
+    pulse_destroy(services->pulse);
     alarms_destroy(services->alarms);
     token_keys_destroy(server->token_keys);
     estimate_done(&server->estimate);

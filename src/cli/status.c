@@ -30,6 +30,10 @@ static void print_status(const Holdfast__V1__GetStatusResponse *response)
         print_time(stdout, store->since);
         fputs(", round trip ", stdout);
         print_span(stdout, store->latency);
+        if (*store->identity)
+            printf(", database %s", store->identity);
+        if (store->failovers > 0)
+            printf(", %" PRId64 " failovers", store->failovers);
         printf("%s%s\n", *store->last_error ? ", last error: " : "", store->last_error);
     }
     printf("  %" PRId64 " holds, %" PRId64 " of them due; %d watchers; database clock ahead by ",

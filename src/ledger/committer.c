@@ -17,6 +17,7 @@
 
 #include "base/thread.h"
 #include "ledger/lane.h"
+#include "ledger/pulse.h"
 #include "ledger/session.h"
 #include "quota/times.h"
 
@@ -42,7 +43,15 @@ static void note_up(struct committer *committer)
         up |= committer->works[i].lane.state != LANE_DOWN;
     if (atomic_load(&committer->up) && !up)
         committer->down_since_us = committer_now_us(committer);
-    atomic_store(&committer->up, up);
+    atomic_store(&committer->up, up && !committer->hung);
+}
+
+/* One that fails after a second is not followed by others: mail waits meanwhile. */
+static void pause_unconnected(struct committer *committer)
+{
+    for (size_t i = 0; i < WORKS; i++)
+        if (committer->works[i].lane.state == LANE_DOWN)
+            work_pause(committer, &committer->works[i]);
 }
 
 static void connect_work(struct committer *committer, struct work *work)
@@ -55,7 +64,8 @@ static void connect_work(struct committer *committer, struct work *work)
         log_info("ledger", "commit.connected");
         return;
     }
-    work_pause(committer, work);
+    pause_unconnected(committer);
+    pulse_doubt(committer->options.pulse);
     log_every(&committer->log_connect, LOG_WARN, "ledger",
               "commit.connect_failed status=%s error=%s", status_name(status),
               LOG_VALUE(work->lane.error));
@@ -66,7 +76,8 @@ static void run_works(struct committer *committer)
     for (size_t i = 0; i < WORKS; i++) {
         struct work *work = &committer->works[i];
 
-        if (work->phase != PHASE_FREE || committer_now_us(committer) < work->not_before_us ||
+        if (committer->hung || work->phase != PHASE_FREE ||
+            committer_now_us(committer) < work->not_before_us ||
             stop_is_due(committer->options.stop, committer_now_us(committer)))
             continue;
         if (work->lane.state == LANE_DOWN)
@@ -77,6 +88,54 @@ static void run_works(struct committer *committer)
             work_start_free(committer, work);
     }
     note_up(committer);
+}
+
+static bool waits_in_vain(struct committer *committer)
+{
+    bool vain = committer->hung && pulse_is_silent(committer->options.pulse);
+
+    for (size_t i = 0; i < WORKS; i++) {
+        const struct lane *lane = &committer->works[i].lane;
+
+        if (lane->state == LANE_BUSY)
+            vain |= pulse_fails(committer->options.pulse, lane->sent_us);
+    }
+    return vain;
+}
+
+/* Others are answered again. What was sent before may have gone to a server that never comes back. */
+static void hurry_old(struct committer *committer)
+{
+    int64_t by_us = committer_now_us(committer) + PULSE_ANSWER_MS * INT64_C(1000);
+
+    for (size_t i = 0; i < WORKS; i++)
+        if (committer->works[i].lane.state == LANE_BUSY)
+            lane_hurry(&committer->works[i].lane, by_us);
+}
+
+/*
+ * Does the database hang? Then what has not come to its COMMIT never will, and what waits is answered. A
+ * COMMIT that was sent may still come back. Idle connections are given up: the next ones may lead elsewhere.
+ */
+static void look_for_hang(struct committer *committer)
+{
+    bool hung = waits_in_vain(committer);
+
+    if (hung != committer->hung)
+        log_warn("ledger", hung ? "commit.hung" : "commit.hung_no_more");
+    if (committer->hung && !hung)
+        hurry_old(committer);
+    committer->hung = hung;
+    for (size_t i = 0; hung && i < WORKS; i++) {
+        struct work *work = &committer->works[i];
+
+        if (work->lane.state == LANE_DOWN || work->phase == PHASE_WRITING)
+            continue;
+        lane_close(&work->lane);
+        snprintf(work->lane.error, sizeof(work->lane.error), "the database does not answer");
+        if (work->phase != PHASE_FREE)
+            work_lost(committer, work, false);
+    }
 }
 
 static bool is_finished(struct committer *committer)
@@ -178,6 +237,8 @@ static void *run(void *user)
         queue_append(&committer->queue, mailbox_take_all(committer->mailbox));
         if (stop_is_due(committer->options.stop, committer_now_us(committer)))
             cut_all(committer);
+        look_for_hang(committer);
+        note_up(committer);
         items_expire(committer);
         run_works(committer);
         if (is_finished(committer))
@@ -208,6 +269,7 @@ static void open_works(struct committer *committer)
         .clock = committer->options.clock,
         .estimate = committer->options.estimate,
         .alarms = committer->options.alarms,
+        .pulse = committer->options.pulse,
         .stop = committer->options.stop,
     };
 

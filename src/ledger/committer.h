@@ -38,6 +38,7 @@
 #include <stdint.h>
 
 struct committer;
+struct pulse;
 
 /* One Commit or Release on its way. The owner fills `settle`'s in-part and the fields above it. */
 struct commit_item {
@@ -82,6 +83,7 @@ struct committer_options {
      * was sent, and so is whatever comes later. May be NULL.
      */
     const struct stop *stop;
+    struct pulse *pulse;   /* asked whether the database hangs (pulse.h); may be NULL */
     struct alarms *alarms; /* told of faults and of tenants whose rows contradict; may be NULL */
     int64_t late_window_ms;
     size_t items_max; /* mailbox bound */
@@ -94,8 +96,8 @@ struct committer_options {
      *
      *   OK           decided and, if anything was to be written, durable: see settle.outcome
      *   TIMEOUT      the caller's deadline passed first; it did not happen
-     *   UNAVAILABLE  the database is away, for away_ms or as long as the caller waited; it did not
-     *                happen
+     *   UNAVAILABLE  the database hangs, or is away, for away_ms or as long as the caller waited; it
+     *                did not happen
      *   INVALID      the database refuses what this item would write; it did not happen
      *   FAULT        the database answers an error to what this item asks; it did not happen
      *   CORRUPT      the database's rows for this item cannot be read; it did not happen

@@ -62,6 +62,8 @@ static enum status given_up(const struct committer *committer, const struct comm
 /* Whoever waits for a database that is away is told so before the deadline passes. */
 static bool is_away(const struct committer *committer, int64_t now)
 {
+    if (committer->hung)
+        return true;
     return committer->options.away_ms > 0 && !atomic_load(&committer->up) &&
            now - committer->down_since_us > committer->options.away_ms * 1000;
 }

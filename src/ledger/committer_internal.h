@@ -37,6 +37,7 @@ struct committer {
     struct database *aside;
     struct work works[WORKS];
     struct queue queue;
+    bool hung;     /* the database is silent: nothing is begun, only sent COMMITs are waited for */
     bool gathered; /* the last wait was for a batch alone, and brought nothing */
     int alone;     /* so many batches of stuck tenants to come are of one tenant */
     int look_up;   /* so many batches to come do not assume that jobs are new */

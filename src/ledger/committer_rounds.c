@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "ledger/database_internal.h"
 #include "ledger/lane.h"
+#include "ledger/pulse.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -230,6 +231,8 @@ static void committed(struct committer *committer, struct work *work)
             queue_went_through(&committer->queue, batch->jobs[i].tenant_id);
     else
         queue_trust(&committer->queue);
+    if (confirmed)
+        pulse_heard(committer->options.pulse);
     put_back_again(committer, batch);
     count = finish_refused(committer, batch);
     for (size_t i = 0; i < count; i++) {

@@ -2,6 +2,7 @@
 
 #include "base/fault.h"
 #include "ledger/migrations.h"
+#include "ledger/pulse.h"
 #include "ledger/session.h"
 #include "quota/times.h"
 
@@ -14,6 +15,7 @@ enum {
     PREPARED_MAX = 128,
     RECONNECT_MS = 100,
     IDLE_READS_MAX = 4,
+    PULSE_LOOK_MS = 100,
 };
 
 struct database {
@@ -119,6 +121,8 @@ static bool is_alive(struct database *db)
     return false;
 }
 
+static const char silent[] = "the database does not answer";
+
 static enum status connect_now(struct database *db)
 {
     const struct session_options session = {
@@ -136,16 +140,23 @@ static enum status connect_now(struct database *db)
         snprintf(db->error, sizeof(db->error), "the server is stopping");
         return STATUS_UNAVAILABLE;
     }
+    if (pulse_is_silent(db->options.pulse)) {
+        disconnect(db); /* the next one may lead elsewhere */
+        snprintf(db->error, sizeof(db->error), "%s", silent);
+        return STATUS_UNAVAILABLE;
+    }
     if (db->conn && PQstatus(db->conn) == CONNECTION_OK && is_alive(db))
         return STATUS_OK;
     disconnect(db);
     if (clock_mono_us(db->options.clock) < db->connect_not_before_us)
         return db->connect_status;
     db->connect_status = session_open(&session, &db->conn, db->error);
-    if (db->connect_status == STATUS_OK)
+    if (db->connect_status == STATUS_OK) {
         session_count_warnings(db->conn, &db->warnings);
-    else
-        db->connect_not_before_us = clock_mono_us(db->options.clock) + RECONNECT_MS * 1000;
+        return STATUS_OK;
+    }
+    pulse_doubt(db->options.pulse);
+    db->connect_not_before_us = clock_mono_us(db->options.clock) + RECONNECT_MS * 1000;
     return db->connect_status;
 }
 
@@ -160,22 +171,37 @@ static void note_error(struct database *db, const PGresult *result)
         alarms_fault(db->options.alarms, db->sqlstate, db->error);
 }
 
+/* The next result. While the deadline is far, one that the pulse says will not come is not waited for. */
+static PGresult *next_result(struct database *db, int64_t sent_us, int64_t deadline_us,
+                             bool *ret_timeout)
+{
+    for (;;) {
+        int64_t look_us = clock_mono_us(db->options.clock) + PULSE_LOOK_MS * INT64_C(1000);
+        bool last = !db->options.pulse || look_us > deadline_us;
+        PGresult *result = session_result(db->conn, db->options.clock, db->options.stop,
+                                          last ? deadline_us : look_us, ret_timeout);
+
+        if (!*ret_timeout || last || pulse_fails(db->options.pulse, sent_us) ||
+            stop_is_due(db->options.stop, clock_mono_us(db->options.clock)))
+            return result;
+    }
+}
+
 /*
  * Waits for the answer of one query, of which the first result counts. Whatever else comes is
  * dropped. NULL: the connection is gone; it was closed.
  */
 static PGresult *answer(struct database *db)
 {
+    int64_t sent_us = clock_mono_us(db->options.clock);
     int64_t deadline_us =
-        clock_mono_us(db->options.clock) +
-        ((int64_t)db->options.statement_timeout_ms + ANSWER_GRACE_BLOCKING_MS) * 1000;
+        sent_us + ((int64_t)db->options.statement_timeout_ms + ANSWER_GRACE_BLOCKING_MS) * 1000;
     PGresult *first = NULL;
     PGresult *result;
     bool timeout;
 
     db->sqlstate[0] = '\0';
-    while ((result = session_result(db->conn, db->options.clock, db->options.stop, deadline_us,
-                                    &timeout))) {
+    while ((result = next_result(db, sent_us, deadline_us, &timeout))) {
         if (!first || PQresultStatus(result) == PGRES_FATAL_ERROR) {
             PQclear(first);
             first = result;
@@ -251,6 +277,8 @@ enum status database_commit(struct database *db)
     if (!result)
         return STATUS_UNKNOWN;
     status = session_status(result);
+    if (status == STATUS_OK && db->warnings == 0)
+        pulse_heard(db->options.pulse);
     if (status == STATUS_OK && FAULT("database.commit_error")) {
         snprintf(db->error, sizeof(db->error), "an error planted by a fault point");
         status = STATUS_FAULT;

@@ -29,6 +29,7 @@
 #include <stddef.h>
 
 struct database;
+struct pulse;
 
 struct database_options {
     const char *conninfo; /* libpq: key=value words or a URI */
@@ -38,6 +39,8 @@ struct database_options {
     const struct clock *clock;
     struct estimate *estimate; /* told of every clock_timestamp() that is read; may be NULL */
     struct alarms *alarms;     /* told of faults; may be NULL */
+    /* While the database is silent (pulse.h), every call fails as if it were away; may be NULL. */
+    struct pulse *pulse;
     const struct stop *stop; /* once due, every call fails as if the database were away; or NULL */
 };
 

@@ -153,10 +153,18 @@ enum status lane_send(struct lane *lane)
         lane_close(lane);
         return status;
     }
-    lane->answer_by_us = clock_mono_us(lane->options.clock) +
-                         (int64_t)(lane->options.statement_timeout_ms + ANSWER_GRACE_MS) * 1000;
+    lane->sent_us = clock_mono_us(lane->options.clock);
+    lane->answer_by_us =
+        lane->sent_us + (int64_t)(lane->options.statement_timeout_ms + ANSWER_GRACE_MS) * 1000;
     go(lane, LANE_BUSY);
     return STATUS_OK;
+}
+
+void lane_hurry(struct lane *lane, int64_t answer_by_us)
+{
+    CHECK(lane->state == LANE_BUSY);
+    if (answer_by_us < lane->answer_by_us)
+        lane->answer_by_us = answer_by_us;
 }
 
 static enum lane_progress broken(struct lane *lane, const char *why)

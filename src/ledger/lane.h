@@ -39,6 +39,7 @@ struct lane {
     struct session_options options;
     PGconn *conn;
     int warnings;
+    int64_t sent_us; /* clock_mono_us of the last round */
     int64_t answer_by_us;
     const struct statement *steps[LANE_STEPS_MAX];
     PGresult *results[LANE_STEPS_MAX];
@@ -70,6 +71,9 @@ size_t lane_add(struct lane *lane, const struct statement *statement, struct sql
  * while sending. After each of them the lane is down.
  */
 MUST_CHECK enum status lane_send(struct lane *lane);
+
+/* While busy: the answer is waited for until then (clock_mono_us), if not less long. */
+void lane_hurry(struct lane *lane, int64_t answer_by_us);
 
 enum lane_progress lane_advance(struct lane *lane);
 

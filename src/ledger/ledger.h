@@ -34,6 +34,7 @@ enum { LEDGER_PLACED_MAX = 256 };
 struct ledger_beat {
     int64_t now_ms;
     int64_t started_ms;        /* of this database: another value, another process or machine */
+    int64_t system, timeline;  /* which cluster, and how often a standby of it has taken over */
     int64_t authority_hash;    /* of all rows of shard_authority: the same, nothing changed */
     int64_t versions_position; /* for ledger_versions_since; smaller than before: it went back */
     bool recalls;              /* some quota has its recall flag set */

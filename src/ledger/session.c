@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -345,16 +346,84 @@ void session_count_warnings(PGconn *conn, int *count)
 #define KEEPALIVE_COUNT 3
 #define UNACKNOWLEDGED_MS 20000
 
-static PGconn *connect_start(const char *conninfo)
+/*
+ * libpq goes on to the next host of a list when one refuses, but waits for one that says nothing as long as
+ * it is let. So each is tried by itself, with its own time.
+ */
+enum { HOSTS_MAX = 16 /* a longer list is left to libpq */ };
+
+struct hosts {
+    size_t count;                    /* 0: conninfo as it is */
+    char *texts[3];                  /* host, hostaddr, port; commas are ends. To be freed */
+    const char *names[3][HOSTS_MAX]; /* NULL: not given */
+};
+
+/* The host that let somebody in last: the next connection begins with it. */
+static _Atomic size_t host_first;
+
+/* Cuts a list at its commas; 0 if there is none, or if libpq has to judge it. */
+static size_t cut_list(char *text, const char *names[HOSTS_MAX])
+{
+    size_t count = 0;
+
+    for (char *at = text; at;) {
+        char *comma = strchr(at, ',');
+
+        if (comma)
+            *comma = '\0';
+        if (*at == '\0' || count == HOSTS_MAX)
+            return 0;
+        names[count++] = at;
+        at = comma ? comma + 1 : NULL;
+    }
+    return count;
+}
+
+static void hosts_done(struct hosts *hosts)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(hosts->texts); i++)
+        free(hosts->texts[i]);
+}
+
+static const char *const host_words[] = {"host", "hostaddr", "port"};
+
+static void copy_lists(struct hosts *hosts, const char *conninfo)
+{
+    PQconninfoOption *parsed = PQconninfoParse(conninfo, NULL);
+
+    for (const PQconninfoOption *option = parsed; option && option->keyword; option++)
+        for (size_t i = 0; i < ARRAY_COUNT(host_words); i++)
+            if (option->val && strcmp(option->keyword, host_words[i]) == 0)
+                hosts->texts[i] = strdup(option->val);
+    PQconninfoFree(parsed);
+}
+
+/* Lists that do not fit each other are libpq's to refuse. */
+static void hosts_init(struct hosts *hosts, const char *conninfo)
+{
+    size_t counts[3] = {0}, most;
+
+    *hosts = (struct hosts){0};
+    copy_lists(hosts, conninfo);
+    for (size_t i = 0; i < ARRAY_COUNT(counts); i++)
+        counts[i] = cut_list(hosts->texts[i], hosts->names[i]);
+    most = counts[0] > counts[1] ? counts[0] : counts[1];
+    for (size_t i = 0; i < ARRAY_COUNT(counts); i++)
+        if (hosts->texts[i] && counts[i] != most && !(i == 2 && counts[i] == 1))
+            return;
+    for (size_t i = 1; counts[2] == 1 && i < most; i++)
+        hosts->names[2][i] = hosts->names[2][0];
+    hosts->count = most > 1 ? most : 0;
+}
+
+static PGconn *connect_start(const char *conninfo, const struct hosts *hosts, size_t which)
 {
     /* Later keywords win over conninfo, which dbname is expanded from. */
-    static const char *const keywords[] = {"dbname",
-                                           "fallback_application_name",
-                                           "keepalives_idle",
-                                           "keepalives_interval",
-                                           "keepalives_count",
-                                           "tcp_user_timeout",
-                                           NULL};
+    const char *keywords[] = {"dbname",           "fallback_application_name",
+                              "keepalives_idle",  "keepalives_interval",
+                              "keepalives_count", "tcp_user_timeout",
+                              host_words[0],      host_words[1],
+                              host_words[2],      NULL};
     const char *values[] = {
         conninfo,
         "holdfast",
@@ -362,16 +431,20 @@ static PGconn *connect_start(const char *conninfo)
         TEXT_OF(KEEPALIVE_EVERY_S),
         TEXT_OF(KEEPALIVE_COUNT),
         TEXT_OF(UNACKNOWLEDGED_MS),
+        hosts->count > 0 ? hosts->names[0][which] : NULL,
+        hosts->count > 0 ? hosts->names[1][which] : NULL,
+        hosts->count > 0 ? hosts->names[2][which] : NULL,
         NULL,
     };
 
     return PQconnectStartParams(keywords, values, 1);
 }
 
-enum status session_open(const struct session_options *options, PGconn **ret_conn,
-                         char error[SESSION_ERROR_MAX])
+/* One host, or conninfo as it is. */
+static enum status open_one(const struct session_options *options, const struct hosts *hosts,
+                            size_t which, PGconn **ret_conn, char error[SESSION_ERROR_MAX])
 {
-    PGconn *conn = connect_start(options->conninfo);
+    PGconn *conn = connect_start(options->conninfo, hosts, which);
     enum status status;
 
     *ret_conn = NULL;
@@ -398,4 +471,28 @@ enum status session_open(const struct session_options *options, PGconn **ret_con
     }
     *ret_conn = conn;
     return STATUS_OK;
+}
+
+enum status session_open(const struct session_options *options, PGconn **ret_conn,
+                         char error[SESSION_ERROR_MAX])
+{
+    enum status status = STATUS_UNAVAILABLE;
+    bool wait = false;
+    struct hosts hosts;
+    size_t first = atomic_load(&host_first);
+
+    hosts_init(&hosts, options->conninfo);
+    for (size_t i = 0; i == 0 || i < hosts.count; i++) {
+        size_t which = hosts.count > 0 ? (first + i) % hosts.count : 0;
+
+        status = open_one(options, &hosts, which, ret_conn, error);
+        if (status == STATUS_OK && hosts.count > 0)
+            atomic_store(&host_first, which);
+        if (status == STATUS_OK || stop_is_due(options->stop, clock_mono_us(options->clock)))
+            break;
+        wait |= status == STATUS_UNAVAILABLE;
+    }
+    hosts_done(&hosts);
+    /* One that may come back later is waited for, whatever the others say. */
+    return status != STATUS_OK && wait ? STATUS_UNAVAILABLE : status;
 }

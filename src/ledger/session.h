@@ -31,8 +31,10 @@ struct session_options {
 
 /*
  * Waits for the connection at most connect_timeout_ms, and for the queries that make and test its
- * settings at most statement_timeout_ms each. UNAVAILABLE: try later; REFUSED: this database must
- * not be used, or it is there and does not let this user in, or conninfo can never work. error says why.
+ * settings at most statement_timeout_ms each. If conninfo lists several hosts, they are tried one after
+ * another, each for that long, beginning with the one that let somebody of this process in last.
+ * UNAVAILABLE: try later; REFUSED: this database must not be used, or it is there and does not let this
+ * user in, or conninfo can never work. error says why, of the host that was tried last.
  */
 MUST_CHECK enum status session_open(const struct session_options *options, PGconn **ret_conn,
                                     char error[SESSION_ERROR_MAX]);

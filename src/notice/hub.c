@@ -496,6 +496,7 @@ struct hub *hub_create(const struct hub_options *options)
         .clock = options->clock,
         .estimate = options->estimate,
         .alarms = options->alarms,
+        .pulse = options->pulse,
         .stop = options->stop,
     };
 

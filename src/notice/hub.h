@@ -37,6 +37,7 @@ struct hub_options {
     const char *conninfo;
     const struct clock *clock;
     struct estimate *estimate;
+    struct pulse *pulse;     /* ledger/pulse.h; may be NULL */
     struct alarms *alarms;   /* ledger/alarms.h; may be NULL */
     const struct stop *stop; /* base/stop.h; may be NULL */
     int poll_ms;             /* 10 */

@@ -122,6 +122,21 @@ static void forget_plans(struct look *look, struct duty_tools *tools,
     look->versions_position = beat->versions_position;
 }
 
+/*
+ * A standby has taken over, or it is another cluster altogether: what is believed is compared with it anew,
+ * even if nothing of it looks changed.
+ */
+static void look_at_root(struct look *look, struct duty_tools *tools,
+                         const struct ledger_beat *beat)
+{
+    struct services *services = tools->stores->services;
+
+    if (!status_note_root(services->status_board, beat->system, beat->timeline))
+        return;
+    plans_forget_all(services->plans);
+    look->authority_changes = -1; /* of no beat: all rows are read */
+}
+
 static enum duty_end look_at_versions(struct look *look, struct duty_tools *tools,
                                       const struct ledger_beat *beat)
 {
@@ -228,6 +243,7 @@ static enum duty_end turn(void *own, struct duty_tools *tools)
                                       .rows_due = now.rows_due,
                                       .lent = now.lent,
                                       .begun_ms = now.begun_ms};
+    look_at_root(look, tools, &now);
     end = look_at_authority(look, tools, now.authority_hash);
     if (end == DUTY_DONE)
         end = look_at_versions(look, tools, &now);

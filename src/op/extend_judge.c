@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/fault.h"
 #include "op/ask.h"
+#include "op/dirty.h"
 #include "quota/token.h"
 
 /* --- what the database says, after Redis was changed -------------------------------------------- */
@@ -25,6 +26,12 @@ static void judge_facts(struct turn *turn)
         turn->op->op.error.record = turn->facts.record;
     } else if (hold && settle_is_fenced(&turn->facts, hold->attempt)) {
         turn_end(turn, EXTEND_RELEASED);
+    } else if (!turn->op->token && !turn->placed && turn_is_placed(turn, &turn->facts) &&
+               (!hold || hold->created_ms <= turn->facts.placed->created_ms)) {
+        /* Another server has taken it a moment ago: now this one knows, and begins anew with that. */
+        dirty_add(turn->op->op.services->dirty, turn->op->op.plan->tenant_id,
+                  services_mono_us(turn->op->op.services));
+        turn->locked = true;
     }
 }
 
@@ -103,8 +110,8 @@ static void judge_absent(struct turn *turn)
 
     if (op->token && op->token->hold.deadline_ms > op->op.now_ms)
         turn->retakes = true;
-    else if (op->token || turn->facts.placed || turn->facts.expired ||
-             turn->facts.expired_unreadable)
+    else if (op->token || turn->facts.expired || turn->facts.expired_unreadable ||
+             turn->facts.placed || turn->facts.placed_unreadable)
         turn_end(turn, EXTEND_EXPIRED);
     else if (turn->facts.fences_count > 0)
         turn_end(turn, EXTEND_RELEASED);

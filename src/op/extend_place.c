@@ -31,14 +31,10 @@ static bool may_be_placed(struct stores *stores, const struct turn *turn)
             dirty_has(services->dirty, turn->op->op.plan->tenant_id, stores_mono_us(stores)));
 }
 
-/* One that is due may have been followed by a hold in Redis, if that can be asked. */
-static bool is_meant(struct stores *stores, const struct hold *placed)
-{
-    return placed &&
-           (placed->deadline_ms > stores_now_ms(stores) || redis_is_away(stores->services));
-}
-
-/* By job alone: what does it hold in Postgres? Whoever cannot be asked about goes to Redis. */
+/*
+ * By job alone: what does it hold in Postgres? Whoever cannot be asked about goes to Redis. So does a row
+ * that is due: it says nothing about a newer attempt.
+ */
 static void look_for(struct stores *stores, struct turn *turns, size_t count)
 {
     struct ask *asks = stores_scratch(stores, count, sizeof(*asks));
@@ -55,8 +51,13 @@ static void look_for(struct stores *stores, struct turn *turns, size_t count)
     ask_record(stores, asks, asked);
     for (size_t i = 0; i < asked; i++)
         if (asks[i].status == STATUS_OK && !asks[i].facts.record &&
-            is_meant(stores, asks[i].facts.placed))
+            turn_is_placed(asking[i], &asks[i].facts))
             asking[i]->found = asks[i].facts.placed;
+}
+
+bool turn_is_placed(const struct turn *turn, const struct settle_facts *facts)
+{
+    return facts->placed && facts->placed->deadline_ms > turn->op->op.now_ms;
 }
 
 static struct ledger_move move_for(struct stores *stores, struct turn *turn)

@@ -75,6 +75,9 @@ int64_t turn_last_ms(const struct turn *turn, const struct hold *hold);
 void turns_run(struct stores *stores, struct turn *turns, size_t count,
                bool (*wanted)(const struct turn *turn));
 
+/* The job has a hold in Postgres that is live. */
+bool turn_is_placed(const struct turn *turn, const struct settle_facts *facts);
+
 /* extend_place.c: moves those that are in Postgres. */
 void turns_move(struct stores *stores, struct turn *turns, size_t count);
 

@@ -106,7 +106,10 @@ static void show(struct op_list_reservations *op, const struct counter_holds *ho
                 SLICE_ARGS(base->tenant));
 }
 
-/* Those in Postgres, where the tenant has any as far as this server knows. False: the op has failed. */
+/*
+ * Those in Postgres, whether this server has heard of any or not. While the database is away the tenant has
+ * none unless it is known to. False: the op has failed.
+ */
 static bool list_placed(struct op_list_reservations *op, struct stores *stores,
                         const struct counter_holds *page, struct ledger_placed **ret,
                         size_t *ret_count)
@@ -115,14 +118,17 @@ static bool list_placed(struct op_list_reservations *op, struct stores *stores,
     enum status status;
 
     *ret_count = 0;
-    if (!dirty_has(base->services->dirty, base->plan->tenant_id, stores_mono_us(stores)))
-        return true;
     status = stores->table->placed_list(stores->db, base->arena, base->plan->tenant_id,
                                         page->after_deadline_ms, page->after_job_id, op->max, ret,
                                         ret_count);
-    if (status != STATUS_OK)
-        op_fail_read(base, status, stores_sqlstate(stores));
-    return status == STATUS_OK;
+    if (status == STATUS_OK)
+        return true;
+    *ret_count = 0;
+    if (!stores_refused(stores, status) &&
+        !dirty_has(base->services->dirty, base->plan->tenant_id, stores_mono_us(stores)))
+        return true;
+    op_fail_read(base, status, stores_sqlstate(stores));
+    return false;
 }
 
 static void list(struct op *base, struct stores *stores)

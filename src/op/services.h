@@ -30,6 +30,7 @@ struct hub;          /* notice/hub.h */
 struct aside;        /* op/aside.h: tenants that wait alone */
 struct dirty;        /* op/dirty.h: tenants with holds in Postgres */
 struct breaker;      /* base/breaker.h: is Redis asked at all? */
+struct pulse;        /* ledger/pulse.h: does the database answer at all? */
 struct alarms;       /* ledger/alarms.h: faults of the database, tenants set aside */
 
 struct service_options {
@@ -66,6 +67,7 @@ struct services {
     struct breaker *redis_breaker;
     struct hub *hub;
     struct status_board *status_board;
+    struct pulse *pulse; /* NULL in tests and simulations */
     struct alarms *alarms;
     struct log_limit internal_log; /* of answers INTERNAL, of all threads */
     struct stop stop;              /* when nobody waits for a store any more */

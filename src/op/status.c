@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     TENANTS_PER_SHARD = 64, /* whose holds are counted */
@@ -111,6 +112,24 @@ bool status_note_redis(struct status_board *board, const struct counter_observe 
     return up;
 }
 
+bool status_note_root(struct status_board *board, int64_t system, int64_t timeline)
+{
+    struct status_store_state *state = &board->stores[STATUS_STORE_POSTGRES];
+    char now[STATUS_IDENTITY_BYTES], was[STATUS_IDENTITY_BYTES];
+    bool changed;
+
+    snprintf(now, sizeof(now), "%" PRId64 "/%" PRId64, system, timeline);
+    pthread_mutex_lock(&board->lock);
+    memcpy(was, state->identity, sizeof(was));
+    changed = was[0] && strcmp(was, now) != 0;
+    memcpy(state->identity, now, sizeof(now));
+    state->failovers += changed;
+    pthread_mutex_unlock(&board->lock);
+    if (changed)
+        log_warn("store", "root.failed_over is=%s was=%s", now, was);
+    return changed;
+}
+
 static struct status_store_state read_store(struct status_board *board, enum status_store store)
 {
     struct status_store_state state;
@@ -123,7 +142,7 @@ static struct status_store_state read_store(struct status_board *board, enum sta
 
 /* --- GetStatus -------------------------------------------------------------------------------- */
 
-static void ask_postgres(struct op *op, struct stores *stores)
+static bool ask_postgres(struct op *op, struct stores *stores)
 {
     const struct clock *clock = op->services->clock;
     int64_t before_us = clock_mono_us(clock);
@@ -131,6 +150,7 @@ static void ask_postgres(struct op *op, struct stores *stores)
 
     status_note(op->services->status_board, STATUS_STORE_POSTGRES, up, clock_wall_ms(clock),
                 clock_mono_us(clock) - before_us, stores->table->database_error(stores->db));
+    return up;
 }
 
 static bool ask_redis(struct op *op, struct stores *stores)
@@ -212,17 +232,17 @@ static void get_status(struct op *base, struct stores *stores)
 {
     struct op_status *op = container_of(base, struct op_status, op);
     struct services *services = base->services;
+    bool up = ask_postgres(base, stores);
     int64_t mono_us;
 
-    ask_postgres(base, stores);
+    op->seals_known = up && stores->table->seals_read(stores->db, &op->seals) == STATUS_OK;
+    if (!up || stores->table->placed_count(stores->db, STATUS_PLACED_MAX, &op->placed) != STATUS_OK)
+        op->placed = -1;
     mono_us = clock_mono_us(services->clock);
     base->now_ms = estimate_now_ms(services->estimate, mono_us);
     if (estimate_ready(services->estimate))
         op->clock_offset_ms = base->now_ms - clock_wall_ms(services->clock);
-    if (stores->table->placed_count(stores->db, STATUS_PLACED_MAX, &op->placed) != STATUS_OK)
-        op->placed = -1;
     op->placing = redis_is_away(services);
-    op->seals_known = stores->table->seals_read(stores->db, &op->seals) == STATUS_OK;
     if (ask_redis(base, stores))
         count_holds(op, stores);
     for (int i = 0; i < STATUS_STORES; i++)

@@ -15,14 +15,16 @@
 
 enum status_store { STATUS_STORE_REDIS, STATUS_STORE_POSTGRES, STATUS_STORES };
 
-enum { STATUS_ERROR_BYTES = 160, STATUS_PLACED_MAX = 100000 };
+enum { STATUS_ERROR_BYTES = 160, STATUS_IDENTITY_BYTES = 48, STATUS_PLACED_MAX = 100000 };
 
 struct status_store_state {
     bool known; /* anything was seen yet */
     bool up;
-    int64_t since_ms;               /* wall clock: up has this value since */
-    int64_t latency_us;             /* of the last answer; -1: none yet */
-    char error[STATUS_ERROR_BYTES]; /* the last one, kept when the store is back */
+    int64_t since_ms;                     /* wall clock: up has this value since */
+    int64_t latency_us;                   /* of the last answer; -1: none yet */
+    char error[STATUS_ERROR_BYTES];       /* the last one, kept when the store is back */
+    char identity[STATUS_IDENTITY_BYTES]; /* of Postgres: "SYSTEM/TIMELINE"; "" until it answers */
+    int64_t failovers;                    /* how often that has changed */
 };
 
 struct status_board;
@@ -43,6 +45,9 @@ void status_note(struct status_board *board, enum status_store store, bool up, i
  */
 bool status_note_redis(struct status_board *board, const struct counter_observe *look,
                        int64_t wall_ms, int64_t latency_us, const char *error);
+
+/* Which Postgres it is; the log gets a line when it was another one before, and the answer is true. */
+bool status_note_root(struct status_board *board, int64_t system, int64_t timeline);
 
 struct op_status {
     struct op op;

@@ -77,6 +77,7 @@ struct stores *stores_open(struct services *services, const struct stores_option
         .clock = services->clock,
         .estimate = services->estimate,
         .alarms = services->alarms,
+        .pulse = services->pulse,
         .stop = &services->stop,
     };
     const struct counter_options counter = {

@@ -29,6 +29,7 @@ static struct database *connect_patiently(struct services *services)
         .clock = services->clock,
         .estimate = services->estimate,
         .alarms = services->alarms,
+        .pulse = services->pulse,
         .stop = &services->stop,
     };
 

@@ -186,6 +186,14 @@
 #define ANSWER_GRACE_BLOCKING_MS 5000
 
 /*
+ * A Postgres that hangs is noticed within the first. Whoever has waited the second for an answer doubts, and
+ * what is asked then is to be answered within the third (ledger/pulse.h).
+ */
+#define HANG_WITHIN_MS 2000
+#define PULSE_DOUBT_MS 300
+#define PULSE_ANSWER_MS 1000
+
+/*
  * For a script; by a worker for a whole batch, unless the operator says otherwise, and by a granter, who
  * takes the worker's place when Redis is away. Both together are less than what a caller waits for then.
  */
@@ -286,6 +294,11 @@ _Static_assert(DIRTY_LASTS_MS > 2 * LOOK_EVERY_MS, "a belief outlives a beat tha
 
 _Static_assert(LOCK_WAIT_MS < STATEMENT_MS && LOCK_WAIT_STUCK_MS < STATEMENT_COMMITTER_MS,
                "a locked row is told from a slow database");
+_Static_assert(PULSE_DOUBT_MS + PULSE_ANSWER_MS < HANG_WITHIN_MS,
+               "who waits doubts, asks and knows in time");
+_Static_assert(PULSE_DOUBT_MS > 4 * LOCK_WAIT_STUCK_MS, "a locked row is no reason to doubt");
+_Static_assert(PULSE_DOUBT_MS + PULSE_ANSWER_MS < STATEMENT_MS,
+               "a hang is noticed before a statement could have run out of time");
 _Static_assert(CONNECT_FIRST_MS < SECOND_IN_MS,
                "a Postgres that is away is in the log within a second");
 _Static_assert(RECOVERY_MAX_MS < CALL_MS && STATEMENT_COMMITTER_MS + ANSWER_GRACE_MS < CALL_MS,

@@ -51,6 +51,9 @@ static void get_status_done(struct op *base)
         list[i] = &stores[i];
     }
     stores[STATUS_STORE_POSTGRES].faults = (int64_t)op->alarms.faults;
+    stores[STATUS_STORE_POSTGRES].identity =
+        text_copy(base->arena, slice_from_cstr(op->stores[STATUS_STORE_POSTGRES].identity));
+    stores[STATUS_STORE_POSTGRES].failovers = op->stores[STATUS_STORE_POSTGRES].failovers;
     stores[STATUS_STORE_POSTGRES].last_fault = fault_text(base->arena, &op->alarms);
     reply.tenants_set_aside = (int32_t)op->alarms.aside_count;
     reply.version = text_copy(base->arena, SLICE(HOLDFAST_VERSION));

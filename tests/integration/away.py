@@ -207,6 +207,20 @@ class Away(Case):
         self.assertLessEqual(capped.remaining_ttl.seconds, 3600)
         self.assertGreater(capped.remaining_ttl.seconds, 3500)
 
+    def test_a_server_that_has_not_heard_of_one_extends_and_lists_it(self):
+        other = Server()
+        self.addCleanup(other.stop)
+        for _ in range(3):
+            super().setUp()  # another tenant, of which nobody has a belief
+            self.limit(units=1000)
+            self.assertEqual(self.listed(other), [])
+            held = self.reserve("long", 100, ttl={"seconds": 7200})
+            moved = other.quota.Extend(service.ExtendRequest(
+                tenant=self.tenant, job_id="long", ttl={"seconds": 10000}), timeout=10)
+            self.assertEqual(moved.attempt, held.attempt)
+            self.assertGreater(moved.remaining_ttl.seconds, 9900)
+            self.assertEqual(self.listed(other), ["long"])
+
     def test_a_server_that_dies_after_the_commit_leaves_a_hold_that_the_repeat_finds(self):
         self.limit(units=1000)
         os.environ["HOLDFAST_FAULTS"] = "place.after=crash"

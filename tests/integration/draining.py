@@ -279,6 +279,7 @@ class Draining(Case):
             for pid in self.frozen:
                 os.kill(pid, signal.SIGCONT)
         self.assertEqual(len(self.stuck(begin, end, call)), 3)
+        self.until(self.postgres_serves, 10)
 
     def test_a_hangup_does_not_cut_a_drain_short(self):
         call = self.commit_future("hangup")

@@ -447,7 +447,11 @@ static void end_extend(struct truth *truth, struct truth_job *job, const struct 
      * what was said without the database: the other server's Release may not have reached Redis.
      */
     attempt = find_attempt(job, reply->hold.attempt);
-    if ((!attempt || attempt->released) && job->released_us >= 0 && job->released_us < begun_us &&
+    /* One in the other place that nobody was told of: of a script without an answer (PROTOCOL.md 3.9). */
+    if ((attempt ? attempt->released
+                 : job->attempts_count > 0 &&
+                       attempts_share_place(truth_newest(job)->hold.attempt, reply->hold.attempt)) &&
+        job->released_us >= 0 && job->released_us < begun_us &&
         !reply->degraded &&
         job->reserve_last_us <= begun_us && job->attempts_count > 0 && job->reserves_open == 0 &&
         truth_newest(job)->released && !job->reserve_maybe)

@@ -84,12 +84,13 @@ class Relay:
             return
         pair = {writer, there[1]}
         self.writers |= pair
+        ways = [asyncio.create_task(self.pump(reader, there[1], self.up, None)),
+                asyncio.create_task(self.pump(there[0], writer, self.down, Frames()))]
         try:
-            await asyncio.wait([asyncio.create_task(self.pump(reader, there[1], self.up, None)),
-                                asyncio.create_task(self.pump(there[0], writer, self.down,
-                                                              Frames()))],
-                               return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for way in ways:
+                way.cancel()
             for each in pair:
                 each.close()
             self.writers -= pair

@@ -2067,7 +2067,7 @@ const ProtobufCMessageDescriptor holdfast__v1__get_status_request__descriptor =
   (ProtobufCMessageInit) holdfast__v1__get_status_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__store_status__field_descriptors[7] =
+static const ProtobufCFieldDescriptor holdfast__v1__store_status__field_descriptors[9] =
 {
   {
     "store",
@@ -2153,9 +2153,35 @@ static const ProtobufCFieldDescriptor holdfast__v1__store_status__field_descript
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "identity",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__StoreStatus, identity),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "failovers",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__StoreStatus, failovers),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__store_status__field_indices_by_name[] = {
+  8,   /* field[8] = failovers */
   5,   /* field[5] = faults */
+  7,   /* field[7] = identity */
   3,   /* field[3] = last_error */
   6,   /* field[6] = last_fault */
   4,   /* field[4] = latency */
@@ -2166,7 +2192,7 @@ static const unsigned holdfast__v1__store_status__field_indices_by_name[] = {
 static const ProtobufCIntRange holdfast__v1__store_status__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__store_status__descriptor =
 {
@@ -2176,7 +2202,7 @@ const ProtobufCMessageDescriptor holdfast__v1__store_status__descriptor =
   "Holdfast__V1__StoreStatus",
   "holdfast.v1",
   sizeof(Holdfast__V1__StoreStatus),
-  7,
+  9,
   holdfast__v1__store_status__field_descriptors,
   holdfast__v1__store_status__field_indices_by_name,
   1,  holdfast__v1__store_status__number_ranges,

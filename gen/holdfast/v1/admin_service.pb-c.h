@@ -588,10 +588,19 @@ struct  Holdfast__V1__StoreStatus
    * The last of them, "SQLSTATE: message"; empty if there was none.
    */
   char *last_fault;
+  /*
+   * Which database it is, "SYSTEM/TIMELINE": system_identifier of the cluster, and a number that rises
+   * when a standby takes over. Empty until it has answered. Only of postgres.
+   */
+  char *identity;
+  /*
+   * How often identity has changed since this server began. Each is in the log (event=root.failed_over).
+   */
+  int64_t failovers;
 };
 #define HOLDFAST__V1__STORE_STATUS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__store_status__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, NULL, (char *)protobuf_c_empty_string, NULL, 0, (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, 0, NULL, (char *)protobuf_c_empty_string, NULL, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
 
 
 /*
