@@ -23,21 +23,25 @@ static const struct statement find_leases = {
 /* clang-format on */
 
 /* clang-format off */
+static const struct statement lock_periods = {
+    "close_periods_lock",
+    "SELECT tenant_id, limit_id, period_start_ms FROM quota WHERE state <> 'X'"
+    " AND period_end_ms < " SQL_MS_OF("clock_timestamp()") " - " LEDGER_GRACE_SQL
+    " ORDER BY period_end_ms LIMIT $1::bigint FOR UPDATE SKIP LOCKED"};
+
 /*
- * What was lent for the period comes home, and the row takes part in nothing any more. The clock is read
- * when the rows are locked, which never is after a wait.
+ * What was lent for the period comes home, and the row takes part in nothing any more. In a statement after
+ * the locks: that of the locks does not see where a row, or a lease of it, stands that somebody wrote
+ * after it had begun.
  */
 static const struct statement close_periods = {
     "close_periods",
-    "WITH over AS MATERIALIZED (SELECT tenant_id AS tenant, limit_id AS lim, period_start_ms AS start,"
-    " ctid AS place FROM quota WHERE state <> 'X'"
-    " AND period_end_ms < " SQL_MS_OF("clock_timestamp()") " - " LEDGER_GRACE_SQL
-    " ORDER BY period_end_ms LIMIT $1::bigint FOR UPDATE SKIP LOCKED),"
-    " gone AS (DELETE FROM old_lease o USING over n" ROWS_PLACE(old_lease, ROWS_KEY_QUOTA)
+    "WITH n AS MATERIALIZED (SELECT * FROM " ROWS_REFS(SQL_ROWS) "),"
+    " gone AS (DELETE FROM old_lease o USING n" ROWS_PLACE(old_lease, ROWS_KEY_QUOTA)
     " WHERE o.ctid = k.place)"
     " UPDATE quota q SET returned = q.granted - q.spent, leased = 0, recall = false, state = 'X',"
     " reaped_to_ms = greatest(q.reaped_to_ms, " SQL_MS_OF("clock_timestamp()") ")"
-    " FROM over WHERE q.ctid = over.place"};
+    " FROM n" ROWS_PLACE(quota, ROWS_KEY_QUOTA) " WHERE q.ctid = k.place"};
 /* clang-format on */
 
 struct closing {
@@ -45,43 +49,60 @@ struct closing {
     size_t max;
     /* of the last run */
     size_t found, closed;
+    struct rows_ref *refs;
+    size_t refs_count;
     struct book book;
 };
 
-/* Into the book, with its rows locked. */
-static enum status take(struct database *db, struct closing *closing)
+/* The keys of the rows that a statement finds and locks, sorted. */
+static enum status find(struct database *db, const struct statement *statement,
+                        struct sql_params *params, struct closing *closing)
 {
-    struct alarms_state alarms;
-    struct rows_ref *refs;
-    struct sql_params params;
     struct sql_row row;
     PGresult *result;
-    enum status status;
+    enum status status = database_run(db, statement, params, &result);
 
-    arena_reset(&closing->arena);
-    closing->book = (struct book){.arena = &closing->arena};
     closing->found = closing->closed = 0;
-    alarms_read(database_alarms(db), &alarms);
-    sql_params_begin(&params, &closing->arena);
-    sql_add_i64(&params, (int64_t)closing->max);
-    sql_add_i64s(&params, alarms.aside, alarms.aside_count);
-    status = database_run(db, &find_leases, &params, &result);
     if (status != STATUS_OK)
         return status;
     row = sql_rows(result, &closing->arena);
-    refs = arena_array(&closing->arena, sql_count(&row) + 1, sizeof(*refs));
-    row.bad = !refs;
+    closing->refs = arena_array(&closing->arena, sql_count(&row) + 1, sizeof(*closing->refs));
+    row.bad = !closing->refs;
     while (sql_next(&row)) {
-        struct rows_ref *ref = &refs[closing->found++];
+        struct rows_ref *ref = &closing->refs[closing->found++];
 
         ref->tenant_id = sql_i64(&row);
         ref->ref.limit_id = sql_i64(&row);
         ref->ref.period_start_ms = sql_i64(&row);
     }
     status = sql_done(&row);
+    if (status == STATUS_OK)
+        closing->refs_count = rows_refs_sort(closing->refs, closing->found);
+    return status;
+}
+
+static void begin(struct closing *closing, struct sql_params *params)
+{
+    arena_reset(&closing->arena);
+    sql_params_begin(params, &closing->arena);
+    sql_add_i64(params, (int64_t)closing->max);
+}
+
+/* Into the book, with its rows locked. */
+static enum status take(struct database *db, struct closing *closing)
+{
+    struct alarms_state alarms;
+    struct sql_params params;
+    enum status status;
+
+    begin(closing, &params);
+    closing->book = (struct book){.arena = &closing->arena};
+    alarms_read(database_alarms(db), &alarms);
+    sql_add_i64s(&params, alarms.aside, alarms.aside_count);
+    status = find(db, &find_leases, &params, closing);
     if (status != STATUS_OK || closing->found == 0)
         return status;
-    return rows_lock(db, &closing->book, refs, rows_refs_sort(refs, closing->found));
+    return rows_lock(db, &closing->book, closing->refs, closing->refs_count);
 }
 
 static enum status close_leases(struct database *db, void *user)
@@ -123,18 +144,37 @@ enum status ledger_close_leases(struct database *db, size_t max, bool *ret_more)
     return status;
 }
 
+static enum status close_over(struct database *db, void *user)
+{
+    struct closing *closing = user;
+    struct sql_params params;
+    struct sql_array column;
+    enum status status;
+
+    begin(closing, &params);
+    status = find(db, &lock_periods, &params, closing);
+    if (status != STATUS_OK || closing->found == 0)
+        return status;
+    sql_params_begin(&params, &closing->arena);
+#define COLUMN(field)                                                                              \
+    column = sql_array_begin(&params, SQL_BIGINT, closing->refs_count, 0);                         \
+    for (size_t i = 0; i < closing->refs_count; i++)                                               \
+    sql_array_i64(&column, closing->refs[i].field)
+    COLUMN(tenant_id);
+    COLUMN(ref.limit_id);
+    COLUMN(ref.period_start_ms);
+#undef COLUMN
+    return database_run_counted(db, &close_periods, &params, &closing->closed);
+}
+
 enum status ledger_close_periods(struct database *db, size_t max, bool *ret_more)
 {
-    struct sql_params params;
-    struct arena arena;
+    struct closing closing = {.max = max};
     enum status status;
-    size_t rows = 0;
 
-    arena_init(&arena, CLOSE_ARENA_BYTES, CLOSE_ARENA_MAX);
-    sql_params_begin(&params, &arena);
-    sql_add_i64(&params, (int64_t)max);
-    status = database_run_counted(db, &close_periods, &params, &rows);
-    arena_done(&arena);
-    *ret_more = status == STATUS_OK && rows >= max;
+    arena_init(&closing.arena, CLOSE_ARENA_BYTES, CLOSE_ARENA_MAX);
+    status = database_transact(db, close_over, &closing);
+    arena_done(&closing.arena);
+    *ret_more = status == STATUS_OK && closing.closed >= max;
     return status;
 }

@@ -255,11 +255,15 @@ enum status ledger_placed_reap(struct database *db, struct arena *arena, struct 
 /* --- lists ---------------------------------------------------------------------------------------- */
 
 /* clang-format off */
-/* Due ones are few: whoever has the shard reaps them several times a second. */
+/*
+ * Due ones are few: whoever has the shard reaps them several times a second. Without tenants that are set
+ * aside: their rows are the oldest ones for ever, and would keep others out.
+ */
 static const struct statement find_due = {
     "placed_due",
     "SELECT p.tenant_id, p.job_id, p.epoch, p.hold_seq FROM (SELECT * FROM pg_hold"
     " WHERE deadline_ms <= " SQL_MS_OF("clock_timestamp()") " - $4::bigint"
+    " AND tenant_id <> ALL ($5::bigint[])"
     " ORDER BY deadline_ms OFFSET 0) AS p"
     ROWS_OF(tenant, "tenant_id = p.tenant_id") " AS t"
     " WHERE t.shard = ANY($1::bigint[]) OR p.tenant_id = $2::bigint ORDER BY p.deadline_ms LIMIT $3::bigint"};
@@ -269,6 +273,7 @@ enum status ledger_placed_due(struct database *db, struct arena *arena, const in
                               size_t shards_count, int64_t tenant_id, int64_t late_ms, size_t max,
                               struct ledger_due **ret, size_t *ret_count)
 {
+    struct alarms_state alarms;
     struct sql_params params;
     struct sql_array array;
     struct sql_row row;
@@ -276,6 +281,7 @@ enum status ledger_placed_due(struct database *db, struct arena *arena, const in
     enum status status;
 
     *ret_count = 0;
+    alarms_read(database_alarms(db), &alarms);
     sql_params_begin(&params, arena);
     array = sql_array_begin(&params, SQL_BIGINT, shards_count, 0);
     for (size_t i = 0; i < shards_count; i++)
@@ -283,6 +289,7 @@ enum status ledger_placed_due(struct database *db, struct arena *arena, const in
     sql_add_i64(&params, tenant_id);
     sql_add_i64(&params, (int64_t)max);
     sql_add_i64(&params, late_ms);
+    sql_add_i64s(&params, alarms.aside, alarms.aside_count);
     status = database_run(db, &find_due, &params, &result);
     if (status != STATUS_OK)
         return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;

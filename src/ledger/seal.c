@@ -5,15 +5,16 @@
  *              it can still appear, because a Commit reads the clock after it has its transaction id
  *     lock     the row of seal_state: two sealers do nothing twice, the second one goes away
  *     read     entries from where the last one stopped to the safe moment, at most SEAL_ROWS_MAX
+ *              and SEAL_BYTES_MAX
  *     chain    each quota's entries in the order of their numbers, on to its seal
  *     write    seals, heads of tenants, where it stopped; COMMIT
  *
  * All in one transaction: whoever dies leaves nothing or all of it. No lock of a Commit is touched.
  *
- * An entry whose number is missing stops its quota's chain: a gap, for which the tenant's entries are read
- * again once a minute. A clock that was put back makes one that closes; an entry that is lost, one that
- * stays. A seal or a head that is not genuine goes on unsigned, so that it shows for ever; a chain whose seal
- * was signed by a key that is not here waits for the key, as in a gap.
+ * An entry whose number is missing stops its quota's chain: a gap, for which the quota's entries are read
+ * again once a minute, in a transaction of its own. A clock that was put back makes one that closes; an entry
+ * that is lost, one that stays. A seal or a head that is not genuine goes on unsigned, so that it shows for
+ * ever; a chain whose seal was signed by a key that is not here waits for the key, as in a gap.
  */
 #include "base/fault.h"
 #include "base/hex.h"
@@ -21,6 +22,7 @@
 #include "ledger/entries.h"
 #include "ledger/ledger.h"
 #include "ledger/rows.h"
+#include "ledger/seal_when.h"
 #include "quota/times.h"
 
 #include <inttypes.h>
@@ -30,6 +32,12 @@ enum {
     SEAL_ROWS_MAX = 10000, /* more than the entries of one transaction */
     SEAL_GAPS_MAX = 4,     /* looked for in one turn */
 };
+
+/* What is digested in one transaction, or a little more: well below a second, and TRANSACTION_IDLE_MS. */
+#define SEAL_BYTES_MAX (INT64_C(16) << 20)
+
+/* Of an entry beside its numbers and texts. */
+#define ENTRY_BYTES 256
 
 /* Of what was not genuine; no key has it. */
 #define UNSIGNED_KID 0
@@ -44,14 +52,6 @@ enum {
 #define GAP_BACK_MS HOUR_IN_MS
 
 /* clang-format off */
-/* Takes a transaction id: all that were taken before are below it. */
-static const struct statement take_id = {
-    "seal_take_id", "SELECT pg_current_xact_id()::text::bigint"};
-
-/* The oldest that runs, seen from behind an own id: a snapshot looks no further than the last that ended. */
-static const struct statement find_oldest = {
-    "seal_find_oldest", "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"};
-
 static const struct statement lock_state = {
     "seal_lock", "SELECT sealed_to_ms FROM seal_state FOR UPDATE SKIP LOCKED"};
 
@@ -65,15 +65,25 @@ static const struct statement read_window = {
     "SELECT " ENTRIES_COLUMNS " FROM ledger l WHERE l.at >= $1::timestamptz AND l.at < $2::timestamptz"
     " LIMIT $3::bigint"};
 
+/* Of one quota, from the first that is not sealed on. */
 static const struct statement read_gap = {
     "seal_read_gap",
-    "SELECT " ENTRIES_COLUMNS " FROM ledger l WHERE l.tenant_id = $1::bigint AND l.at >= $2::timestamptz"
-    " ORDER BY l.at LIMIT $3::bigint"};
+    "SELECT " ENTRIES_COLUMNS " FROM ledger l CROSS JOIN LATERAL (SELECT l.counted[n.at + 3] AS seq"
+    " FROM generate_series(0, cardinality(l.counted) - 1, 5) AS n(at) WHERE l.counted[n.at + 1] = $4::bigint"
+    " AND l.counted[n.at + 2] = $5::bigint) s WHERE l.tenant_id = $1::bigint AND l.at >= $2::timestamptz"
+    " AND s.seq > $6::bigint ORDER BY s.seq LIMIT $3::bigint"};
 
+/* Marked before they are looked for: one that takes too long is the last one the next time. */
 static const struct statement find_gaps = {
     "seal_find_gaps",
-    "SELECT tenant_id, limit_id, period_start_ms, at_ms FROM seal"
-    " WHERE gap_seq > 0 AND gap_looked_ms < $1::bigint ORDER BY gap_looked_ms LIMIT $2::bigint"};
+    "UPDATE seal s SET gap_looked_ms = $3::bigint FROM (SELECT tenant_id, limit_id, period_start_ms FROM seal"
+    " WHERE gap_seq > 0 AND gap_looked_ms < $1::bigint ORDER BY gap_looked_ms LIMIT $2::bigint OFFSET 0) g"
+    " WHERE s.tenant_id = g.tenant_id AND s.limit_id = g.limit_id AND s.period_start_ms = g.period_start_ms"
+    " RETURNING s.tenant_id, s.limit_id, s.period_start_ms, s.at_ms, s.seq"};
+
+static const struct statement gap_settings = {
+    "seal_gap_settings",
+    "SELECT set_config('statement_timeout', '" TEXT_OF(SEAL_GAP_MS) "', true)"};
 
 #define READ_SEALS(rows)                                                                           \
     "SELECT s.tenant_id, s.limit_id, s.period_start_ms, s.number, s.seq, s.amount, s.debt, s.at_ms,"\
@@ -186,6 +196,24 @@ static int item_order(const void *a, const void *b)
     int order = rows_ref_compare(x->ref, y->ref);
 
     return order ? order : (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+/* An entry is digested once for each quota that it counts against. */
+static int64_t bytes_of(const struct chain_entry *entry)
+{
+    int64_t once = ENTRY_BYTES + (int64_t)(entry->numbers_count * sizeof(int64_t)) +
+                   (int64_t)(entry->job_id.len + entry->scope.len + entry->meter.len);
+
+    return once * (int64_t)(entry->numbers_count / CHAIN_NUMBERS);
+}
+
+static bool is_too_much(const struct turn *turn)
+{
+    int64_t bytes = 0;
+
+    for (size_t i = 0; i < turn->entries_count; i++)
+        bytes += bytes_of(&turn->entries[i]);
+    return turn->entries_count > SEAL_ROWS_MAX || bytes > SEAL_BYTES_MAX;
 }
 
 /* only: of this quota alone; NULL: of all. */
@@ -524,12 +552,18 @@ static enum status seal_entries(struct database *db, struct turn *turn, const st
 
 struct gap {
     struct rows_ref ref;
-    int64_t at_ms;
+    int64_t at_ms, seq;
 };
 
-static enum status list_gaps(struct database *db, struct turn *turn, struct gap *gaps,
-                             size_t *ret_count)
+struct gaps {
+    struct turn *turn;
+    struct gap gaps[SEAL_GAPS_MAX];
+    size_t count, at;
+};
+
+static enum status list_gaps(struct database *db, struct gaps *gaps)
 {
+    struct turn *turn = gaps->turn;
     struct sql_params params;
     struct sql_row row;
     PGresult *result;
@@ -538,27 +572,41 @@ static enum status list_gaps(struct database *db, struct turn *turn, struct gap 
     sql_params_begin(&params, turn->arena);
     sql_add_i64(&params, turn->now_ms - SEAL_GAP_AGAIN_MS);
     sql_add_i64(&params, SEAL_GAPS_MAX);
+    sql_add_i64(&params, turn->now_ms);
     status = database_run(db, &find_gaps, &params, &result);
     if (status != STATUS_OK)
         return status;
-    *ret_count = 0;
+    gaps->count = 0;
     row = sql_rows(result, turn->arena);
     row.bad = sql_count(&row) > SEAL_GAPS_MAX;
     while (sql_next(&row)) {
-        struct gap *gap = &gaps[(*ret_count)++];
+        struct gap *gap = &gaps->gaps[gaps->count++];
 
         gap->ref.tenant_id = sql_i64(&row);
         gap->ref.ref.limit_id = sql_i64(&row);
         gap->ref.ref.period_start_ms = sql_i64(&row);
         gap->at_ms = sql_i64(&row);
+        gap->seq = sql_i64(&row);
     }
     return sql_done(&row);
 }
 
-static const struct statement gap_looked = {
-    "seal_gap_looked",
-    "UPDATE seal SET gap_looked_ms = $4::bigint WHERE tenant_id = $1::bigint AND limit_id = $2::bigint"
-    " AND period_start_ms = $3::bigint AND gap_seq > 0"};
+static const struct statement gap_goes_on = {
+    "seal_gap_goes_on",
+    "UPDATE seal SET gap_seq = seq + 1, gap_looked_ms = 0 WHERE tenant_id = $1::bigint"
+    " AND limit_id = $2::bigint AND period_start_ms = $3::bigint"};
+
+/* A page was sealed, and no window comes back to what is behind it: it is the next gap to be looked at. */
+static enum status go_on(struct database *db, struct turn *turn, const struct gap *gap)
+{
+    struct sql_params params;
+
+    sql_params_begin(&params, turn->arena);
+    sql_add_i64(&params, gap->ref.tenant_id);
+    sql_add_i64(&params, gap->ref.ref.limit_id);
+    sql_add_i64(&params, gap->ref.ref.period_start_ms);
+    return database_run(db, &gap_goes_on, &params, NULL);
+}
 
 static enum status look_for(struct database *db, struct turn *turn, const struct gap *gap)
 {
@@ -570,78 +618,23 @@ static enum status look_for(struct database *db, struct turn *turn, const struct
     sql_add_i64(&params, gap->ref.tenant_id);
     sql_add_time_ms(&params, gap->at_ms > GAP_BACK_MS ? gap->at_ms - GAP_BACK_MS : 0);
     sql_add_i64(&params, SEAL_ROWS_MAX);
-    status = database_run(db, &read_gap, &params, &result);
+    sql_add_i64(&params, gap->ref.ref.limit_id);
+    sql_add_i64(&params, gap->ref.ref.period_start_ms);
+    sql_add_i64(&params, gap->seq);
+    status = database_run(db, &gap_settings, NULL, NULL);
+    if (status == STATUS_OK)
+        status = database_run(db, &read_gap, &params, &result);
     if (status == STATUS_OK)
         status = take_entries(turn, result);
     if (status == STATUS_OK)
         status = seal_entries(db, turn, &gap->ref);
-    if (status != STATUS_OK)
-        return status;
-    sql_params_begin(&params, turn->arena);
-    sql_add_i64(&params, gap->ref.tenant_id);
-    sql_add_i64(&params, gap->ref.ref.limit_id);
-    sql_add_i64(&params, gap->ref.ref.period_start_ms);
-    sql_add_i64(&params, turn->now_ms);
-    return database_run(db, &gap_looked, &params, NULL);
-}
-
-static enum status look_for_gaps(struct database *db, struct turn *turn)
-{
-    struct gap gaps[SEAL_GAPS_MAX];
-    size_t count = 0;
-    enum status status = list_gaps(db, turn, gaps, &count);
-
-    for (size_t i = 0; status == STATUS_OK && i < count; i++)
-        status = look_for(db, turn, &gaps[i]);
+    if (status == STATUS_OK && turn->entries_count == SEAL_ROWS_MAX && turn->works_count > 0 &&
+        turn->works[0].gap_seq == 0)
+        status = go_on(db, turn, gap);
     return status;
 }
 
 /* --- a turn ----------------------------------------------------------------------------------- */
-
-static enum status read_number(struct database *db, struct turn *turn,
-                               const struct statement *statement, int64_t *ret)
-{
-    struct sql_row row;
-    PGresult *result;
-    enum status status = database_run(db, statement, NULL, &result);
-
-    if (status != STATUS_OK)
-        return status;
-    row = sql_rows(result, turn->arena);
-    row.bad = sql_count(&row) != 1;
-    while (sql_next(&row))
-        *ret = sql_i64(&row);
-    return sql_done(&row);
-}
-
-/*
- * The latest moment that is safe now. The clock is read before an id is taken, so whatever has one at that
- * moment has a lower one, and is over once the oldest that runs is not below it.
- */
-static enum status find_safe(struct database *db, struct turn *turn)
-{
-    struct ledger_sealing *sealing = turn->sealing;
-    int64_t own = 0, oldest = 0;
-    enum status status = database_clock(db, &turn->now_ms);
-
-    if (status == STATUS_OK)
-        status = read_number(db, turn, &take_id, &own);
-    if (status == STATUS_OK)
-        status = read_number(db, turn, &find_oldest, &oldest);
-    if (status != STATUS_OK)
-        return status;
-    turn->safe_ms = 0;
-    if (oldest >= own)
-        turn->safe_ms = turn->now_ms;
-    else if (sealing->waits_ms > 0 && oldest >= sealing->waits_for)
-        turn->safe_ms = sealing->waits_ms;
-    /* Ids of another database begin anew: what is waited for would never come. */
-    if (turn->safe_ms > 0 || sealing->waits_ms == 0 || own < sealing->waits_for) {
-        sealing->waits_ms = turn->now_ms;
-        sealing->waits_for = own;
-    }
-    return STATUS_OK;
-}
 
 /* False: another seals. */
 static enum status lock(struct database *db, struct turn *turn, bool *ret_locked,
@@ -691,7 +684,7 @@ static enum status seal_window(struct database *db, struct turn *turn, int64_t f
     if (status != STATUS_OK)
         return status;
     sealing->more = to_ms < turn->safe_ms;
-    if (!whole && turn->entries_count > SEAL_ROWS_MAX) {
+    if (!whole && is_too_much(turn)) {
         sealing->window_ms = (to_ms - from_ms) / 2 > MOMENT_MS ? (to_ms - from_ms) / 2 : MOMENT_MS;
         sealing->more = true;
         return STATUS_OK;
@@ -717,9 +710,40 @@ static enum status body(struct database *db, void *user)
     if (status != STATUS_OK || !locked)
         return status;
     sealing->sealed_to_ms = from_ms;
-    status = look_for_gaps(db, turn);
-    if (status == STATUS_OK && from_ms < turn->safe_ms)
-        status = seal_window(db, turn, from_ms);
+    return from_ms < turn->safe_ms ? seal_window(db, turn, from_ms) : STATUS_OK;
+}
+
+static enum status list_body(struct database *db, void *user)
+{
+    struct gaps *gaps = user;
+    int64_t from_ms;
+    bool locked;
+    enum status status = lock(db, gaps->turn, &locked, &from_ms);
+
+    gaps->count = 0;
+    return status == STATUS_OK && locked ? list_gaps(db, gaps) : status;
+}
+
+static enum status look_body(struct database *db, void *user)
+{
+    struct gaps *gaps = user;
+    int64_t from_ms;
+    bool locked;
+    enum status status = lock(db, gaps->turn, &locked, &from_ms);
+
+    return status == STATUS_OK && locked ? look_for(db, gaps->turn, &gaps->gaps[gaps->at]) : status;
+}
+
+/* Each in a transaction of its own: one that cannot be looked at keeps nothing else from being sealed. */
+static enum status look_for_gaps(struct database *db, struct turn *turn)
+{
+    struct gaps gaps = {.turn = turn};
+    enum status status = database_transact(db, list_body, &gaps), one;
+
+    for (size_t count = status == STATUS_OK ? gaps.count : 0; gaps.at < count; gaps.at++) {
+        one = database_transact(db, look_body, &gaps);
+        status = status == STATUS_OK ? one : status;
+    }
     return status;
 }
 
@@ -731,33 +755,11 @@ enum status ledger_seal_run(struct database *db, struct arena *arena,
 
     if (sealing->window_ms == 0)
         sealing->window_ms = WINDOW_FIRST_MS;
-    status = find_safe(db, &turn);
+    status = seal_find_safe(db, arena, sealing, &turn.now_ms, &turn.safe_ms);
     if (status == STATUS_OK)
         status = database_transact(db, body, &turn);
-    if (status == STATUS_OK)
-        sealing->now_ms = turn.now_ms;
-    return status;
-}
-
-/* --- how far it is ---------------------------------------------------------------------------- */
-
-static const struct statement read_progress = {
-    "seal_progress", "SELECT clock_timestamp(), (SELECT sealed_to_ms FROM seal_state),"
-                     " (SELECT count(*) FROM seal WHERE gap_seq > 0)"};
-
-enum status ledger_seals_read(struct database *db, struct ledger_seals *ret)
-{
-    struct sql_row row;
-    PGresult *result;
-    enum status status = database_run(db, &read_progress, NULL, &result);
-
     if (status != STATUS_OK)
-        return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
-    row = sql_rows(result, NULL);
-    while (sql_next(&row)) {
-        ret->now_ms = sql_time_ms(&row);
-        ret->sealed_to_ms = sql_i64_or(&row, 0);
-        ret->gaps = sql_i64(&row);
-    }
-    return sql_done(&row);
+        return status;
+    sealing->now_ms = turn.now_ms;
+    return look_for_gaps(db, &turn);
 }

@@ -97,7 +97,7 @@ static enum duty_end reap_placed(struct duty_tools *tools, bool own, int64_t lat
                                  size_t *ret_removed)
 {
     struct stores *stores = tools->stores;
-    size_t shards_count = 0, count, kept = 0;
+    size_t shards_count = 0, count, kept = 0, reaped = 0;
     struct ledger_due *dues;
     int shards[SHARDS];
     enum status status;
@@ -120,8 +120,10 @@ static enum duty_end reap_placed(struct duty_tools *tools, bool own, int64_t lat
     for (size_t at = 0; at < kept; at += PLACED_MAX)
         reap_dues(stores, dues + at, kept - at < PLACED_MAX ? kept - at : PLACED_MAX);
     for (size_t i = 0; i < kept; i++)
-        *ret_removed += dues[i].reaped;
-    return full && kept == count ? DUTY_MORE : DUTY_DONE;
+        reaped += dues[i].reaped;
+    *ret_removed += reaped;
+    /* A turn that reaped none met rows that nobody can reap now: Redis is not to wait for them. */
+    return full && reaped > 0 ? DUTY_MORE : DUTY_DONE;
 }
 
 struct reaper {

@@ -85,7 +85,8 @@ static void show(struct op_list_reservations *op, const struct counter_holds *ho
 
     op->found = arena_array(base->arena, count + 1, sizeof(*op->found));
     CHECK(op->found);
-    op->more = holds->holds_count == op->max || holds->holds_count + placed_count > count;
+    op->more = holds->holds_count == op->max || placed_count == op->max ||
+               holds->holds_count + placed_count > count;
     for (size_t i = 0; i < count; i++) {
         struct op_reservation *found = &op->found[op->found_count];
 

@@ -123,6 +123,9 @@
 #define SEAL_EVERY_MS 2000
 #define SEAL_GAP_AGAIN_MS MINUTE_IN_MS
 
+/* A look for one gap may take this long: the janitor has other duties. */
+#define SEAL_GAP_MS 1000
+
 /* A look at some shards for keys that were lost singly; all of them are seen within the second one. */
 #define MEND_EVERY_MS 5000
 #define MEND_ROUND_MS MINUTE_IN_MS

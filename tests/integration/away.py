@@ -235,6 +235,55 @@ class Away(Case):
         self.assertTrue(self.reserve("a", 60).replayed)
         self.books_are_exact()
 
+    def pages(self, size):
+        token = ""
+        while True:
+            page = server.quota.ListReservations(service.ListReservationsRequest(
+                tenant=self.tenant, page_size=size, page_token=token), timeout=10)
+            yield [each.job_id for each in page.reservations]
+            token = page.next_page_token
+            if not token:
+                return
+
+    def test_pages_go_on_where_all_holds_are_in_postgres(self):
+        self.limit(units=1000)
+        for n in range(5):
+            self.reserve(f"j{n}", 1, ttl={"seconds": 3600})
+        self.until(lambda: sum(self.pages(10), []) == [f"j{n}" for n in range(5)], 10)
+        for size in 1, 2, 5:
+            self.assertEqual(sum(self.pages(size), []), [f"j{n}" for n in range(5)])
+
+    def test_extend_means_the_hold_that_followed_one_that_is_due(self):
+        self.limit(units=1000)
+        for job in "a", "b", "c":
+            self.reserve(job, 1, ttl={"seconds": 3600})
+            end_ms = int(time.time() * 1000) + 800
+            sql(f"UPDATE pg_hold SET deadline_ms = {end_ms}, hold = regexp_replace(hold,"
+                f" '^(\\d+:\\d+):\\d+:', '\\1:{end_ms}:') WHERE job_id = '{job}'")
+            time.sleep(max(0, end_ms / 1000 + 0.005 - time.time()))
+            self.assertFalse(self.reserve(job, 1).replayed)
+            server.quota.Extend(service.ExtendRequest(
+                tenant=self.tenant, job_id=job, ttl={"seconds": 120}), timeout=10)
+
+    def test_rows_that_nobody_can_reap_keep_no_other_hold(self):
+        """More than one turn of the reap takes, and their books contradict each other."""
+        self.limit(units=1000)
+        self.reserve("a", 1, ttl={"seconds": 3600})
+        sql("INSERT INTO pg_hold (tenant_id, job_id, epoch, hold_seq, deadline_ms, hold)"
+            " SELECT tenant_id, 'due-' || n, epoch, hold_seq, n, hold FROM pg_hold"
+            " JOIN tenant USING (tenant_id), generate_series(1, 2100) n"
+            f" WHERE name = '{self.tenant}'")
+        sql("UPDATE quota q SET leased = leased + 1 FROM tenant t"
+            f" WHERE t.tenant_id = q.tenant_id AND t.name = '{self.tenant}'")
+        self.addCleanup(sql, "UPDATE quota q SET leased = leased - 1 FROM tenant t WHERE"
+                        f" t.tenant_id = q.tenant_id AND t.name = '{self.tenant}'")
+        self.addCleanup(sql, "DELETE FROM pg_hold WHERE job_id LIKE 'due-%'")
+        super().setUp()
+        self.limit(units=100)
+        self.assertFalse(self.reserve("b", 100, ttl={"nanos": 300 * 1000 * 1000}).degraded)
+        self.until(lambda: int(sql("SELECT count(*) FROM expired_hold JOIN tenant USING (tenant_id)"
+                                   f" WHERE name = '{self.tenant}'")[0]) == 1, 10)
+
     def test_under_load_nobody_is_refused(self):
         self.limit(units=10 ** 12)
         other = Server()

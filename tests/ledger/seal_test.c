@@ -223,6 +223,56 @@ Test(seal, a_missing_entry_is_a_gap_until_it_is_there)
     cr_assert_eq(of_seal(&tenant, "amount"), 24);
 }
 
+/* More entries of others than a turn takes stand before it, and more of its own behind it. */
+Test(seal, a_gap_closes_in_a_tenant_that_commits_much)
+{
+    struct support_tenant tenant = support_tenant_make("s-busy-gap", 1000, 1000, 0);
+
+    add(&tenant, 1, 3, "clock_timestamp()");
+    seal_to(&tenant, 3);
+    fixture_sql_do("INSERT INTO ledger SELECT %" PRId64
+                   ", 'other-' || n, 0, 1, n, '', 'tokens', 3, 3,"
+                   " 0, 3, false, ARRAY[%" PRId64 ", 7, n, 3, 0]::bigint[],"
+                   " clock_timestamp() - interval '30 minutes' FROM generate_series(1, 10500) n",
+                   tenant.tenant_id, tenant.limit_id);
+    add(&tenant, 5, 10500, "clock_timestamp()");
+    catch_up();
+    cr_assert_eq(of_seal(&tenant, "gap_seq"), 4);
+    add(&tenant, 4, 4, "clock_timestamp() - interval '10 minutes'");
+    fixture_sql_do("UPDATE seal SET gap_looked_ms = 0 WHERE gap_seq > 0");
+    seal_to(&tenant, 10500);
+    catch_up();
+    cr_assert_eq(of_seal(&tenant, "gap_seq"), 0);
+    cr_assert_eq(of_seal(&tenant, "amount"), 3 * 10500);
+}
+
+/* 400 entries are fewer than a turn takes; of 100 quotas each, they are too much to digest at once. */
+Test(seal, entries_of_many_quotas_go_in_parts)
+{
+    struct support_tenant tenant = support_tenant_make("s-wide", 1000, 1000, 0);
+    int turns = 0;
+
+    catch_up();
+    fixture_sql_do("INSERT INTO ledger SELECT %" PRId64
+                   ", 'wide-' || n, 0, 1, n, '', 'tokens', 3, 3, 0, 3,"
+                   " false, (SELECT array_agg(v ORDER BY k, i) FROM generate_series(1, 100) k,"
+                   " unnest(ARRAY[1000 + k, 0, n, 3, 0]::bigint[]) WITH ORDINALITY u(v, i)),"
+                   " date_trunc('second', clock_timestamp()) - interval '1 ms' * (400 - n)"
+                   " + interval '3 s' FROM generate_series(1, 400) n",
+                   tenant.tenant_id);
+    for (int64_t before = 0; of_seal(&tenant, "seq") < 400;
+         turns += of_seal(&tenant, "seq") > before) {
+        before = of_seal(&tenant, "seq");
+        turn(db, &sealing);
+        cr_assert_leq(of_seal(&tenant, "seq") - before, 100);
+    }
+    cr_assert_gt(turns, 3);
+    cr_assert_eq(fixture_sql("SELECT count(*) FROM seal WHERE tenant_id = %" PRId64
+                             " AND seq = 400",
+                             tenant.tenant_id),
+                 100);
+}
+
 Test(seal, a_first_entry_that_is_missing_is_a_gap_too)
 {
     struct support_tenant tenant = support_tenant_make("s-headless", 1000, 1000, 0);
