@@ -102,6 +102,7 @@ class Caller(threading.Thread):
 
 class Hanging(Case):
     def setUp(self):
+        self.until(self.postgres_serves, 20)  # the test before may have stopped it a moment ago
         super().setUp()
         self.limit(units=1_000_000)
 
