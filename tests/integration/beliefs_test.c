@@ -364,14 +364,14 @@ Test(beliefs, idle_servers_share_the_asking)
     before_transactions = transactions();
     pause_for(IDLE_SECONDS);
     asked = scripts() - before;
-    /* The beat of each server, the reaps and the looks for lost keys, and what was lent is taken back once. */
+    /* The beat of each server, the reaps, the looks for lost keys; what was lent is taken back once. */
     bound = (active_shards() + SERVERS) * (IDLE_SECONDS + 1) +
             active_shards() * (IDLE_SECONDS / 5 + 1) + active_shards();
     cr_assert_leq(asked, bound, "%" PRId64 " scripts of %" PRId64, asked, bound);
     asked = transactions() - before_transactions;
     /*
-     * Two beats may be counted late; one server looks for what is idle and, in two transactions, for what is to
-     * be sealed; and the test's own.
+     * Two beats may be counted late; one server looks for what is idle and, in two transactions, for what
+     * is to be sealed; and the test's own.
      */
     bound = SERVERS * (IDLE_SECONDS + 2) + 3 * (IDLE_SECONDS / 2 + 1) + 4;
     cr_assert_leq(asked, bound, "%" PRId64 " transactions of %" PRId64, asked, bound);
