@@ -393,7 +393,7 @@ static void take_grant(struct pass *pass, const struct grant_owner *owner,
     known->have_row = true;
     known->row = grant->quota;
     known->old_leases_units = grant->old_leases_units;
-    estimate_floor(pass->stores->services->estimate, grant->quota.reaped_to_ms);
+    services_note_reaped_to(pass->stores->services, grant->quota.reaped_to_ms);
     if (reserve_is(op, RESERVE_NEVER)) /* the root was shown to us, and not asked for anything */
         return;
     /* Of nothing the root can lend nothing: whether nothing fits, the script says that runs next. */

@@ -250,7 +250,7 @@ static bool write_down(struct reap *reap)
                                     &reap->reaped_to_ms, &reap->rows, &reap->rows_count);
 
         if (status == STATUS_OK) {
-            estimate_floor(stores->services->estimate, reap->reaped_to_ms);
+            services_note_reaped_to(stores->services, reap->reaped_to_ms);
             return true;
         }
         if (status != STATUS_CONFLICT) {

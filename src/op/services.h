@@ -90,6 +90,17 @@ static inline int64_t services_now_ms(const struct services *services)
     return estimate_now_ms(services->estimate, services_mono_us(services));
 }
 
+/*
+ * [any thread] A row says that no hold with a deadline up to reaped_to_ms is live: no earlier now from here.
+ * A row that is ahead of the database's own clock was written by a hand, and moves nobody's time.
+ */
+static inline void services_note_reaped_to(const struct services *services, int64_t reaped_to_ms)
+{
+    int64_t latest_ms = estimate_read(services->estimate, services_mono_us(services)).latest_ms;
+
+    estimate_floor(services->estimate, reaped_to_ms < latest_ms ? reaped_to_ms : latest_ms);
+}
+
 /* [any thread] A hold lives until then: until then this server is not idle. */
 static inline void services_note_hold(struct services *services, int64_t deadline_ms)
 {

@@ -340,6 +340,7 @@ class Postgres(Tampered):
         self.assertGreater(beside.done, 100)
         for shape, count in self.lines().items():
             self.assertLess(count, 60, shape)
+        self.assertNotIn("event=seal.failed status=CORRUPT", self.logged())
         for hand, undo, state in tampered:
             vars(self).update(state)
             if undo:
