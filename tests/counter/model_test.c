@@ -143,8 +143,9 @@ static void step_fill(bool recall)
                                    .totals = totals,
                                    .versions_count = one_in(10),
                                    .versions = &version};
-    struct counter_recall recalling = {
-        .call = fixture_call(&f, COUNTER_RECALL), .totals_count = count, .totals = totals};
+    struct counter_recall recalling = {.call = fixture_call(&f, COUNTER_RECALL),
+                                       .totals_count = count,
+                                       .totals = totals};
 
     for (size_t i = 0; i < count; i++)
         totals[i] = any_totals(any_tenant());
@@ -338,8 +339,10 @@ static void step_extend(void)
 /* Looks over all tenants; what was derived is made anew. Returns how many quotas are lost. */
 static size_t mend(void)
 {
-    struct counter_check check = {
-        .call = fixture_call(&f, COUNTER_CHECK), .now_ms = now_ms, .max = 10, .cursor = "0"};
+    struct counter_check check = {.call = fixture_call(&f, COUNTER_CHECK),
+                                  .now_ms = now_ms,
+                                  .max = 10,
+                                  .cursor = "0"};
     size_t lost = 0;
 
     model_age_marks(&model, now_ms);
@@ -481,16 +484,17 @@ static void expect_tenant(int64_t tenant_id)
 
 static void expect_due_tenants(void)
 {
-    struct counter_due due = {
-        .call = fixture_call(&f, COUNTER_DUE), .now_ms = now_ms, .max = MODEL_TENANTS};
+    struct counter_due due = {.call = fixture_call(&f, COUNTER_DUE),
+                              .now_ms = now_ms,
+                              .max = MODEL_TENANTS};
     size_t should = 0;
 
     for (size_t t = 0; t < MODEL_TENANTS; t++) {
         bool some = false;
 
         for (size_t j = 0; j < MODEL_JOBS; j++)
-            some |= model.tenants[t].holds[j].exists &&
-                    model.tenants[t].holds[j].deadline_ms <= now_ms;
+            some |=
+                model.tenants[t].holds[j].exists && model.tenants[t].holds[j].deadline_ms <= now_ms;
         should += some;
     }
     fixture_run(&f, &due.call);
@@ -552,6 +556,12 @@ Test(model, seed_2)
 Test(model, seed_3)
 {
     run(3);
+}
+
+/* A list of leaves is lost, and a leaf of before must not be taken for one of its successors. */
+Test(model, a_leaf_that_was_left_behind)
+{
+    run(UINT64_C(1795995238956));
 }
 
 Test(model, many_holds_seed_4)

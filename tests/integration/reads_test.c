@@ -74,8 +74,7 @@ static int reserve(char *job, char *scope, int64_t units, int64_t ttl_ms)
     request.n_amounts = 1;
     request.amounts = amounts;
     request.ttl = &ttl;
-    cr_assert_eq(holdfast_v1_quota_service_reserve(channel, NULL, &request, &reply, NULL),
-                 STUB_OK);
+    cr_assert_eq(holdfast_v1_quota_service_reserve(channel, NULL, &request, &reply, NULL), STUB_OK);
     decision = (int)reply->decision;
     FREE(reply);
     return decision;
@@ -254,8 +253,7 @@ Test(reads, what_a_loss_of_redis_sets_aside_is_not_called_held)
 
 static size_t list(char *scope, int32_t page_size, char *token, size_t token_bytes)
 {
-    Holdfast__V1__ListReservationsRequest request =
-        HOLDFAST__V1__LIST_RESERVATIONS_REQUEST__INIT;
+    Holdfast__V1__ListReservationsRequest request = HOLDFAST__V1__LIST_RESERVATIONS_REQUEST__INIT;
     Holdfast__V1__ListReservationsResponse *reply;
     size_t count;
 
@@ -337,9 +335,9 @@ Test(reads, pages_end_at_one_mebibyte)
     do {
         Holdfast__V1__ListReservationsResponse *reply;
 
-        cr_assert_eq(
-            holdfast_v1_quota_service_list_reservations(channel, NULL, &asked, &reply, NULL),
-            STUB_OK);
+        cr_assert_eq(holdfast_v1_quota_service_list_reservations(channel, NULL, &asked, &reply,
+                                                                 NULL),
+                     STUB_OK);
         cr_assert_leq(protobuf_c_message_get_packed_size(&reply->base), 1 << 20);
         cr_assert_gt(reply->n_reservations, 0);
         found += reply->n_reservations;
@@ -522,6 +520,16 @@ Test(reads, status_counts_the_live_holds)
     cr_assert(fixture_until(10000, is_counted, &expected));
 }
 
+static bool usage_is_whole(void *user)
+{
+    Holdfast__V1__GetUsageResponse *reply = usage(none, false, 0, none);
+    bool whole = !reply->degraded;
+
+    (void)user;
+    FREE(reply);
+    return whole;
+}
+
 Test(reads, reads_say_what_they_know_while_redis_is_away)
 {
     static char all[] = "all", done[] = "done", held[] = "held";
@@ -546,7 +554,5 @@ Test(reads, reads_say_what_they_know_while_redis_is_away)
     fixture_stores("start-redis", NULL);
     up = true;
     cr_assert(fixture_until(5000, redis_is_up, &up));
-    reply = usage(none, false, 0, none);
-    cr_assert_not(reply->degraded);
-    FREE(reply);
+    cr_assert(fixture_until(5000, usage_is_whole, NULL)); /* the server asks Redis again */
 }

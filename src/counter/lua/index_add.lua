@@ -80,6 +80,8 @@ local function index_add(tenant, x, places, members, numbers)
         if room <= 0 then
             newest = newest + 1
             local fresh = ('%d'):format(newest)
+            -- One of that name was left behind where the list of leaves, or x, was lost.
+            call('UNLINK', leaf_name(tenant, fresh))
             behind = not leaf or full or not bound
                 and call('ZRANGE', name, -1, -1, 'WITHSCORES')[2] + 0 < numbers[i]
             local least = not behind and cut(directory, name, fresh)
