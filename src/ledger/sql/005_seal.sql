@@ -4,8 +4,7 @@
 -- What is new in the ledger is found by its time. A BRIN costs a Commit next to nothing (ledger/README.md,
 -- "Seals"), and the newest pages, which it has not summarized yet, are read each time.
 --
--- Making the index reads a ledger that is there already once, and Commits wait meanwhile: about a second for
--- each few million entries.
+-- Making the index reads a ledger that is there already once, and Commits wait meanwhile.
 --
 -- The role of the service needs SELECT, INSERT and UPDATE on seal, seal_head and seal_state. It never
 -- deletes from them: a seal is what proves an old period when its quota row is gone.
