@@ -121,6 +121,8 @@ static bool list_placed(struct op_list_reservations *op, struct stores *stores,
     status = stores->table->placed_list(stores->db, base->arena, base->plan->tenant_id,
                                         page->after_deadline_ms, page->after_job_id, op->max, ret,
                                         ret_count);
+    if (status == STATUS_OK && *ret_count > 0) /* known from here on, whatever the last beat said */
+        dirty_add(base->services->dirty, base->plan->tenant_id, stores_mono_us(stores));
     if (status == STATUS_OK)
         return true;
     *ret_count = 0;
