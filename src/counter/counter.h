@@ -11,7 +11,7 @@
  *   STATUS_OK           the script ran: look at `guard` first, then at the answer
  *   STATUS_UNAVAILABLE  nothing was sent (no connection), or Redis refused before running anything
  *                       (LOADING, MISCONF, OOM, READONLY, BUSY ...): it did not happen
- *   STATUS_UNKNOWN      sent, no answer within timeout_ms or the connection broke: it may have
+ *   STATUS_UNKNOWN      sent, then silence for timeout_ms or the connection broke: it may have
  *                       happened; the connection is closed and opened anew by the next use
  *   STATUS_CORRUPT      an answer that makes no sense, or an error inside the script: it may have
  *                       happened too; counter_last_error says what Redis said. Somebody else wrote into
@@ -38,6 +38,7 @@
 #include "quota/hold.h"
 #include "quota/shard.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -64,11 +65,29 @@ enum {
     COUNTER_LIST_MAX = 2048, /* jobs, totals, versions, refs, tenants */
 };
 
+/* Who has more quotas sends several scripts. Redis is at one for 5 to 15 ms, and hears nobody meanwhile. */
+enum { COUNTER_PART_MAX = 512 };
+
+/*
+ * When this process last heard from a Redis, on whichever connection. It belongs to all connections to one
+ * address; all zeros: never. Redis serves one connection at a time, so while it answers one of them, another
+ * that waits has not lost it.
+ */
+struct counter_life {
+    _Atomic int64_t heard_us; /* clock_mono_us of clock_real */
+};
+
 struct counter_options {
     /* As in base/address.h; a name instead of a number is resolved at each connect, waiting */
     const char *address;
     int connect_timeout_ms;
-    int timeout_ms; /* from sending to the last answer */
+    /*
+     * Silence is what ends a wait, not its length: each byte that comes or that a full socket takes begins it
+     * anew, on this connection or by `life` on another one. After REDIS_LONE_MS in which this one alone is
+     * silent (or timeout_ms, if that is more) it is over as well: this connection leads nowhere.
+     */
+    int timeout_ms;
+    struct counter_life *life; /* outlives the counter; NULL: this connection is the only one */
 };
 
 /* Connects with the first call. An address from outside must have been checked. */
@@ -137,8 +156,7 @@ struct counter_call {
     /* private */
     struct counter_call *next;
     void *scratch;
-    uint64_t end;        /* of its bytes in all that was ever written to the connection */
-    int64_t deadline_us; /* of the answer */
+    uint64_t end; /* of its bytes in all that was ever written to the connection */
     /* out */
     enum status status;
     enum counter_guard guard;

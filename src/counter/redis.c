@@ -20,6 +20,7 @@
 #include "counter/kind.h"
 #include "counter/reply.h"
 #include "counter/request.h"
+#include "quota/times.h"
 
 #include <errno.h>
 #include <hiredis.h>
@@ -45,6 +46,9 @@ struct counter {
     struct address address;
     int connect_timeout_ms;
     int timeout_ms;
+    struct counter_life *life;
+    struct counter_life own_life; /* of a connection that is the only one */
+    int64_t quiet_us; /* since when nothing came on this connection while calls were waiting */
     char sha[COUNTER_KINDS][HEX_LEN(SHA1_BYTES) + 1];
     enum connection state;
     int fd;
@@ -57,6 +61,7 @@ struct counter {
     struct request request;
     struct buffer out;
     size_t out_sent;  /* bytes of out that are written */
+    bool blocked;     /* the socket was full: that it takes more shows that Redis reads */
     uint64_t written; /* bytes in the life of the connection */
     struct counter_call *head;
     struct counter_call **tail;
@@ -91,6 +96,7 @@ struct counter *counter_create(const struct counter_options *options)
               "%s", error);
     counter->connect_timeout_ms = options->connect_timeout_ms;
     counter->timeout_ms = options->timeout_ms;
+    counter->life = options->life ? options->life : &counter->own_life;
     counter->fd = -1;
     counter->tail = &counter->head;
     for (int kind = 0; kind < COUNTER_KINDS; kind++)
@@ -155,12 +161,23 @@ static void break_connection(struct counter *counter, const char *why, const cha
     close_connection(counter);
 }
 
-static void set_deadlines(struct counter *counter)
+/* Redis is there. */
+static void note_life(struct counter *counter)
 {
-    int64_t deadline_us = now_us() + counter->timeout_ms * INT64_C(1000);
+    counter->quiet_us = now_us();
+    atomic_store_explicit(&counter->life->heard_us, counter->quiet_us, memory_order_relaxed);
+}
 
-    for (struct counter_call *call = counter->head; call; call = call->next)
-        call->deadline_us = deadline_us;
+/* How long the calls that are out may go on waiting. */
+static int64_t wait_until_us(const struct counter *counter)
+{
+    int64_t heard_us = atomic_load_explicit(&counter->life->heard_us, memory_order_relaxed);
+    int64_t timeout_us = counter->timeout_ms * INT64_C(1000);
+    int64_t lone_us = REDIS_LONE_MS * INT64_C(1000);
+    int64_t silent_us = (heard_us > counter->quiet_us ? heard_us : counter->quiet_us) + timeout_us;
+    int64_t alone_us = counter->quiet_us + (lone_us > timeout_us ? lone_us : timeout_us);
+
+    return silent_us < alone_us ? silent_us : alone_us;
 }
 
 static bool begin_connecting(struct counter *counter)
@@ -171,6 +188,7 @@ static bool begin_connecting(struct counter *counter)
         return false;
     counter->answered = false;
     counter->doubted = false;
+    counter->blocked = false;
     counter->fd = endpoint_connect(&counter->address);
     if (counter->fd < 0) {
         break_connection(counter, "cannot connect", errno ? strerror(errno) : "unknown host");
@@ -203,7 +221,7 @@ static bool finish_connecting(struct counter *counter)
         return false;
     }
     counter->state = CONNECTION_OPEN;
-    set_deadlines(counter);
+    counter->quiet_us = now_us();
     return true;
 }
 
@@ -253,7 +271,8 @@ void counter_add(struct counter *counter, struct counter_call *call)
         counter_renew(counter);
     if (counter->state == CONNECTION_CLOSED && !begin_connecting(counter))
         return;
-    call->deadline_us = now_us() + counter->timeout_ms * INT64_C(1000);
+    if (!counter->head)
+        counter->quiet_us = now_us();
     call->status = encode(counter, call, true) ? STATUS_UNKNOWN : STATUS_EXHAUSTED;
 }
 
@@ -271,12 +290,17 @@ static bool write_out(struct counter *counter)
 
         if (sent < 0 && errno == EINTR)
             continue;
-        if (sent < 0 && errno == EAGAIN)
+        if (sent < 0 && errno == EAGAIN) {
+            counter->blocked = true;
             return true;
+        }
         if (sent < 0) {
             break_connection(counter, "cannot send", strerror(errno));
             return false;
         }
+        if (counter->blocked)
+            note_life(counter);
+        counter->blocked = false;
         counter->out_sent += (size_t)sent;
         counter->written += (uint64_t)sent;
     }
@@ -383,6 +407,7 @@ static bool read_in(struct counter *counter)
             break_connection(counter, "closed by Redis", got < 0 ? strerror(errno) : "");
             return false;
         }
+        note_life(counter);
         CHECK(redisReaderFeed(counter->reader, bytes, (size_t)got) == REDIS_OK);
         if (!take_replies(counter))
             return false;
@@ -406,7 +431,7 @@ enum counter_progress counter_receive(struct counter *counter)
     /* What met NOSCRIPT goes out again at once. */
     if (!write_out(counter))
         return progress(counter);
-    if (counter->head && now_us() >= counter->head->deadline_us)
+    if (counter->head && now_us() >= wait_until_us(counter))
         break_connection(counter, "no answer in time", "");
     return progress(counter);
 }
@@ -430,7 +455,7 @@ void counter_run(struct counter *counter)
     while (now == COUNTER_PENDING) {
         struct pollfd item = {.fd = counter->fd, .events = counter_events(counter)};
         int64_t until_us = counter->state == CONNECTION_CONNECTING ? counter->connect_by_us
-                                                                   : counter->head->deadline_us;
+                                                                   : wait_until_us(counter);
         int64_t left_us = until_us - now_us();
 
         poll(&item, 1, left_us > 0 ? (int)((left_us + 999) / 1000) : 0);

@@ -102,7 +102,7 @@ static struct counter_call call_for(const struct calls *calls, enum counter_kind
 
 static void cut_fills(struct calls *calls, struct shard_calls *of)
 {
-    size_t most = of->totals_count / COUNTER_LIST_MAX + 1, at = 0;
+    size_t most = of->totals_count / COUNTER_PART_MAX + 1, at = 0;
 
     of->fills = stores_scratch(calls->pass->stores, most, sizeof(*of->fills));
     if (of->totals_count == 0 && of->versions_count == 0)
@@ -114,7 +114,7 @@ static void cut_fills(struct calls *calls, struct shard_calls *of)
         fill->call = call_for(calls, COUNTER_FILL, of->shard);
         fill->now_ms = calls->pass->now_ms;
         fill->totals = of->totals + at;
-        fill->totals_count = left < COUNTER_LIST_MAX ? left : COUNTER_LIST_MAX;
+        fill->totals_count = left < COUNTER_PART_MAX ? left : COUNTER_PART_MAX;
         at += fill->totals_count;
     } while (at < of->totals_count);
     of->fills[0].versions = of->versions;
@@ -123,14 +123,14 @@ static void cut_fills(struct calls *calls, struct shard_calls *of)
 
 static void cut_scripts(struct calls *calls, struct shard_calls *of)
 {
-    size_t most = of->quotas_count / (COUNTER_LIST_MAX - HOLD_QUOTAS_MAX) + 1, quotas = 0;
+    size_t most = of->quotas_count / (COUNTER_PART_MAX - HOLD_QUOTAS_MAX) + 1, quotas = 0;
     struct script *script = NULL;
 
     of->scripts = stores_scratch(calls->pass->stores, most, sizeof(*of->scripts));
     for (size_t i = 0; i < of->items_count; i++) {
         size_t own = of->ops[i]->work->quotas_count;
 
-        if (!script || quotas + own > COUNTER_LIST_MAX) {
+        if (!script || quotas + own > COUNTER_PART_MAX) {
             CHECK(of->scripts_count < most);
             script = &of->scripts[of->scripts_count++];
             script->reserve.call = call_for(calls, COUNTER_RESERVE, of->shard);

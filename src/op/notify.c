@@ -67,10 +67,10 @@ static bool belongs(const struct notify_turn *turn, int shard_a, int shard_b)
     return counter_tag(shard_a) == counter_tag(shard_b);
 }
 
-/* All of an op goes into one script, which may be about COUNTER_LIST_MAX quotas. */
+/* All of an op goes into one script, which may be about COUNTER_PART_MAX quotas. */
 static bool has_room(const struct notify_part *part, const struct op_commit *op)
 {
-    return part->notify.totals_count + op->item.quotas_count <= COUNTER_LIST_MAX;
+    return part->notify.totals_count + op->item.quotas_count <= COUNTER_PART_MAX;
 }
 
 static struct notify_part *find_part(const struct notify_turn *turn, const struct op_commit *op)
@@ -89,7 +89,7 @@ static struct notify_part *add_part(struct notify_turn *turn, struct arena *aren
     int shard = turn->ops[first]->op.plan->shard;
     size_t jobs = 0, totals = 0;
 
-    for (size_t i = first; i < turn->ops_count && totals < COUNTER_LIST_MAX; i++) {
+    for (size_t i = first; i < turn->ops_count && totals < COUNTER_PART_MAX; i++) {
         if (!belongs(turn, turn->ops[i]->op.plan->shard, shard))
             continue;
         totals += turn->ops[i]->item.quotas_count;
@@ -103,7 +103,7 @@ static struct notify_part *add_part(struct notify_turn *turn, struct arena *aren
         .call = {.kind = COUNTER_NOTIFY, .view.shard = shard, .views = part->views, .arena = arena},
         .now_ms = now_ms,
         .jobs = part->jobs,
-        .totals = scratch(arena, totals < COUNTER_LIST_MAX ? totals : COUNTER_LIST_MAX,
+        .totals = scratch(arena, totals < COUNTER_PART_MAX ? totals : COUNTER_PART_MAX,
                           sizeof(struct counter_totals)),
     };
     return part;

@@ -56,11 +56,11 @@ struct quotas {
     struct quota_ref *slots; /* open addressing, a quarter full at most; limit_id 0: free */
 };
 
-enum { QUOTA_SLOTS = 4 * COUNTER_LIST_MAX };
+enum { QUOTA_SLOTS = 4 * COUNTER_PART_MAX };
 
 static void add_quotas(struct quotas *quotas, const struct hold *hold)
 {
-    for (size_t i = 0; i < hold->quotas_count && quotas->count <= COUNTER_LIST_MAX; i++) {
+    for (size_t i = 0; i < hold->quotas_count && quotas->count <= COUNTER_PART_MAX; i++) {
         struct quota_ref ref = hold->quotas[i].quota;
         size_t at = hash_bytes(&ref, sizeof(ref)) % QUOTA_SLOTS;
 
@@ -76,7 +76,7 @@ static bool still_fit(struct reap *reap, const struct reap_want *want, struct qu
                       const struct hold *hold)
 {
     quotas->in_all += hold->quotas_count;
-    if (quotas->in_all <= COUNTER_LIST_MAX)
+    if (quotas->in_all <= COUNTER_PART_MAX)
         return true;
     if (!quotas->slots) {
         quotas->slots = stores_scratch(reap->stores, QUOTA_SLOTS, sizeof(*quotas->slots));
@@ -84,7 +84,7 @@ static bool still_fit(struct reap *reap, const struct reap_want *want, struct qu
             add_quotas(quotas, reap->jobs[want->first + i].hold);
     }
     add_quotas(quotas, hold);
-    return quotas->count <= COUNTER_LIST_MAX;
+    return quotas->count <= COUNTER_PART_MAX;
 }
 
 /* Takes off what the hold frees. True: all needs are met. */

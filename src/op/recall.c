@@ -47,7 +47,7 @@ static struct counter_recall *add_recall(struct recalling *recalling, const stru
     struct counter_recall *recall = &recalling->recalls[recalling->count++];
     size_t room = 0;
 
-    for (size_t i = 0; i < recalling->lent_count && room < COUNTER_LIST_MAX; i++)
+    for (size_t i = 0; i < recalling->lent_count && room < COUNTER_PART_MAX; i++)
         room += recalling->lent[i].row->tenant_id == lent->row->tenant_id;
     *recall = (struct counter_recall){
         .call = {.kind = COUNTER_RECALL,
@@ -87,7 +87,7 @@ static void add_row(struct recalling *recalling, const struct lent *lent)
             continue;
         if (merge_row(recall, lent->row))
             return;
-        if (recall->totals_count < COUNTER_LIST_MAX)
+        if (recall->totals_count < COUNTER_PART_MAX)
             with_room = recall;
     }
     if (!with_room)
@@ -100,7 +100,7 @@ static void add_row(struct recalling *recalling, const struct lent *lent)
 /* tenants_max: of how many tenants the rows are at most. */
 static void collect(struct recalling *recalling, size_t tenants_max)
 {
-    size_t most = tenants_max + recalling->lent_count / COUNTER_LIST_MAX;
+    size_t most = tenants_max + recalling->lent_count / COUNTER_PART_MAX;
 
     recalling->recalls = stores_scratch(recalling->stores, most, sizeof(*recalling->recalls));
     for (size_t i = 0; i < recalling->lent_count; i++)

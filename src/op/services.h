@@ -9,6 +9,7 @@
 #include "base/estimate.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "counter/counter.h"
 #include "quota/times.h"
 #include "quota/token_keys.h"
 
@@ -65,6 +66,7 @@ struct services {
     struct aside *aside;
     struct dirty *dirty;
     struct breaker *redis_breaker;
+    struct counter_life redis_life;
     struct hub *hub;
     struct status_board *status_board;
     struct pulse *pulse; /* NULL in tests and simulations */

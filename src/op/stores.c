@@ -84,6 +84,7 @@ struct stores *stores_open(struct services *services, const struct stores_option
         .address = services->options.redis,
         .connect_timeout_ms = services->options.redis_timeout_ms,
         .timeout_ms = options->counter_timeout_ms,
+        .life = &services->redis_life,
     };
 
     CHECK(stores);

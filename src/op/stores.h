@@ -100,7 +100,7 @@ struct stores {
 };
 
 struct stores_options {
-    int counter_timeout_ms; /* from sending to the last answer */
+    int counter_timeout_ms; /* silence (counter/counter.h) */
     bool without_database;
     bool hurried; /* see struct stores */
     int database_connect_ms;
@@ -136,8 +136,8 @@ enum recovery {
     RECOVERY_BUSY, /* another server or thread is at it, longer than this call may wait */
 };
 
-/* A Reserve may need three kinds in its shard; some of a shard come in parts (COUNTER_LIST_MAX). */
-enum { STORES_CALLS_MAX = 3 * SHARDS + 64 };
+/* A Reserve may need three kinds in its shard; some of a shard come in parts (COUNTER_PART_MAX). */
+enum { STORES_CALLS_MAX = 3 * SHARDS + 256 };
 
 /*
  * Runs the calls, at most STORES_CALLS_MAX, each with the current view of its own view.shard, in one

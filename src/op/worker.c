@@ -140,7 +140,7 @@ static bool find_view(struct flight *flight, const struct shard_view *view, size
 static bool has_room(const struct flight *flight, size_t quotas)
 {
     return flight->reserve.items_count < SCRIPT_ITEMS_MAX &&
-           flight->quotas_count + quotas <= COUNTER_LIST_MAX;
+           flight->quotas_count + quotas <= COUNTER_PART_MAX;
 }
 
 static struct flight *flight_for(struct worker *worker, const struct shard_view *view,

@@ -194,11 +194,13 @@
 #define PULSE_ANSWER_MS 1000
 
 /*
- * For a script; by a worker for a whole batch, unless the operator says otherwise, and by a granter, who
- * takes the worker's place when Redis is away. Both together are less than what a caller waits for then.
+ * Silence after which Redis is away (counter/counter.h); for a worker, unless the operator says otherwise,
+ * and for a granter, who takes the worker's place then. Both together are less than what a caller waits for.
  */
 #define REDIS_MS 500
 #define REDIS_WORKER_MS 120
+/* Silence of one connection while Redis answers others: it leads nowhere. */
+#define REDIS_LONE_MS 500
 #define REDIS_AWAY_WITHIN_MS 300
 
 /*
@@ -289,6 +291,7 @@ _Static_assert(WAY_BACK_FIRST_MS < WAY_BACK_MAX_MS && WAY_BACK_MAX_MS < WAY_BACK
 _Static_assert(
     2 * REDIS_WORKER_MS < REDIS_AWAY_WITHIN_MS,
     "the worker and then the granter have waited in vain, and there is time for Postgres");
+_Static_assert(REDIS_WORKER_MS < REDIS_LONE_MS, "a busy Redis is not away");
 _Static_assert(REDIS_BACK_FIRST_MS <= REDIS_BACK_MAX_MS, "pauses grow");
 _Static_assert(DIRTY_LASTS_MS > 2 * LOOK_EVERY_MS, "a belief outlives a beat that came late");
 

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,8 +23,8 @@ static _Noreturn void exec_redis(const struct fixture *fixture)
     dup2(null, 1);
     dup2(null, 2);
     execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", fixture->socket, "--dir",
-           fixture->folder, "--save", "", "--appendonly", "no", "--maxmemory-policy",
-           "noeviction", "--zset-max-listpack-entries", "34", "--hash-max-listpack-entries", "32",
+           fixture->folder, "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
+           "--zset-max-listpack-entries", "34", "--hash-max-listpack-entries", "32",
            "--hash-max-listpack-value", "128", (char *)NULL);
     _exit(127);
 }
@@ -78,6 +80,17 @@ void fixture_set_up(struct fixture *fixture)
     fixture->view = (struct shard_view){.shard = 17, .epoch = EPOCH, .active = true};
     memset(fixture->view.nonce, 'a', NONCE_CHARS);
     begin_shard(fixture);
+}
+
+int fixture_listen(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    cr_assert(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+    cr_assert(listen(fd, 8) == 0);
+    return fd;
 }
 
 void fixture_tear_down(struct fixture *fixture)
@@ -139,7 +152,8 @@ struct counter_totals totals_of(int64_t limit_id, int64_t lease_id, int64_t gran
                                    .lease_deadline_ms = LEASE_END};
 }
 
-void fixture_begin(struct fixture *fixture, const struct shard_view *view, struct counter_totals totals)
+void fixture_begin(struct fixture *fixture, const struct shard_view *view,
+                   struct counter_totals totals)
 {
     const struct counter_version version = {totals.tenant_id, VERSION};
     struct counter_init init = {.call = fixture_call(fixture, COUNTER_INIT)};
@@ -219,8 +233,8 @@ void fixture_notify(struct fixture *fixture, const char *job, const struct attem
                     struct counter_totals *totals, size_t totals_count)
 {
     struct counter_notify_job notified = {.tenant_id = TENANT,
-                                         .job_id = slice_from_cstr(job),
-                                         .committed = !released};
+                                          .job_id = slice_from_cstr(job),
+                                          .committed = !released};
     struct counter_notify notify = {.call = fixture_call(fixture, COUNTER_NOTIFY),
                                     .now_ms = NOW,
                                     .jobs_count = 1,
@@ -248,7 +262,8 @@ struct counter_quota fixture_quota(struct fixture *fixture, int64_t limit_id)
 void fixture_set_number(struct fixture *fixture, int64_t limit_id, const char *name, int64_t value)
 {
     static const char *const names[] = {"H", "L", "G", "B", "S", "D", "C", "Cv", "Cd", "W", "E"};
-    struct slice rest = slice_from_cstr(fixture_cli(fixture, "hget " KEY_T " %" PRId64 ":0", limit_id));
+    struct slice rest =
+        slice_from_cstr(fixture_cli(fixture, "hget " KEY_T " %" PRId64 ":0", limit_id));
     char text[512];
     size_t len = 0;
 

@@ -42,6 +42,9 @@ void fixture_kill_redis(struct fixture *fixture);
 void fixture_set_up(struct fixture *fixture);
 void fixture_tear_down(struct fixture *fixture);
 
+/* A unix socket that is no Redis. */
+int fixture_listen(const char *path);
+
 /* One command as redis-cli takes it; its reply as text in the arena, newlines between elements. */
 const char *fixture_cli(struct fixture *fixture, const char *format, ...) PRINTF_LIKE(2, 3);
 
@@ -55,7 +58,8 @@ struct counter_call fixture_call(struct fixture *fixture, enum counter_kind kind
 struct counter_totals totals_of(int64_t limit_id, int64_t lease_id, int64_t granted);
 
 /* The shard of the view begins, unless it is that of set_up; then the totals of a tenant of it are filled. */
-void fixture_begin(struct fixture *fixture, const struct shard_view *view, struct counter_totals totals);
+void fixture_begin(struct fixture *fixture, const struct shard_view *view,
+                   struct counter_totals totals);
 
 /* fill of some totals, with VERSION of TENANT. */
 void fixture_fill(struct fixture *fixture, struct counter_totals *totals, size_t count);

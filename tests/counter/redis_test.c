@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,7 +32,8 @@ TestSuite(redis, .init = set_up, .fini = tear_down);
 
 static struct counter *counter_with(const char *address, int timeout_ms)
 {
-    struct counter_options options = {address, 500, timeout_ms};
+    struct counter_options options = {
+        .address = address, .connect_timeout_ms = 500, .timeout_ms = timeout_ms};
 
     return counter_create(&options);
 }
@@ -654,17 +654,6 @@ Test(redis, data_of_another_type_is_corrupt_and_nothing_is_written)
 
 /* --- a server that is not Redis ------------------------------------------------------------------- */
 
-static int listen_at(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    cr_assert(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
-    cr_assert(listen(fd, 8) == 0);
-    return fd;
-}
-
 /* Runs one observe against a server that says `answer` and closes. */
 static enum status observe_told(const char *answer)
 {
@@ -676,7 +665,7 @@ static enum status observe_told(const char *answer)
     int peer;
 
     snprintf(address, sizeof(address), "unix:%s/other", f.folder);
-    server = listen_at(address + 5);
+    server = fixture_listen(address + 5);
     counter = counter_with(address, 2000);
     counter_add(counter, &observe.call);
     counter_send(counter);
@@ -738,7 +727,7 @@ Test(redis, a_request_not_wholly_written_did_not_happen)
         items[i].identity = slice_of(identity, sizeof(identity) - i % 2); /* none as the one before */
     }
     snprintf(address, sizeof(address), "unix:%s/other", f.folder);
-    server = listen_at(address + 5);
+    server = fixture_listen(address + 5);
     counter = counter_with(address, 50);
     counter_add(counter, &reserve.call);
     counter_run(counter);

@@ -144,8 +144,8 @@ Test(reap, holds_with_very_many_quotas_go_in_parts)
     } while (want.more);
     for (int i = 0; i < HOLDS; i++)
         cr_assert(reaped[i], "hold %d", i);
-    cr_assert_eq(most_totals, COUNTER_LIST_MAX, "a part is as large as it may be");
-    cr_assert_eq(goes, 1 + HOLDS * QUOTAS_OF_HOLD / COUNTER_LIST_MAX);
+    cr_assert_eq(most_totals, COUNTER_PART_MAX, "a part is as large as it may be");
+    cr_assert_eq(goes, (HOLDS * QUOTAS_OF_HOLD + COUNTER_PART_MAX - 1) / COUNTER_PART_MAX);
 }
 
 Test(reap, holds_with_the_same_quotas_go_together)
