@@ -34,8 +34,13 @@ static void print_quota(const char *tenant, const Holdfast__V1__QuotaReconciliat
     for (size_t i = 0; i < quota->n_drifts; i++) {
         const Holdfast__V1__Drift *drift = quota->drifts[i];
 
-        printf("  %s: %" PRId64 ", should be %" PRId64 "; %s\n", print_drift(drift->kind),
-               drift->is, drift->other, drift->action);
+        printf("  %s: %" PRId64 ", should be %" PRId64, print_drift(drift->kind), drift->is,
+               drift->other);
+        if (drift->since) {
+            fputs(", since ", stdout);
+            print_time(stdout, drift->since);
+        }
+        printf("; %s\n", drift->action);
     }
 }
 

@@ -42,6 +42,13 @@ static void print_status(const Holdfast__V1__GetStatusResponse *response)
     fputs("\n  seals ", stdout);
     print_span(stdout, response->seals_behind);
     printf(" behind the record, %" PRId64 " gaps\n", response->seal_gaps);
+    if (response->drifts > 0) {
+        printf("  %" PRId64 " accounts differ, by %" PRId64 " units, the worst by %" PRId64
+               "; since ",
+               response->drifts, response->drift_units, response->drift_worst);
+        print_span(stdout, response->drift_age);
+        fputs(": holdfast reconcile\n", stdout);
+    }
     if (response->holding_in_postgres || response->postgres_holds > 0)
         printf("  %" PRId64 " holds in Postgres%s\n", response->postgres_holds,
                response->holding_in_postgres

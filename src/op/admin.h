@@ -57,6 +57,7 @@ struct op_reconciled {
     int64_t redis_held;
     size_t drifts_count;
     struct drift drifts[DRIFT_KINDS];
+    int64_t since_ms[DRIFT_KINDS]; /* of each; 0: not known */
 };
 
 struct op_reconciliation { /* GetReconciliation */

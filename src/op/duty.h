@@ -64,6 +64,7 @@ extern const struct duty duty_periods;   /* duty_close.c: periods that began */
 extern const struct duty duty_close;     /* duty_close.c: leases and periods that are over */
 extern const struct duty duty_retention; /* duty_close.c: rows past their time */
 extern const struct duty duty_seal;      /* duty_seal.c: the ledger into the chains of its quotas */
+extern const struct duty duty_reconcile; /* duty_reconcile.c: accounts that differ */
 
 /*
  * Part of duty_look: recall flags that nobody served, in the shards of this server (duty_recall.c).

@@ -112,7 +112,25 @@ enum status reconcile_look(struct stores *stores, struct database *db, struct ar
 
 /* --- GetReconciliation ------------------------------------------------------------------------ */
 
-static void take(struct op_reconciliation *op, const struct reconcile_look *look)
+struct kept {
+    struct ledger_drift *drifts;
+    size_t count;
+};
+
+static void take_since(struct op_reconciled *quota, const struct kept *kept)
+{
+    const struct quota_row *row = &quota->sums->row;
+
+    for (size_t i = 0; i < quota->drifts_count; i++)
+        for (size_t k = 0; k < kept->count; k++)
+            if (kept->drifts[k].tenant_id == row->tenant_id &&
+                quota_ref_equal(kept->drifts[k].ref, row->ref) &&
+                kept->drifts[k].drift.kind == quota->drifts[i].kind)
+                quota->since_ms[i] = kept->drifts[k].since_ms;
+}
+
+static void take(struct op_reconciliation *op, const struct reconcile_look *look,
+                 const struct kept *kept)
 {
     op->degraded = look->degraded;
     op->quotas = arena_array(op->op.arena, look->count + 1, sizeof(*op->quotas));
@@ -124,6 +142,7 @@ static void take(struct op_reconciliation *op, const struct reconcile_look *look
             continue;
         *quota = (struct op_reconciled){.sums = &look->sums[i], .redis_held = look->redis[i].held};
         quota->drifts_count = drift_find(&look->sums[i].sums, quota->drifts);
+        take_since(quota, kept);
         op->quotas_count++;
     }
 }
@@ -135,6 +154,7 @@ static enum status read_page(struct op_reconciliation *op, struct stores *stores
                                     .after = {.ref = op->after},
                                     .max = op->max};
     struct reconcile_look look = {.from = ENTRIES_FROM_LEDGER};
+    struct kept kept = {0};
     struct ledger_sums_key *keys;
     bool exists;
     enum status status =
@@ -151,7 +171,9 @@ static enum status read_page(struct op_reconciliation *op, struct stores *stores
         op->after = keys[look.count - 1].ref;
     status = reconcile_look(stores, db, op->op.arena, &look);
     if (status == STATUS_OK)
-        take(op, &look);
+        status = stores->table->drifts_read(db, op->op.arena, &kept.drifts, &kept.count);
+    if (status == STATUS_OK)
+        take(op, &look, &kept);
     return status;
 }
 

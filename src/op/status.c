@@ -238,6 +238,8 @@ static void get_status(struct op *base, struct stores *stores)
     op->seals_known = up && stores->table->seals_read(stores->db, &op->seals) == STATUS_OK;
     if (!up || stores->table->placed_count(stores->db, STATUS_PLACED_MAX, &op->placed) != STATUS_OK)
         op->placed = -1;
+    if (!up || stores->table->drift_totals_read(stores->db, &op->drifts) != STATUS_OK)
+        op->drifts = (struct ledger_drift_totals){.count = -1};
     mono_us = clock_mono_us(services->clock);
     base->now_ms = estimate_now_ms(services->estimate, mono_us);
     if (estimate_ready(services->estimate))

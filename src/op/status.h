@@ -6,6 +6,7 @@
 #define HOLDFAST_OP_STATUS_H
 
 #include "counter/counter.h"
+#include "ledger/drifts.h"
 #include "ledger/alarms.h"
 #include "ledger/ledger.h"
 #include "op/op.h"
@@ -60,6 +61,7 @@ struct op_status {
     struct alarms_state alarms;
     bool seals_known;
     struct ledger_seals seals;
+    struct ledger_drift_totals drifts; /* count -1: not known */
 };
 
 void op_status_start(struct op_status *op);

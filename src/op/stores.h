@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "counter/counter.h"
 #include "ledger/committer.h"
+#include "ledger/drifts.h"
 #include "ledger/ledger.h"
 #include "ledger/reconcile.h"
 #include "ledger/verify.h"
@@ -66,6 +67,10 @@ struct store_table {
     __typeof__(ledger_seal_run) *seal_run;
     __typeof__(ledger_seals_read) *seals_read;
     __typeof__(ledger_verify) *verify;
+    __typeof__(ledger_drifts_read) *drifts_read;
+    __typeof__(ledger_drift_put) *drift_put;
+    __typeof__(ledger_drift_end) *drift_end;
+    __typeof__(ledger_drift_totals_read) *drift_totals_read;
     __typeof__(ledger_sums_list) *sums_list;
     __typeof__(ledger_sums_read) *sums_read;
     __typeof__(ledger_tenant_create) *tenant_create;

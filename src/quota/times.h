@@ -138,6 +138,15 @@
 #define IDLE_EVERY_MS 1000
 #define IDLE_ROUND_MS 2000
 #define IDLE_STILL_MS 5000
+
+/*
+ * Accounts of quotas are held against each other by a look every so often; a round over all quotas begins every
+ * RECONCILE_ROUND_MS. A tenant is told of a large drift that has lasted.
+ */
+#define RECONCILE_EVERY_MS 400
+#define RECONCILE_ROUND_MS 30000
+#define RECONCILE_TELL_MS 10000
+
 /* Who has holds in Postgres is believed for this long (op/dirty.h). */
 #define DIRTY_LASTS_MS 3000
 

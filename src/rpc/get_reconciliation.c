@@ -55,6 +55,8 @@ static Holdfast__V1__Drift **drift_messages(struct arena *arena, const struct op
         messages[i].other = drift->other;
         messages[i].units = drift->units;
         messages[i].action = text_copy(arena, slice_from_cstr(action_of(drift)));
+        if (quota->since_ms[i] > 0)
+            messages[i].since = timestamp_of(arena, quota->since_ms[i]);
         list[i] = &messages[i];
     }
     return list;

@@ -72,6 +72,11 @@ static void get_status_done(struct op *base)
     if (op->seals_known && op->seals.sealed_to_ms > 0)
         reply.seals_behind = duration_of(base->arena, op->seals.now_ms - op->seals.sealed_to_ms);
     reply.seal_gaps = op->seals.gaps;
+    reply.drifts = op->drifts.count;
+    reply.drift_units = op->drifts.units;
+    reply.drift_worst = op->drifts.worst;
+    if (op->drifts.count > 0)
+        reply.drift_age = duration_of(base->arena, op->drifts.oldest_ms);
     reply.draining = atomic_load(&services->draining);
     holdfast_v1_admin_service_get_status_reply(inbound_call(base), &reply);
 }

@@ -51,7 +51,7 @@ class Reconciling(harness.Case):
         self.assertEqual(found, wanted)
         code, out, _ = holdfast("reconcile", "-t", self.tenant)
         self.assertEqual(code, 4 if kind else 0, out)
-        self.assertIn(f"{kind}: {is_}, should be {other};" if kind else "0 of 2 limits", out)
+        self.assertIn(f"{kind}: {is_}, should be {other}" if kind else "0 of 2 limits", out)
 
     def test_accounts_that_nobody_touched_agree(self):
         self.reserve("live")

@@ -45,6 +45,10 @@
     X(seal_run, ledger_seal_run)                                                                   \
     X(seals_read, ledger_seals_read)                                                               \
     X(verify, ledger_verify)                                                                       \
+    X(drifts_read, ledger_drifts_read)                                                             \
+    X(drift_put, ledger_drift_put)                                                                 \
+    X(drift_end, ledger_drift_end)                                                                 \
+    X(drift_totals_read, ledger_drift_totals_read)                                                 \
     X(sums_list, ledger_sums_list)                                                                 \
     X(sums_read, ledger_sums_read)                                                                 \
     X(tenant_create, ledger_tenant_create)                                                         \

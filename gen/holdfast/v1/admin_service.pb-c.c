@@ -2389,7 +2389,7 @@ const ProtobufCMessageDescriptor holdfast__v1__store_status__descriptor =
   (ProtobufCMessageInit) holdfast__v1__store_status__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_descriptors[16] =
+static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_descriptors[20] =
 {
   {
     "version",
@@ -2583,10 +2583,62 @@ static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_d
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "drifts",
+    17,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetStatusResponse, drifts),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "drift_units",
+    18,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetStatusResponse, drift_units),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "drift_worst",
+    19,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetStatusResponse, drift_worst),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "drift_age",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetStatusResponse, drift_age),
+    &google__protobuf__duration__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__get_status_response__field_indices_by_name[] = {
   7,   /* field[7] = clock_offset */
   8,   /* field[8] = draining */
+  19,   /* field[19] = drift_age */
+  17,   /* field[17] = drift_units */
+  18,   /* field[18] = drift_worst */
+  16,   /* field[16] = drifts */
   15,   /* field[15] = holding_in_postgres */
   4,   /* field[4] = holds */
   5,   /* field[5] = holds_due */
@@ -2605,7 +2657,7 @@ static const unsigned holdfast__v1__get_status_response__field_indices_by_name[]
 static const ProtobufCIntRange holdfast__v1__get_status_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 16 }
+  { 0, 20 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__get_status_response__descriptor =
 {
@@ -2615,7 +2667,7 @@ const ProtobufCMessageDescriptor holdfast__v1__get_status_response__descriptor =
   "Holdfast__V1__GetStatusResponse",
   "holdfast.v1",
   sizeof(Holdfast__V1__GetStatusResponse),
-  16,
+  20,
   holdfast__v1__get_status_response__field_descriptors,
   holdfast__v1__get_status_response__field_indices_by_name,
   1,  holdfast__v1__get_status_response__number_ranges,
@@ -2789,7 +2841,7 @@ const ProtobufCMessageDescriptor holdfast__v1__verify_tenant_response__descripto
   (ProtobufCMessageInit) holdfast__v1__verify_tenant_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__drift__field_descriptors[5] =
+static const ProtobufCFieldDescriptor holdfast__v1__drift__field_descriptors[6] =
 {
   {
     "kind",
@@ -2851,18 +2903,31 @@ static const ProtobufCFieldDescriptor holdfast__v1__drift__field_descriptors[5] 
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "since",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Drift, since),
+    &google__protobuf__timestamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__drift__field_indices_by_name[] = {
   4,   /* field[4] = action */
   1,   /* field[1] = is */
   0,   /* field[0] = kind */
   2,   /* field[2] = other */
+  5,   /* field[5] = since */
   3,   /* field[3] = units */
 };
 static const ProtobufCIntRange holdfast__v1__drift__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__drift__descriptor =
 {
@@ -2872,7 +2937,7 @@ const ProtobufCMessageDescriptor holdfast__v1__drift__descriptor =
   "Holdfast__V1__Drift",
   "holdfast.v1",
   sizeof(Holdfast__V1__Drift),
-  5,
+  6,
   holdfast__v1__drift__field_descriptors,
   holdfast__v1__drift__field_indices_by_name,
   1,  holdfast__v1__drift__number_ranges,

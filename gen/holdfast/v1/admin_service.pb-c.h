@@ -714,10 +714,27 @@ struct  Holdfast__V1__GetStatusResponse
    * True: Redis does not answer this server, which takes holds in Postgres meanwhile.
    */
   protobuf_c_boolean holding_in_postgres;
+  /*
+   * Accounts that differ now, of all tenants: what GetReconciliation shows, as one of the servers has found
+   * it, looking continuously. Should be 0. At most 1,000 are kept. -1 if Postgres does not answer.
+   */
+  int64_t drifts;
+  /*
+   * The sum of their units.
+   */
+  int64_t drift_units;
+  /*
+   * The most units of one of them.
+   */
+  int64_t drift_worst;
+  /*
+   * How long the oldest of them has been there. Unset if there is none.
+   */
+  Google__Protobuf__Duration *drift_age;
 };
 #define HOLDFAST__V1__GET_STATUS_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__get_status_response__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0,NULL, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0,NULL, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, NULL }
 
 
 /*
@@ -808,10 +825,14 @@ struct  Holdfast__V1__Drift
    * What will be done, a sentence for people.
    */
   char *action;
+  /*
+   * Since when it has been there, as far as continuous reconciliation has seen it; else unset.
+   */
+  Google__Protobuf__Timestamp *since;
 };
 #define HOLDFAST__V1__DRIFT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__drift__descriptor) \
-    , HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_UNSPECIFIED, 0, 0, 0, (char *)protobuf_c_empty_string }
+    , HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_UNSPECIFIED, 0, 0, 0, (char *)protobuf_c_empty_string, NULL }
 
 
 /*
