@@ -417,6 +417,7 @@ struct ledger_event {
     int level;
     struct slice job_id;
     struct attempt attempt;
+    enum event_kind recovered_from; /* of RECOVERED: what is over; else 0 */
 };
 
 /* Each tenant stands in one cursor of a call at most. */
