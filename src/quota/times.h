@@ -140,8 +140,8 @@
 #define IDLE_STILL_MS 5000
 
 /*
- * Accounts of quotas are held against each other by a look every so often; a round over all quotas begins every
- * RECONCILE_ROUND_MS. A tenant is told of a large drift that has lasted.
+ * Accounts of quotas are held against each other by a look every so often; a round over all quotas begins
+ * every RECONCILE_ROUND_MS. A tenant is told of a large drift that has lasted.
  */
 #define RECONCILE_EVERY_MS 400
 #define RECONCILE_ROUND_MS 30000

@@ -111,6 +111,50 @@ class Reconciling(harness.Case):
         self.alter_redis(4, lambda spent: spent + 100)
         self.expect("REDIS", int(spent) + 100, int(spent))
 
+    def status(self):
+        return server.admin.GetStatus(admin.GetStatusRequest())
+
+    def kept(self):
+        return sql(f"SELECT kind, told FROM drift WHERE tenant_id = {self.number} ORDER BY 1")
+
+    def events(self):
+        return sql(f"SELECT kind, recovered_from FROM event WHERE tenant_id = {self.number}"
+                   " AND kind IN (9, 10) ORDER BY seq")
+
+    def test_a_drift_is_found_aged_told_and_over(self):
+        """By the server itself. The one in the record is too small for an event."""
+        sql(f"UPDATE quota SET pg_held = pg_held + 50 WHERE {self.row}")
+        sql(f"CREATE TABLE taken AS SELECT * FROM ledger WHERE tenant_id = {self.number}"
+            " AND job_id = 'job-2' AND meter = 'tokens'")
+        sql(f"DELETE FROM ledger WHERE tenant_id = {self.number} AND job_id = 'job-2' AND meter = 'tokens'")
+        self.until(lambda: len(self.kept()) == 2, 90)
+        self.assertEqual([row.split("|")[0] for row in self.kept()], ["2", "4"])
+        status = self.status()
+        self.assertGreaterEqual(status.drifts, 2)
+        self.assertGreaterEqual(status.drift_worst, 50)
+        self.assertIn("accounts differ", holdfast("status")[1])
+        self.assertIn(", since 2", holdfast("reconcile", "-t", self.tenant)[1])
+        self.until(lambda: self.events() == ["10|0"], 60)
+        sql(f"UPDATE quota SET pg_held = pg_held - 50 WHERE {self.row}")
+        sql("INSERT INTO ledger SELECT * FROM taken")
+        sql("DROP TABLE taken")
+        self.until(lambda: self.events() == ["10|0", "9|10"], 60)
+        self.until(lambda: self.kept() == [], 60)
+        self.expect()
+
+    def test_redis_that_was_not_told_is_told_again(self):
+        self.reserve("live")
+        self.alter_redis(4, lambda spent: spent - UNITS)
+        self.until(lambda: self.read_redis(4) == self.spent(), 60)
+        self.assertEqual(self.kept(), [])
+
+    def spent(self):
+        return int(sql(f"SELECT spent FROM quota WHERE {self.row}")[0])
+
+    def read_redis(self, at):
+        key, = redis("--scan", "--pattern", f"q:*:t:{self.number}")
+        return int(redis("HGET", key, f"{self.tokens}:0")[0].split()[at])
+
     def alter_redis(self, at, change):
         """One number of the quota's text in its tenant's hash (counter/README.md): H L G B S ..."""
         key, = redis("--scan", "--pattern", f"q:*:t:{self.number}")
