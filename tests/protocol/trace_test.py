@@ -18,19 +18,19 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 # Holes that the trace alone shows, each with a seed that does; the simulation knows more of them.
 REFUSED = {
-    "guard_without_replid": 1,
+    "guard_without_replid": 3,
     "guard_without_nonce": 1,
     "short_is_admitted": 1,
     "release_without_fence": 1,
     "ok_before_commit": 1,
-    "removal_ignores_lease": 1,
+    "removal_ignores_lease": 7,
     "retake_without_room": 2,
-    "epoch_ignored": 1,
     "lost_after_answer": 1,
     "facts_without_fences": 1,
     "lease_ends_early": 1,
     "root_without_cap": 1,
     "late_ignores_fence": 1,
+    "notify_any_attempt": 2,
 }
 REFUSED_MIN = 13
 SOME = 3
