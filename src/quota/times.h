@@ -143,7 +143,7 @@
  * Accounts of quotas are held against each other by a look every so often; a round over all quotas begins
  * every RECONCILE_ROUND_MS. A tenant is told of a large drift that has lasted.
  */
-#define RECONCILE_EVERY_MS 400
+#define RECONCILE_EVERY_MS 1000
 #define RECONCILE_ROUND_MS 30000
 #define RECONCILE_TELL_MS 10000
 

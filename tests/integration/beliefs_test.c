@@ -366,14 +366,16 @@ Test(beliefs, idle_servers_share_the_asking)
     asked = scripts() - before;
     /* The beat of each server, the reaps, the looks for lost keys; what was lent is taken back once. */
     bound = (active_shards() + SERVERS) * (IDLE_SECONDS + 1) +
-            active_shards() * (IDLE_SECONDS / 5 + 1) + active_shards();
+            active_shards() * (IDLE_SECONDS / 5 + 1) + active_shards() +
+            IDLE_TENANTS * (IDLE_SECONDS / 3 + 1); /* reconciliation, of what is lent */
     cr_assert_leq(asked, bound, "%" PRId64 " scripts of %" PRId64, asked, bound);
     asked = transactions() - before_transactions;
     /*
      * Two beats may be counted late; one server looks for what is idle and, in at most five transactions,
-     * for what is to be sealed; and the test's own.
+     * for what is to be sealed; every three seconds, in at most seven, for accounts that differ; and the
+     * test's own.
      */
-    bound = SERVERS * (IDLE_SECONDS + 2) + 6 * (IDLE_SECONDS / 2 + 1) + 4;
+    bound = SERVERS * (IDLE_SECONDS + 2) + 6 * (IDLE_SECONDS / 2 + 1) + 7 * (IDLE_SECONDS / 3 + 1) + 4;
     cr_assert_leq(asked, bound, "%" PRId64 " transactions of %" PRId64, asked, bound);
     cr_assert_geq(asked, SERVERS * (IDLE_SECONDS - 3), "and they are counted");
     fixture_sql_do("ALTER SYSTEM RESET autovacuum");
