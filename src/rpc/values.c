@@ -7,6 +7,7 @@
 #include "op/op.h"
 #include "op/queries.h"
 #include "quota/period.h"
+#include "quota/plan.h"
 #include "quota/settle.h"
 #include "quota/threshold.h"
 
@@ -84,6 +85,14 @@
     case HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_UNSPECIFIED:                               \
     case _HOLDFAST__V1__RECEIPT_VERDICT_IS_INT_SIZE:
 
+#define REDIS_AWAYS(X)                                                                             \
+    X(REDIS_AWAY_POSTGRES, HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_POSTGRES)                          \
+    X(REDIS_AWAY_CLOSED, HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_CLOSED)                              \
+    X(REDIS_AWAY_OPEN, HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_OPEN)
+#define REDIS_AWAYS_OF_THEIRS                                                                      \
+    case HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_UNSPECIFIED:                                         \
+    case _HOLDFAST__V1__REDIS_AWAY_IS_INT_SIZE:
+
 #define SAME(ours, theirs) _Static_assert((int)(ours) == (int)(theirs), #ours " is not " #theirs);
 #define CASE_OURS(ours, theirs) case ours:
 #define CASE_THEIRS(ours, theirs) case theirs:
@@ -107,4 +116,5 @@ HELD(overruns, OVERRUNS, enum overrun, Holdfast__V1__OverrunPolicy)
 HELD(reservations, RESERVATIONS, enum reservation_state, Holdfast__V1__ReservationState)
 HELD(decisions, DECISIONS, enum decision, Holdfast__V1__Decision)
 HELD(receipts, RECEIPTS, enum receipt_verdict, Holdfast__V1__ReceiptVerdict)
+HELD(redis_aways, REDIS_AWAYS, enum redis_away, Holdfast__V1__RedisAway)
 HELD(reasons, REASONS, enum reason_code, Holdfast__V1__ReasonCode)
