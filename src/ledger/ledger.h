@@ -232,6 +232,19 @@ MUST_CHECK enum status ledger_periods_follow(struct database *db, struct arena *
 
 /* --- seals ------------------------------------------------------------------------------------ */
 
+/* As many partitions of the ledger as a sealer keeps in mind. */
+#define SEAL_PARTITIONS_MAX 64
+
+/* Pages that the index of times knows together, as in sql/005_seal.sql. */
+#define SEAL_RANGE_PAGES 32
+
+/* A partition whose index of times has its summaries up to here (seal_ranges.h). */
+struct seal_ranges {
+    int64_t index_id;
+    int64_t summarized; /* ranges */
+    int64_t again_ms;   /* somebody works on it: not before */
+};
+
 /* What a sealer keeps from turn to turn; zeroed at first, but for signer and digest. */
 struct ledger_sealing {
     struct chain_signer *signer;
@@ -246,6 +259,8 @@ struct ledger_sealing {
     int64_t window_ms;
     int64_t waits_ms;  /* a moment that is safe once no transaction runs that is */
     int64_t waits_for; /* older than this one */
+    struct seal_ranges ranges[SEAL_PARTITIONS_MAX];
+    size_t ranges_count;
 };
 
 /*
@@ -401,6 +416,7 @@ struct ledger_event {
     int level;
     struct slice job_id;
     struct attempt attempt;
+    enum event_kind recovered_from; /* of RECOVERED: what is over; else 0 */
 };
 
 /* Each tenant stands in one cursor of a call at most. */

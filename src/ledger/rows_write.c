@@ -216,13 +216,15 @@ const struct statement rows_event_insert = {
     SQL_ROWS(10, bigint, amount) ", " SQL_ROWS(11, bigint, soft) ", " SQL_ROWS(12, bigint, cap) ", "
     SQL_ROWS(13, boolean, unlimited) ", " SQL_ROWS(14, bigint, committed) ", " SQL_ROWS(15, bigint, debt) ", "
     SQL_ROWS(16, bigint, ledger_seq) ", " SQL_ROWS(17, bigint, level) ", " SQL_ROWS(18, text, job_id) ", "
-    SQL_ROWS(19, bigint, epoch) ", " SQL_ROWS(20, bigint, hold_seq) "),"
+    SQL_ROWS(19, bigint, epoch) ", " SQL_ROWS(20, bigint, hold_seq) ", "
+    SQL_ROWS(21, bigint, recovered_from) "),"
     " " ROWS_NUMBERED("n") ","
     " done AS (INSERT INTO event (at, tenant_id, seq, kind, direction, basis, limit_id, period_start_ms,"
     " period_end_ms, limit_amount, soft_amount, cap_amount, unlimited, committed, debt, ledger_seq,"
-    " level, job_id, epoch, hold_seq) SELECT $1::timestamptz, n.tenant_id, b.before + n.nth, n.kind,"
-    " n.direction, n.basis, n.limit_id, n.start, n.ends, n.amount, n.soft, n.cap, n.unlimited,"
-    " n.committed, n.debt, n.ledger_seq, n.level, n.job_id, n.epoch, n.hold_seq"
+    " level, job_id, epoch, hold_seq, recovered_from) SELECT $1::timestamptz, n.tenant_id,"
+    " b.before + n.nth, n.kind, n.direction, n.basis, n.limit_id, n.start, n.ends, n.amount, n.soft,"
+    " n.cap, n.unlimited, n.committed, n.debt, n.ledger_seq, n.level, n.job_id, n.epoch, n.hold_seq,"
+    " n.recovered_from"
     " FROM n JOIN numbered b USING (tenant_id)) " ROWS_WENT_BACK};
 /* clang-format on */
 
@@ -359,6 +361,7 @@ void rows_event_insert_params(struct sql_params *params, const struct book *book
         sql_array_text(&array, events[i]->job_id);
     ADD_I64S(params, count, i, events[i]->attempt.epoch);
     ADD_I64S(params, count, i, events[i]->attempt.seq);
+    ADD_I64S(params, count, i, (int64_t)events[i]->recovered_from);
 }
 
 static enum status write_events(struct database *db, const struct book *book)

@@ -22,6 +22,7 @@
 #include "ledger/entries.h"
 #include "ledger/ledger.h"
 #include "ledger/rows.h"
+#include "ledger/seal_ranges.h"
 #include "ledger/seal_when.h"
 #include "quota/times.h"
 
@@ -764,5 +765,8 @@ enum status ledger_seal_run(struct database *db, struct arena *arena,
     if (status != STATUS_OK)
         return status;
     sealing->now_ms = turn.now_ms;
-    return look_for_gaps(db, &turn);
+    status = look_for_gaps(db, &turn);
+    if (status != STATUS_OK || sealing->sealed_to_ms == 0)
+        return status;
+    return seal_ranges_summarize(db, arena, sealing);
 }

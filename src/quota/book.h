@@ -68,6 +68,7 @@ struct event_row {
     int level;                           /* holdfast.v1.Level then */
     struct slice job_id;
     struct attempt attempt;
+    enum event_kind recovered_from; /* of RECOVERED: what is over; else 0 */
     struct event_row *next;
 };
 

@@ -24,6 +24,10 @@ enum event_kind {
     EVENT_LIMIT_CHANGED = 5,
     EVENT_HOLD_EXPIRED = 6,
     EVENT_LATE_COMMIT = 7,
+    EVENT_DEGRADED = 8,
+    EVENT_RECOVERED =
+        9, /* event_row.recovered_from says from what: EVENT_DEGRADED or EVENT_DRIFT */
+    EVENT_DRIFT = 10,
 };
 
 enum { LEVEL_SOFT_BIT = 1, LEVEL_HARD_BIT = 2, LEVEL_CAP_BIT = 4 };

@@ -6,11 +6,13 @@
  */
 #include "op/op.h"
 #include "op/queries.h"
+#include "quota/drift.h"
 #include "quota/period.h"
 #include "quota/plan.h"
 #include "quota/settle.h"
 #include "quota/threshold.h"
 
+#include "holdfast/v1/admin_service.pb-c.h"
 #include "holdfast/v1/quota.pb-c.h"
 #include "holdfast/v1/quota_service.pb-c.h"
 
@@ -33,7 +35,10 @@
     X(EVENT_PERIOD_STARTED, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_PERIOD_STARTED)                   \
     X(EVENT_LIMIT_CHANGED, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_LIMIT_CHANGED)                     \
     X(EVENT_HOLD_EXPIRED, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_HOLD_EXPIRED)                       \
-    X(EVENT_LATE_COMMIT, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_LATE_COMMIT)
+    X(EVENT_LATE_COMMIT, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_LATE_COMMIT)                         \
+    X(EVENT_DEGRADED, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_DEGRADED)                               \
+    X(EVENT_RECOVERED, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_RECOVERED)                             \
+    X(EVENT_DRIFT, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_DRIFT)
 #define EVENTS_OF_THEIRS                                                                           \
     case HOLDFAST__V1__EVENT_KIND__EVENT_KIND_UNSPECIFIED:                                         \
     case _HOLDFAST__V1__EVENT_KIND_IS_INT_SIZE:
@@ -92,6 +97,15 @@
 #define REDIS_AWAYS_OF_THEIRS                                                                      \
     case HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_UNSPECIFIED:                                         \
     case _HOLDFAST__V1__REDIS_AWAY_IS_INT_SIZE:
+#define DRIFTS(X)                                                                                  \
+    X(DRIFT_LEASES, HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_LEASES)                                   \
+    X(DRIFT_HOLDS, HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_HOLDS)                                     \
+    X(DRIFT_LEDGER, HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_LEDGER)                                   \
+    X(DRIFT_ENTRIES, HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_ENTRIES)                                 \
+    X(DRIFT_REDIS, HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_REDIS)
+#define DRIFTS_OF_THEIRS                                                                           \
+    case HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_UNSPECIFIED:                                         \
+    case _HOLDFAST__V1__DRIFT_KIND_IS_INT_SIZE:
 
 #define SAME(ours, theirs) _Static_assert((int)(ours) == (int)(theirs), #ours " is not " #theirs);
 #define CASE_OURS(ours, theirs) case ours:
@@ -117,4 +131,5 @@ HELD(reservations, RESERVATIONS, enum reservation_state, Holdfast__V1__Reservati
 HELD(decisions, DECISIONS, enum decision, Holdfast__V1__Decision)
 HELD(receipts, RECEIPTS, enum receipt_verdict, Holdfast__V1__ReceiptVerdict)
 HELD(redis_aways, REDIS_AWAYS, enum redis_away, Holdfast__V1__RedisAway)
+HELD(drifts, DRIFTS, enum drift_kind, Holdfast__V1__DriftKind)
 HELD(reasons, REASONS, enum reason_code, Holdfast__V1__ReasonCode)

@@ -120,6 +120,9 @@ static const char *stop_name(enum event_kind kind)
     case EVENT_LIMIT_CHANGED:
     case EVENT_HOLD_EXPIRED:
     case EVENT_LATE_COMMIT:
+    case EVENT_DEGRADED:
+    case EVENT_RECOVERED:
+    case EVENT_DRIFT:
         break;
     }
     return "stop";
@@ -179,6 +182,18 @@ static char *event_text(struct arena *arena, const struct ledger_event *event)
         text = arena_printf(arena, "job %.*s: committed after its hold had expired",
                             SLICE_ARGS(event->job_id));
         break;
+    case EVENT_DEGRADED:
+        text = arena_printf(arena, "served from Postgres: its counters in Redis cannot be used");
+        break;
+    case EVENT_RECOVERED:
+        text =
+            event->recovered_from == EVENT_DRIFT
+                ? arena_printf(arena, "%.*s: its books agree again", SLICE_ARGS(event->limit_name))
+                : arena_printf(arena, "served from Redis again");
+        break;
+    case EVENT_DRIFT:
+        text = arena_printf(arena, "%.*s: its books differ", SLICE_ARGS(event->limit_name));
+        break;
     case EVENT_SOFT_STOP:
     case EVENT_HARD_STOP:
     case EVENT_HARD_CAP:
@@ -237,6 +252,7 @@ static enum hub_took send_event(void *user, int64_t prev_seq, const struct ledge
         event.attempt = attempt_text(&arena, from->attempt);
     event.message = event_text(&arena, from);
     event.limit_removed = is_removal(from);
+    event.recovered_from = (Holdfast__V1__EventKind)from->recovered_from;
     frame.seq = from->seq;
     frame.prev_seq = prev_seq;
     frame.frame_case = HOLDFAST__V1__WATCH_RESPONSE__FRAME_EVENT;

@@ -403,3 +403,46 @@ Test(seal, of_a_head_that_was_changed_no_later_one_is_signed)
                              tenant.tenant_id),
                  0);
 }
+
+/* Ranges of pages of the index of times that had no summary, the most of one partition; now all have one. */
+static int64_t unsummarized(void)
+{
+    return fixture_sql("SELECT max(brin_summarize_new_values(inhrelid::regclass)) FROM pg_inherits"
+                       " WHERE inhparent = 'ledger_at'::regclass");
+}
+
+Test(seal, full_ranges_of_pages_have_a_summary_in_the_index_of_times)
+{
+    struct support_tenant tenant = support_tenant_make("s-ranges", 1000, 1000, 0);
+
+    catch_up();
+    unsummarized();
+    add(&tenant, 1, 20000, "clock_timestamp()");
+    seal_to(&tenant, 20000);
+    cr_assert_leq(unsummarized(), 1, "more than the range that is being filled");
+}
+
+Test(seal, a_partition_that_somebody_works_on_is_sealed_without_summaries)
+{
+    struct support_tenant tenant = support_tenant_make("s-vacuum", 1000, 1000, 0);
+    struct database *other = support_open();
+    static const struct statement lock = {"t_vacuum",
+                                          "LOCK TABLE ledger IN SHARE UPDATE EXCLUSIVE MODE"};
+    static const struct statement awake = {"t_awake", "SELECT 1"}; /* idle for 2 s ends it */
+    static const struct statement hurry = {"t_hurry", /* as a janitor waits for locks */
+                                           "SELECT set_config('lock_timeout', '30ms', false)"};
+
+    catch_up();
+    unsummarized();
+    add(&tenant, 1, 20000, "clock_timestamp()");
+    cr_assert_eq(database_run(db, &hurry, NULL, NULL), STATUS_OK);
+    cr_assert_eq(database_begin(other), STATUS_OK);
+    cr_assert_eq(database_run(other, &lock, NULL, NULL), STATUS_OK);
+    do {
+        turn(db, &sealing);
+        cr_assert_eq(database_run(other, &awake, NULL, NULL), STATUS_OK);
+    } while (of_seal(&tenant, "seq") < 20000);
+    cr_assert_eq(database_commit(other), STATUS_OK);
+    database_destroy(other);
+    cr_assert_gt(unsummarized(), 1);
+}

@@ -769,6 +769,7 @@ static void write_event(struct pg_tx *tx, const struct event_row *row)
         .level = row->level,
         .job_id = pg_keep(tx->pg, row->job_id),
         .attempt = row->attempt,
+        .recovered_from = row->recovered_from,
     };
     if (!row->quota)
         return;

@@ -1179,7 +1179,7 @@ const ProtobufCMessageDescriptor holdfast__v1__committed_amount__descriptor =
   (ProtobufCMessageInit) holdfast__v1__committed_amount__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__event__field_descriptors[11] =
+static const ProtobufCFieldDescriptor holdfast__v1__event__field_descriptors[12] =
 {
   {
     "seq",
@@ -1313,6 +1313,18 @@ static const ProtobufCFieldDescriptor holdfast__v1__event__field_descriptors[11]
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "recovered_from",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Event, recovered_from),
+    &holdfast__v1__event_kind__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__event__field_indices_by_name[] = {
   8,   /* field[8] = attempt */
@@ -1323,6 +1335,7 @@ static const unsigned holdfast__v1__event__field_indices_by_name[] = {
   10,   /* field[10] = limit_removed */
   9,   /* field[9] = message */
   6,   /* field[6] = quota */
+  11,   /* field[11] = recovered_from */
   0,   /* field[0] = seq */
   5,   /* field[5] = tenant */
   1,   /* field[1] = time */
@@ -1330,7 +1343,7 @@ static const unsigned holdfast__v1__event__field_indices_by_name[] = {
 static const ProtobufCIntRange holdfast__v1__event__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 11 }
+  { 0, 12 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__event__descriptor =
 {
@@ -1340,7 +1353,7 @@ const ProtobufCMessageDescriptor holdfast__v1__event__descriptor =
   "Holdfast__V1__Event",
   "holdfast.v1",
   sizeof(Holdfast__V1__Event),
-  11,
+  12,
   holdfast__v1__event__field_descriptors,
   holdfast__v1__event__field_indices_by_name,
   1,  holdfast__v1__event__number_ranges,
@@ -1593,7 +1606,7 @@ const ProtobufCEnumDescriptor holdfast__v1__redis_away__descriptor =
   holdfast__v1__redis_away__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue holdfast__v1__event_kind__enum_values_by_number[8] =
+static const ProtobufCEnumValue holdfast__v1__event_kind__enum_values_by_number[11] =
 {
   { "EVENT_KIND_UNSPECIFIED", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_UNSPECIFIED", 0 },
   { "EVENT_KIND_SOFT_STOP", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_SOFT_STOP", 1 },
@@ -1603,18 +1616,24 @@ static const ProtobufCEnumValue holdfast__v1__event_kind__enum_values_by_number[
   { "EVENT_KIND_LIMIT_CHANGED", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_LIMIT_CHANGED", 5 },
   { "EVENT_KIND_HOLD_EXPIRED", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_HOLD_EXPIRED", 6 },
   { "EVENT_KIND_LATE_COMMIT", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_LATE_COMMIT", 7 },
+  { "EVENT_KIND_DEGRADED", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_DEGRADED", 8 },
+  { "EVENT_KIND_RECOVERED", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_RECOVERED", 9 },
+  { "EVENT_KIND_DRIFT", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_DRIFT", 10 },
 };
 static const ProtobufCIntRange holdfast__v1__event_kind__value_ranges[] = {
-{0, 0},{0, 8}
+{0, 0},{0, 11}
 };
-static const ProtobufCEnumValueIndex holdfast__v1__event_kind__enum_values_by_name[8] =
+static const ProtobufCEnumValueIndex holdfast__v1__event_kind__enum_values_by_name[11] =
 {
+  { "EVENT_KIND_DEGRADED", 8 },
+  { "EVENT_KIND_DRIFT", 10 },
   { "EVENT_KIND_HARD_CAP", 3 },
   { "EVENT_KIND_HARD_STOP", 2 },
   { "EVENT_KIND_HOLD_EXPIRED", 6 },
   { "EVENT_KIND_LATE_COMMIT", 7 },
   { "EVENT_KIND_LIMIT_CHANGED", 5 },
   { "EVENT_KIND_PERIOD_STARTED", 4 },
+  { "EVENT_KIND_RECOVERED", 9 },
   { "EVENT_KIND_SOFT_STOP", 1 },
   { "EVENT_KIND_UNSPECIFIED", 0 },
 };
@@ -1625,9 +1644,9 @@ const ProtobufCEnumDescriptor holdfast__v1__event_kind__descriptor =
   "EventKind",
   "Holdfast__V1__EventKind",
   "holdfast.v1",
-  8,
+  11,
   holdfast__v1__event_kind__enum_values_by_number,
-  8,
+  11,
   holdfast__v1__event_kind__enum_values_by_name,
   1,
   holdfast__v1__event_kind__value_ranges,

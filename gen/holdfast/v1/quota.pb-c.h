@@ -294,7 +294,21 @@ typedef enum _Holdfast__V1__EventKind {
    * A commit came after the expiry of its hold and was recorded. quota is unset; job_id and attempt
    * are set.
    */
-  HOLDFAST__V1__EVENT_KIND__EVENT_KIND_LATE_COMMIT = 7
+  HOLDFAST__V1__EVENT_KIND__EVENT_KIND_LATE_COMMIT = 7,
+  /*
+   * The tenant is served from Postgres: its counters in Redis cannot be used. Limits hold as before,
+   * answers are slower. quota is unset.
+   */
+  HOLDFAST__V1__EVENT_KIND__EVENT_KIND_DEGRADED = 8,
+  /*
+   * What an earlier event told is over; recovered_from says which.
+   */
+  HOLDFAST__V1__EVENT_KIND__EVENT_KIND_RECOVERED = 9,
+  /*
+   * The books of a quota differ from each other, by more than passes by itself; quota shows it. Tell
+   * whoever runs the service.
+   */
+  HOLDFAST__V1__EVENT_KIND__EVENT_KIND_DRIFT = 10
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HOLDFAST__V1__EVENT_KIND)
 } Holdfast__V1__EventKind;
 /*
@@ -702,7 +716,7 @@ struct  Holdfast__V1__Event
    */
   char *tenant;
   /*
-   * The quota after the event. Unset for HOLD_EXPIRED and LATE_COMMIT.
+   * The quota after the event. Unset for HOLD_EXPIRED, LATE_COMMIT, DEGRADED and RECOVERED from it.
    */
   Holdfast__V1__QuotaState *quota;
   /*
@@ -721,10 +735,14 @@ struct  Holdfast__V1__Event
    * True, in LIMIT_CHANGED: the limit was removed.
    */
   protobuf_c_boolean limit_removed;
+  /*
+   * RECOVERED: the kind of the event that is over, DEGRADED or DRIFT (of the same quota). Else unset.
+   */
+  Holdfast__V1__EventKind recovered_from;
 };
 #define HOLDFAST__V1__EVENT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__event__descriptor) \
-    , 0, NULL, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_UNSPECIFIED, HOLDFAST__V1__DIRECTION__DIRECTION_UNSPECIFIED, HOLDFAST__V1__BASIS__BASIS_UNSPECIFIED, (char *)protobuf_c_empty_string, NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
+    , 0, NULL, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_UNSPECIFIED, HOLDFAST__V1__DIRECTION__DIRECTION_UNSPECIFIED, HOLDFAST__V1__BASIS__BASIS_UNSPECIFIED, (char *)protobuf_c_empty_string, NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_UNSPECIFIED }
 
 
 /* Holdfast__V1__Amount methods */

@@ -2,14 +2,16 @@
 -- One server at a time writes them, some seconds behind the ledger and apart from every Commit (seal.c).
 --
 -- What is new in the ledger is found by its time. A BRIN costs a Commit next to nothing (ledger/README.md,
--- "Seals"), and the newest pages, which it has not summarized yet, are read each time.
+-- "Seals"). Ranges of pages that have no summary yet are read each time: the sealer makes the summaries
+-- (seal_ranges.c), which the owner of the index may, and whoever is a member of that role. Elsewhere
+-- VACUUM makes them.
 --
 -- Making the index reads a ledger that is there already once, and Commits wait meanwhile.
 --
 -- The role of the service needs SELECT, INSERT and UPDATE on seal, seal_head and seal_state. It never
 -- deletes from them: a seal is what proves an old period when its quota row is gone.
 
-CREATE INDEX ledger_at ON ledger USING brin (at) WITH (pages_per_range = 32, autosummarize = on);
+CREATE INDEX ledger_at ON ledger USING brin (at) WITH (pages_per_range = 32); -- SEAL_RANGE_PAGES, ledger/ledger.h
 
 CREATE TABLE seal (
     tenant_id bigint NOT NULL,
