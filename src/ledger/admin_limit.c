@@ -28,8 +28,9 @@ static const struct statement lock = {"limit_lock",
 static const struct statement insert = {
     "limit_insert",
     "INSERT INTO limit_ AS l (tenant_id, name, scope, meter, period_kind, unlimited, amount, cap,"
-    " soft, soft_percent, overage_kind, overage, max_ttl_ms, redis_away, redis_away_units, implicit) VALUES ($1::bigint, $2::text,"
-    " $3::text, $4::text, $5::bigint, $6::boolean, $7::bigint, $8::bigint, $9::bigint, $10::bigint,"
+    " soft, soft_percent, overage_kind, overage, max_ttl_ms, redis_away, redis_away_units,"
+    " implicit) VALUES ($1::bigint, $2::text, $3::text, $4::text, $5::bigint,"
+    " $6::boolean, $7::bigint, $8::bigint, $9::bigint, $10::bigint,"
     " $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::boolean)"
     " ON CONFLICT (tenant_id, name) WHERE deleted_at IS NULL DO NOTHING RETURNING " LIMIT_COLUMNS};
 

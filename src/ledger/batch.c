@@ -187,8 +187,8 @@ static bool names(const struct hold *hold, struct quota_ref ref)
 }
 
 /*
- * Rows of the item's hold exist, unless no store was asked for it; those of the periods that a late commit would
- * go to may not.
+ * Rows of the item's hold exist, unless no store was asked for it; those of the periods that a late commit
+ * would go to may not.
  */
 static bool may_be_absent(const struct settle_item *settle, struct quota_ref ref)
 {

@@ -1,6 +1,7 @@
 /*
- * Extends of holds in Postgres, and of those in no store: one transaction for all, and no script. By job alone, where the tenant has
- * holds there or Redis cannot be asked, the job's row is looked for first; without one, Redis is next.
+ * Extends of holds in Postgres, and of those in no store: one transaction for all, and no script. By job
+ * alone, where the tenant has holds there or Redis cannot be asked, the job's row is looked for first;
+ * without one, Redis is next.
  */
 #include "op/extend_turn.h"
 
@@ -28,8 +29,8 @@ static bool names_open(const struct turn *turn)
 }
 
 /*
- * No store counts it (open.h), so only its token can last longer, and nothing is to be had for that: whether it
- * has ended is all that is asked.
+ * No store counts it (open.h), so only its token can last longer, and nothing is to be had for that: whether
+ * it has ended is all that is asked.
  */
 static void move_open(struct turn *turn, const struct ask *ask)
 {

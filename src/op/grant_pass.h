@@ -56,8 +56,8 @@ void pass_fail_redis(struct pass *pass, struct op_reserve *op, const struct coun
                      enum recovery reason);
 
 /*
- * Of an op that is AWAY, by the strictest of its limits. True: it is ANSWERED. CLOSED: it has failed; OPEN: it
- * has the hold that no store counts, as before or, where the stores cannot have it, a new one.
+ * Of an op that is AWAY, by the strictest of its limits. True: it is ANSWERED. CLOSED: it has failed; OPEN:
+ * it has the hold that no store counts, as before or, where the stores cannot have it, a new one.
  */
 bool pass_is_closed(struct op_reserve *op);
 bool pass_open_again(struct pass *pass, struct op_reserve *op);

@@ -59,8 +59,8 @@ struct attempt {
 #define HOLD_SEQ_POSTGRES (INT64_C(1) << 52)
 
 /*
- * A hold that no store counts (op/open.h) is in its token only. Its seq begins here, is below 2^53, and has the
- * millisecond in which it was made and chance, so that no two servers make the same.
+ * A hold that no store counts (op/open.h) is in its token only. Its seq begins here, is below 2^53, and has
+ * the millisecond in which it was made and chance, so that no two servers make the same.
  */
 #define HOLD_SEQ_OPEN (HOLD_SEQ_POSTGRES + HOLD_SEQ_POSTGRES / 2)
 #define HOLD_SEQ_OPEN_CHANCES 512
