@@ -24,6 +24,7 @@
 #include "op/commit.h"
 #include "op/desk.h"
 #include "op/dirty.h"
+#include "op/open.h"
 #include "op/granter.h"
 #include "op/inbox.h"
 #include "op/janitor.h"
@@ -481,6 +482,7 @@ static void build_services(struct server *server)
     services->notifies = notifies_create();
     services->aside = aside_create();
     services->dirty = dirty_create();
+    services->open = open_create();
     services->redis_breaker = redis_breaker_create(&services->options);
     services->inbox = inbox_create();
     for (int i = 0; i < GRANTERS; i++)
@@ -636,6 +638,7 @@ static void destroy(struct server *server)
     notifies_destroy(services->notifies);
     returns_destroy(services->returns);
     dirty_destroy(services->dirty);
+    open_destroy(services->open);
     breaker_destroy(services->redis_breaker);
     stub_server_destroy(server->stub);
     calls_log(server->calls);
