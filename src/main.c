@@ -23,6 +23,7 @@
 #include "op/authority.h"
 #include "op/commit.h"
 #include "op/desk.h"
+#include "op/degraded.h"
 #include "op/dirty.h"
 #include "op/granter.h"
 #include "op/inbox.h"
@@ -467,6 +468,7 @@ static void build_services(struct server *server)
     services->notifies = notifies_create();
     services->aside = aside_create();
     services->dirty = dirty_create();
+    services->degraded = degraded_create();
     services->redis_breaker = redis_breaker_create(&services->options);
     services->inbox = inbox_create();
     for (int i = 0; i < GRANTERS; i++)
@@ -622,6 +624,7 @@ static void destroy(struct server *server)
     notifies_destroy(services->notifies);
     returns_destroy(services->returns);
     dirty_destroy(services->dirty);
+    degraded_destroy(services->degraded);
     breaker_destroy(services->redis_breaker);
     stub_server_destroy(server->stub);
     calls_log(server->calls);
