@@ -36,6 +36,7 @@
 #include "op/notifies.h"
 #include "op/status.h"
 #include "op/stores.h"
+#include "op/trace.h"
 #include "op/worker.h"
 #include "quota/token_keys.h"
 #include "quota/times.h"
@@ -45,6 +46,7 @@
 #include "stub/server.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
@@ -94,6 +96,7 @@ struct settings {
     int64_t limits_per_tenant;
     int64_t start_timeout_s;
     int64_t memory_max_mb;
+    const char *trace;
 };
 
 static const struct config_option option_table[] = {
@@ -147,6 +150,12 @@ static const struct config_option option_table[] = {
      .offset = offsetof(struct settings, log_level),
      .arg = "LEVEL",
      .doc = "debug, info, warn or error"},
+    {.name = "trace",
+     .type = CONFIG_TEXT,
+     .offset = offsetof(struct settings, trace),
+     .arg = "FILE",
+     .doc =
+         "append every step of leases, holds and jobs to this file, for tests; it grows without bound"},
     {.name = "workers",
      .type = CONFIG_INTEGER,
      .fallback = "1",
@@ -459,6 +468,11 @@ static void build_services(struct server *server)
     services->started_wall_ms = clock_wall_ms(clock_real());
     gethostname(host, sizeof(host) - 1);
     snprintf(services->server_name, sizeof(services->server_name), "%s:%ld", host, (long)getpid());
+    if (server->settings.trace) {
+        services->trace = trace_open(server->settings.trace, services->server_name);
+        if (!services->trace)
+            die(EX_CANTCREAT, "--trace: %s: %s", server->settings.trace, strerror(errno));
+    }
     services->plans = plans_create(clock_real(), PLANS_BYTES_MAX);
     services->authority = authority_create();
     services->shares = shares_create();

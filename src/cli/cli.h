@@ -93,6 +93,7 @@ int command_holds(struct cli *cli, int argc, char **argv);
 int command_show(struct cli *cli, int argc, char **argv);
 int command_status(struct cli *cli, int argc, char **argv);
 int command_verify(struct cli *cli, int argc, char **argv);
+int command_reconcile(struct cli *cli, int argc, char **argv);
 int command_watch(struct cli *cli, int argc, char **argv);
 int command_apply(struct cli *cli, int argc, char **argv);
 int command_replay(struct cli *cli, int argc, char **argv);

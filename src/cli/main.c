@@ -17,11 +17,11 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"reserve", command_reserve}, {"commit", command_commit}, {"release", command_release},
-    {"extend", command_extend},   {"check", command_check},   {"usage", command_usage},
-    {"holds", command_holds},     {"show", command_show},     {"status", command_status},
-    {"verify", command_verify},   {"watch", command_watch},   {"apply", command_apply},
-    {"replay", command_replay},   {"bench", command_bench},
+    {"reserve", command_reserve},     {"commit", command_commit}, {"release", command_release},
+    {"extend", command_extend},       {"check", command_check},   {"usage", command_usage},
+    {"holds", command_holds},         {"show", command_show},     {"status", command_status},
+    {"verify", command_verify},       {"watch", command_watch},   {"apply", command_apply},
+    {"reconcile", command_reconcile}, {"replay", command_replay}, {"bench", command_bench},
 };
 
 #define TIMEOUT_DEFAULT_US INT64_C(10000000) /* as --help says (cli.c) */
@@ -38,6 +38,7 @@ static const char doc[] =
     "  holds      the live holds of a tenant\n"
     "  show       where one job stands\n"
     "  verify     do the books prove themselves?\n"
+    "  reconcile  do Redis, leases, quotas and record agree?\n"
     "  watch      events of a tenant, as they come\n"
     "  status     the server and its stores\n"
     "  apply      make tenants and limits like those of a YAML file\n"
@@ -52,7 +53,7 @@ static const char doc[] =
     "  2  the command line or an input file is wrong\n"
     "  3  the server answered with an error, or not at all (the text says whether\n"
     "     the call may have had an effect); status: a store is away\n"
-    "  4  replay, verify: the books do not balance\n"
+    "  4  replay, verify, reconcile: the books do not balance\n"
     "  5  the output could not be written\n"
     "\n"
     "Durations are written with a unit: 500ms, 30s, 15m or 1h30m. Amounts are whole units in digits "

@@ -34,6 +34,11 @@ const char *print_verdict(Holdfast__V1__ReceiptVerdict verdict)
     return short_name(&holdfast__v1__receipt_verdict__descriptor, (int)verdict, "RECEIPT_VERDICT_");
 }
 
+const char *print_drift(Holdfast__V1__DriftKind kind)
+{
+    return short_name(&holdfast__v1__drift_kind__descriptor, (int)kind, "DRIFT_KIND_");
+}
+
 const char *print_period(Holdfast__V1__Period period)
 {
     return short_name(&holdfast__v1__period__descriptor, (int)period, "PERIOD_");

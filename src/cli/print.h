@@ -17,6 +17,7 @@
 const char *print_decision(Holdfast__V1__Decision decision);
 const char *print_state(Holdfast__V1__ReservationState state);
 const char *print_verdict(Holdfast__V1__ReceiptVerdict verdict);
+const char *print_drift(Holdfast__V1__DriftKind kind);
 const char *print_period(Holdfast__V1__Period period);
 
 /* One line for each reason: its sentence, and when to try again. */

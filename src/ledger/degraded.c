@@ -1,7 +1,7 @@
 /*
- * Which tenants are served from Postgres, and by which servers: a row of the table degraded for each pair. The
- * first row of a tenant is its event DEGRADED, the end of the last one its RECOVERED, so that there is one
- * event per change however many servers there are.
+ * Which tenants are served from Postgres, and by which servers: a row of the table degraded for each pair.
+ * The first row of a tenant is its event DEGRADED, the end of the last one its RECOVERED: one event per
+ * change, however many servers there are.
  *
  *     lock     the tenants' rows, those that are free; the others are left for the next turn
  *     write    rows, events: one statement, whose snapshot is of after the locks

@@ -262,6 +262,7 @@ struct ledger_sealing {
     int64_t waits_for; /* older than this one */
     struct seal_ranges ranges[SEAL_PARTITIONS_MAX];
     size_t ranges_count;
+    bool ranges_left; /* full ones without a summary, that this sealer knows of */
 };
 
 /*

@@ -766,7 +766,7 @@ enum status ledger_seal_run(struct database *db, struct arena *arena,
         return status;
     sealing->now_ms = turn.now_ms;
     status = look_for_gaps(db, &turn);
-    if (status != STATUS_OK || sealing->sealed_to_ms == 0)
+    if (status != STATUS_OK || (sealing->sealed == 0 && !sealing->ranges_left))
         return status;
     return seal_ranges_summarize(db, arena, sealing);
 }

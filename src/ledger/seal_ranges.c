@@ -93,19 +93,23 @@ enum status seal_ranges_summarize(struct database *db, struct arena *arena,
     size_t count;
     enum status status = list(db, arena, partitions, &count);
 
+    sealing->ranges_left = status != STATUS_OK;
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         int64_t full = partitions[i].full;
         struct seal_ranges *ranges = known(sealing, partitions[i].index_id, full);
 
-        if (!ranges || ranges->summarized >= full || ranges->again_ms > sealing->now_ms)
+        if (!ranges || ranges->summarized >= full)
             continue;
         if (full > ranges->summarized + RANGES_MAX)
             full = ranges->summarized + RANGES_MAX;
-        status = summarize_to(db, arena, ranges, full);
+        if (ranges->again_ms <= sealing->now_ms)
+            status = summarize_to(db, arena, ranges, full);
         if (status == STATUS_CONFLICT) {
             ranges->again_ms = sealing->now_ms + SEAL_GAP_AGAIN_MS;
             status = STATUS_OK;
         }
+        if (ranges->summarized < partitions[i].full)
+            sealing->ranges_left = true;
     }
     return status;
 }

@@ -6,6 +6,7 @@
 
 #include "ledger/entries.h"
 #include "ledger/ledger.h"
+#include "ledger/reconcile.h"
 #include "ledger/rows.h"
 
 #include <inttypes.h>
@@ -35,13 +36,16 @@ static const struct statement open_quotas = {
     "verify_open_quotas",
     "DECLARE verify_quotas NO SCROLL CURSOR FOR SELECT limit_id, period_start_ms,"
     " coalesce((SELECT name FROM limit_ l WHERE l.tenant_id = $1::bigint AND l.limit_id = k.limit_id), '?'),"
-    " q.ledger_seq, q.committed, q.debt, q.leased, q.granted - q.returned - q.spent + (SELECT"
-    " coalesce(sum(granted - returned - spent), 0)::bigint FROM old_lease o WHERE o.tenant_id = $1::bigint"
-    " AND o.limit_id = k.limit_id AND o.period_start_ms = k.period_start_ms),"
+    " q.ledger_seq, q.committed, q.debt, q.pg_held, coalesce(h.units, 0), q.leased,"
+    " q.granted - q.returned - q.spent + (SELECT"
+    " coalesce(sum(granted - returned - spent), 0)::bigint FROM old_lease o"
+    " WHERE o.tenant_id = $1::bigint AND o.limit_id = k.limit_id AND o.period_start_ms = k.period_start_ms),"
     " s.number, s.seq, s.amount, s.debt, s.at_ms, s.gap_seq, s.digest, s.kid, s.code"
     " FROM (SELECT limit_id, period_start_ms FROM quota WHERE tenant_id = $1::bigint"
     " UNION SELECT limit_id, period_start_ms FROM seal WHERE tenant_id = $1::bigint) k"
     " LEFT JOIN (SELECT * FROM quota WHERE tenant_id = $1::bigint) q USING (limit_id, period_start_ms)"
+    " LEFT JOIN (" LEDGER_HOLDS_OF("(SELECT * FROM pg_hold WHERE tenant_id = $1::bigint)") ") AS"
+    " h (tenant_id, limit_id, period_start_ms, units) USING (limit_id, period_start_ms)"
     " LEFT JOIN (SELECT * FROM seal WHERE tenant_id = $1::bigint) s USING (limit_id, period_start_ms)"
     " ORDER BY limit_id, period_start_ms"};
 
@@ -63,7 +67,7 @@ struct said {
     struct quota_ref ref;
     struct slice name;
     bool has_row, has_seal;
-    int64_t ledger_seq, committed, debt, leased, leases;
+    int64_t ledger_seq, committed, debt, pg_held, holds, leased, leases;
     int64_t number, gap_seq;
     struct chain chain; /* as it was sealed */
     struct chain_code code;
@@ -112,6 +116,8 @@ static void read_said(struct sql_row *row, const struct verify *verify, struct s
     said->ledger_seq = sql_i64_or(row, 0);
     said->committed = sql_i64_or(row, 0);
     said->debt = sql_i64_or(row, 0);
+    said->pg_held = sql_i64_or(row, 0);
+    said->holds = sql_i64(row);
     said->leased = sql_i64_or(row, 0);
     said->leases = sql_i64_or(row, 0);
     said->has_seal = !sql_is_null(row);
@@ -334,6 +340,9 @@ static void check_sums(struct verify *verify)
     if (said->debt != chain->debt)
         wrong(verify, "debt is %" PRId64 ", the entries add up to %" PRId64, said->debt,
               chain->debt);
+    if (said->pg_held != said->holds)
+        wrong(verify, "held in Postgres is %" PRId64 ", its holds add up to %" PRId64,
+              said->pg_held, said->holds);
     if (said->leased != said->leases)
         wrong(verify, "leased is %" PRId64 ", its leases add up to %" PRId64, said->leased,
               said->leases);

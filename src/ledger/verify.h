@@ -3,7 +3,8 @@
  * and held against its quotas, leases and seals:
  *
  *     the entries of each quota have the numbers 1 to ledger_seq, each once
- *     committed and debt are their sums; leased is the sum of what the leases have out
+ *     committed and debt are their sums; leased is the sum of what the leases have out, pg_held that of the
+ *     holds in Postgres
  *     the chain of the entries is the one that was sealed, and the seal is genuine (quota/chain.h)
  *     the tenant has as many seals as its head says, and the head is genuine
  *     what is older than the last sealing is sealed

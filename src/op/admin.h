@@ -9,6 +9,7 @@
 #define HOLDFAST_OP_ADMIN_H
 
 #include "ledger/ledger.h"
+#include "ledger/reconcile.h"
 #include "ledger/verify.h"
 #include "op/op.h"
 
@@ -49,6 +50,28 @@ struct op_verify { /* VerifyTenant */
 };
 
 void op_verify_start(struct op_verify *op);
+
+/* One quota's accounts, and where they differ. */
+struct op_reconciled {
+    const struct ledger_sums *sums; /* with Redis */
+    int64_t redis_held;
+    size_t drifts_count;
+    struct drift drifts[DRIFT_KINDS];
+};
+
+struct op_reconciliation { /* GetReconciliation */
+    struct op op;          /* its tenant stays empty: nobody is to wait for a desk behind it */
+    struct slice name;
+    size_t max;
+    struct quota_ref after; /* {0, -1}: from the first */
+    /* out */
+    size_t quotas_count;
+    struct op_reconciled *quotas;
+    bool more;
+    bool degraded; /* Redis did not answer */
+};
+
+void op_reconciliation_start(struct op_reconciliation *op);
 
 struct op_limit { /* PutLimit, DeleteLimit */
     struct op op;

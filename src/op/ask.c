@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "op/aside.h"
+#include "op/trace.h"
 
 #include <stdio.h>
 
@@ -80,6 +81,8 @@ static enum status run_grants(struct stores *stores, struct ask **asks, size_t c
         for (size_t k = 0; k < asks[i]->grants_count; k++)
             grants[at++] = asks[i]->grants[k];
     status = stores->table->grant_run(stores->db, &stores->scratch, grants, total, &now_ms);
+    if (status == STATUS_OK)
+        trace_grants(stores->services->trace, now_ms, grants, total);
     at = 0;
     for (size_t i = 0; i < count; at += asks[i++]->grants_count) {
         struct ask *ask = asks[i];

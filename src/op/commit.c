@@ -11,6 +11,7 @@
 #include "op/notifies.h"
 #include "op/stores.h"
 #include "op/tenant.h"
+#include "op/trace.h"
 #include "quota/times.h"
 #include "quota/token.h"
 #include "stub/call.h"
@@ -438,6 +439,7 @@ void commit_done(void *user, struct commit_item *const *items, size_t count)
 {
     struct services *services = user;
 
+    trace_commits(services->trace, items, count);
     if (returns_add(services->returns, items, count))
         stub_call_post(container_of(items[0], struct op_commit, item)->op.user, take_returns,
                        services);

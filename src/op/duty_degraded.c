@@ -1,7 +1,8 @@
 /*
- * Tells that tenants are served from Postgres, and that they no longer are (op/degraded.h, ledger/degraded.c).
- * Each server tells of itself, and that it is over once its Redis has answered for a while: so a Redis that
- * flaps does not fill the event table. What a server that is gone has told, any other ends that can use Redis.
+ * Tells that tenants are served from Postgres, and that they no longer are (op/degraded.h,
+ * ledger/degraded.c). Each server tells of itself, and that it is over once its Redis has answered for a
+ * while: so a Redis that flaps does not fill the event table. What a server that is gone has told, any
+ * other ends that can use Redis.
  */
 #include "op/duty.h"
 

@@ -7,6 +7,7 @@
 #include "op/plans.h"
 #include "op/quotas.h"
 #include "op/tenant.h"
+#include "op/trace.h"
 #include "quota/token.h"
 #include "stub/call.h"
 
@@ -289,6 +290,8 @@ static void take_hold(struct turn *turn)
     op->held_job_id = op->job_id;
     op->lifetime_end_ms = turn_last_ms(turn, turn->found);
     services_note_hold(op->op.services, turn->found->deadline_ms);
+    trace_moved(op->op.services->trace, op->op.now_ms, op->traced_at, op->op.plan->tenant_id,
+                op->job_id, turn->found);
 }
 
 /* All but those that wait alone, who are left in front of the list. */
@@ -356,6 +359,7 @@ static void load_on_desk(struct op *base, struct stores *stores)
 void op_extend_start(struct op_extend *op, struct inbox_worker *worker)
 {
     (void)worker;
+    op->traced_at = trace_position(op->op.services->trace);
     op->op.plan = plans_get(op->op.services->plans, op->op.tenant);
     if (op->op.plan)
         to_granter(op); /* its tenant may be one that waits alone */

@@ -22,6 +22,7 @@
 #include "op/plans.h"
 #include "op/redis.h"
 #include "op/tenant.h"
+#include "op/trace.h"
 #include "quota/times.h"
 
 #include <string.h>
@@ -283,6 +284,10 @@ static enum status run(struct pass *pass, struct placing *all, size_t count)
     status = stores->table->place_run(stores->db, &stores->scratch, places, count, &now_ms);
     for (size_t i = 0; i < count; i++)
         *all[i].place = places[i];
+    for (size_t i = 0; i < count && status == STATUS_OK; i++)
+        if (places[i].rows)
+            trace_rows(stores->services->trace, now_ms, places[i].rows,
+                       places[i].place.wanted->quotas_count);
     /* Taken, and nobody knows. */
     return status == STATUS_OK && FAULT("place.after") ? STATUS_UNKNOWN : status;
 }

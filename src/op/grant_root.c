@@ -12,6 +12,7 @@
 #include "op/recover.h"
 #include "op/refusals.h"
 #include "op/tenant.h"
+#include "op/trace.h"
 #include "quota/lease.h"
 
 #include <inttypes.h>
@@ -477,6 +478,8 @@ static void ask(struct pass *pass, struct grant_owner *owners, struct ledger_gra
         ask(pass, owners + half, grants + half, count - half);
         return;
     }
+    if (status == STATUS_OK)
+        trace_grants(stores->services->trace, now_ms, grants, count);
     for (size_t i = 0; i < count; i++) {
         if (status == STATUS_OK)
             take_grant(pass, &owners[i], &grants[i]);

@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "op/aside.h"
 #include "op/recall.h"
+#include "op/trace.h"
 #include "quota/lease.h"
 #include "quota/times.h"
 
@@ -93,6 +94,8 @@ static enum status set_aside(struct stores *stores, struct ledger_grant *grants,
     if (count == 0)
         return STATUS_OK;
     status = stores->table->grant_run(stores->db, &stores->scratch, grants, count, &now_ms);
+    if (status == STATUS_OK)
+        trace_grants(stores->services->trace, now_ms, grants, count);
     if (status != STATUS_CONFLICT)
         return status;
     for (size_t i = 0; i < count; i++)

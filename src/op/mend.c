@@ -6,6 +6,7 @@
 #include "op/aside.h"
 #include "op/authority.h"
 #include "op/notify.h"
+#include "op/trace.h"
 #include "quota/times.h"
 
 #include <inttypes.h>
@@ -89,6 +90,8 @@ static bool set_aside(struct stores *stores, int shard, const struct counter_fin
                                           .vanished_lease_id = finding->quotas[i].lease_id};
     status = stores->table->grant_run(stores->db, &stores->scratch, grants, finding->quotas_count,
                                       &now_ms);
+    if (status == STATUS_OK)
+        trace_grants(stores->services->trace, now_ms, grants, finding->quotas_count);
     if (status == STATUS_CONFLICT)
         aside_put(stores->services->aside, finding->tenant_id, stores_mono_us(stores));
     *ret_grants = grants;

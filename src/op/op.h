@@ -248,6 +248,7 @@ struct op_extend {
     /* out */
     const struct hold *hold; /* with its new deadline */
     struct slice held_job_id;
+    int64_t traced_at; /* private: how far the trace was as it began (op/trace.h) */
     int64_t lifetime_end_ms;
     bool degraded; /* the ledger could not be asked whether the attempt has ended */
     size_t quotas_count;

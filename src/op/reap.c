@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "op/notify.h"
+#include "op/trace.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -251,6 +252,9 @@ static bool write_down(struct reap *reap)
 
         if (status == STATUS_OK) {
             services_note_reaped_to(stores->services, reap->reaped_to_ms);
+            trace_rows(stores->services->trace, reap->reaped_to_ms, reap->rows, reap->rows_count);
+            trace_expired(stores->services->trace, reap->reaped_to_ms, reap->jobs,
+                          reap->jobs_count);
             return true;
         }
         if (status != STATUS_CONFLICT) {

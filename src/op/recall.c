@@ -10,6 +10,7 @@
 #include "op/inbox.h"
 #include "op/notify.h"
 #include "op/reap.h"
+#include "op/trace.h"
 
 #include <inttypes.h>
 
@@ -161,6 +162,8 @@ static enum status record(struct stores *stores, struct ledger_return *returns, 
         if (status == STATUS_CONFLICT)
             leave_out_locked(stores, returns, &count);
     }
+    if (status == STATUS_OK)
+        trace_returns(stores->services->trace, stores_now_ms(stores), returns, count);
     return count > 0 ? status : STATUS_OK;
 }
 

@@ -7,6 +7,7 @@
 #include "op/plans.h"
 #include "op/quotas.h"
 #include "op/services.h"
+#include "op/trace.h"
 #include "op/verdict.h"
 
 #include <inttypes.h>
@@ -296,6 +297,7 @@ static void admit(struct op_reserve *op)
     op->hold = hold;
     quotas_from_states(op);
     take_warnings(op, hold);
+    trace_held(op->op.services->trace, work->now_ms, op->op.plan->tenant_id, op->job_id, hold);
     decide_by_hold(op, hold);
     op->retry_after_ms = -1;
 }

@@ -73,6 +73,7 @@ struct services {
     struct status_board *status_board;
     struct pulse *pulse; /* NULL in tests and simulations */
     struct alarms *alarms;
+    struct trace *trace;           /* NULL: nothing is traced (op/trace.h) */
     struct log_limit internal_log; /* of answers INTERNAL, of all threads */
     struct stop stop;              /* when nobody waits for a store any more */
     _Atomic bool draining;

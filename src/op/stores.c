@@ -1,5 +1,7 @@
 #include "op/stores.h"
 
+#include "quota/times.h"
+
 #include <stdlib.h>
 #include <time.h>
 
@@ -48,6 +50,8 @@ const struct store_table stores_real = {
     .seal_run = ledger_seal_run,
     .seals_read = ledger_seals_read,
     .verify = ledger_verify,
+    .sums_list = ledger_sums_list,
+    .sums_read = ledger_sums_read,
     .tenant_create = ledger_tenant_create,
     .tenant_update = ledger_tenant_update,
     .tenant_list = ledger_tenant_list,
@@ -98,6 +102,22 @@ struct stores *stores_open(struct services *services, const struct stores_option
     stores->counter = stores->table->counter_create(&counter);
     arena_init(&stores->scratch, options->scratch_bytes, options->scratch_bytes_max);
     return stores;
+}
+
+struct database *stores_connect_patiently(struct services *services)
+{
+    const struct database_options options = {
+        .conninfo = services->options.postgres,
+        .connect_timeout_ms = CONNECT_MS,
+        .statement_timeout_ms = STATEMENT_VERIFY_MS,
+        .clock = services->clock,
+        .estimate = services->estimate,
+        .alarms = services->alarms,
+        .pulse = services->pulse,
+        .stop = &services->stop,
+    };
+
+    return services->stores_table->database_create(&options);
 }
 
 void stores_close(struct stores *stores)

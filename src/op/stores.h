@@ -21,6 +21,7 @@
 #include "counter/counter.h"
 #include "ledger/committer.h"
 #include "ledger/ledger.h"
+#include "ledger/reconcile.h"
 #include "ledger/verify.h"
 #include "op/services.h"
 
@@ -67,6 +68,8 @@ struct store_table {
     __typeof__(ledger_seal_run) *seal_run;
     __typeof__(ledger_seals_read) *seals_read;
     __typeof__(ledger_verify) *verify;
+    __typeof__(ledger_sums_list) *sums_list;
+    __typeof__(ledger_sums_read) *sums_read;
     __typeof__(ledger_tenant_create) *tenant_create;
     __typeof__(ledger_tenant_update) *tenant_update;
     __typeof__(ledger_tenant_list) *tenant_list;
@@ -114,6 +117,12 @@ struct stores_options {
 /* Opens nothing yet: each store connects with its first call. */
 struct stores *stores_open(struct services *services, const struct stores_options *options);
 void stores_close(struct stores *stores); /* accepts NULL */
+
+/*
+ * A connection of its own, whose statements may take minutes, for what reads all of a tenant's record. One
+ * at a time in a server: services->verifying. The caller destroys it through the table.
+ */
+struct database *stores_connect_patiently(struct services *services);
 
 /* Zeroed memory of this turn, at least one element; aborts beyond scratch_bytes_max. */
 void *stores_scratch(struct stores *stores, size_t count, size_t size);

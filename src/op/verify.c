@@ -8,7 +8,6 @@
 #include "op/inbox.h"
 #include "op/services.h"
 #include "op/stores.h"
-#include "quota/times.h"
 
 /* A caller's own deadline ends the stream, and progress says so; without one he waits as long as it takes. */
 static bool show_progress(void *user, const struct ledger_verified *so_far)
@@ -20,26 +19,10 @@ static bool show_progress(void *user, const struct ledger_verified *so_far)
            (!op->progress || op->progress(op, so_far));
 }
 
-static struct database *connect_patiently(struct services *services)
-{
-    const struct database_options options = {
-        .conninfo = services->options.postgres,
-        .connect_timeout_ms = CONNECT_MS,
-        .statement_timeout_ms = STATEMENT_VERIFY_MS,
-        .clock = services->clock,
-        .estimate = services->estimate,
-        .alarms = services->alarms,
-        .pulse = services->pulse,
-        .stop = &services->stop,
-    };
-
-    return services->stores_table->database_create(&options);
-}
-
 static void read_books(struct op_verify *op, struct stores *stores)
 {
     struct services *services = op->op.services;
-    struct database *db = connect_patiently(services);
+    struct database *db = stores_connect_patiently(services);
     struct ledger_verifying how = {.tenant = op->name,
                                    .signer = chain_signer_create(services->token_keys),
                                    .progress = show_progress,

@@ -140,7 +140,8 @@
 #define IDLE_STILL_MS 5000
 /*
  * Who watches a tenant is told that it is served from Postgres, and that it no longer is once Redis has
- * answered for a while. A server that has told says it again after this long, in case others took it for gone.
+ * answered for a while. A server that has told says it again after this long, in case others took it for
+ * gone.
  */
 #define DEGRADED_EVERY_MS 250
 #define DEGRADED_CALM_MS 2000

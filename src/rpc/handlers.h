@@ -41,5 +41,7 @@ void rpc_get_status(void *user, struct stub_call *call,
                     const Holdfast__V1__GetStatusRequest *request);
 void rpc_verify_tenant(void *user, struct stub_call *call,
                        const Holdfast__V1__VerifyTenantRequest *request);
+void rpc_get_reconciliation(void *user, struct stub_call *call,
+                            const Holdfast__V1__GetReconciliationRequest *request);
 
 #endif

@@ -74,6 +74,7 @@ bool rpc_register(struct rpc *rpc, struct stub_server *server)
         .list_limits = rpc_list_limits,
         .get_status = rpc_get_status,
         .verify_tenant = rpc_verify_tenant,
+        .get_reconciliation = rpc_get_reconciliation,
     };
 
     return holdfast_v1_quota_service_register(server, &quota, rpc) &&

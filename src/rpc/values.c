@@ -6,10 +6,12 @@
  */
 #include "op/op.h"
 #include "op/queries.h"
+#include "quota/drift.h"
 #include "quota/period.h"
 #include "quota/settle.h"
 #include "quota/threshold.h"
 
+#include "holdfast/v1/admin_service.pb-c.h"
 #include "holdfast/v1/quota.pb-c.h"
 #include "holdfast/v1/quota_service.pb-c.h"
 
@@ -87,6 +89,16 @@
     case HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_UNSPECIFIED:                               \
     case _HOLDFAST__V1__RECEIPT_VERDICT_IS_INT_SIZE:
 
+#define DRIFTS(X)                                                                                  \
+    X(DRIFT_LEASES, HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_LEASES)                                   \
+    X(DRIFT_HOLDS, HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_HOLDS)                                     \
+    X(DRIFT_LEDGER, HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_LEDGER)                                   \
+    X(DRIFT_ENTRIES, HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_ENTRIES)                                 \
+    X(DRIFT_REDIS, HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_REDIS)
+#define DRIFTS_OF_THEIRS                                                                           \
+    case HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_UNSPECIFIED:                                         \
+    case _HOLDFAST__V1__DRIFT_KIND_IS_INT_SIZE:
+
 #define SAME(ours, theirs) _Static_assert((int)(ours) == (int)(theirs), #ours " is not " #theirs);
 #define CASE_OURS(ours, theirs) case ours:
 #define CASE_THEIRS(ours, theirs) case theirs:
@@ -110,4 +122,5 @@ HELD(overruns, OVERRUNS, enum overrun, Holdfast__V1__OverrunPolicy)
 HELD(reservations, RESERVATIONS, enum reservation_state, Holdfast__V1__ReservationState)
 HELD(decisions, DECISIONS, enum decision, Holdfast__V1__Decision)
 HELD(receipts, RECEIPTS, enum receipt_verdict, Holdfast__V1__ReceiptVerdict)
+HELD(drifts, DRIFTS, enum drift_kind, Holdfast__V1__DriftKind)
 HELD(reasons, REASONS, enum reason_code, Holdfast__V1__ReasonCode)

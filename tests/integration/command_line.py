@@ -62,7 +62,7 @@ class Help(unittest.TestCase):
 class Examples(unittest.TestCase):
     """Every line that a command's help shows as an example works as it stands, in this order."""
     ORDER = ("apply", "check", "reserve", "extend", "show", "holds", "usage", "commit", "release", "verify",
-             "watch", "status", "replay", "bench")
+             "reconcile", "watch", "status", "replay", "bench")
 
     def examples(self, command):
         lines = re.findall(r"^  (holdfast .*)$", holdfast(command, "--help")[1], flags=re.M)

@@ -24,6 +24,34 @@ enum mutant {
     MUTANT_RELEASED_MEANS_NEWER,  /* the id of a released attempt commits the job's live one */
     MUTANT_LEASE_ENDS_EARLY,      /* a deadline falls below that of a hold */
     MUTANT_DEADLINE_COMES_BACK,   /* totals of before raise a deadline that fell */
+    MUTANT_GUARD_WITHOUT_NONCE,   /* an empty Redis passes for the one that was filled */
+    MUTANT_REAP_IS_BLIND,         /* a reap does not bring what was spent */
+    MUTANT_REAP_BY_LIST,          /* a reap lets go of what was due when it was listed */
+    MUTANT_NOTIFY_ANY_ATTEMPT,    /* a removal takes whatever attempt the job has by now */
+    MUTANT_DUE_IS_LIVE,           /* a hold past its deadline is shown again */
+    MUTANT_HELD_IS_ROUNDED,       /* amounts lose a fraction */
+    MUTANT_RETAKE_WITHOUT_ROOM,   /* a hold stands again where there is no room for it */
+    MUTANT_RETAKE_ANY_ATTEMPT,    /* an Extend's hold takes the place of a newer one */
+    MUTANT_KEPT_IGNORES_RETURNS,  /* a hold moves under a kept lease whose deadline may have fallen */
+    MUTANT_STALE_IS_FRESH,        /* a script trusts a plan of an older version */
+    MUTANT_EPOCH_IGNORED,         /* a script admits under leases of an earlier epoch */
+    MUTANT_PLACE_IGNORES_LEASES,  /* holds in Postgres do not count what is lent */
+    MUTANT_LOST_AFTER_ANSWER,     /* a commit is answered, and then not there */
+    MUTANT_FACTS_BEFORE_LOCKS,    /* decided on what was read before the locks */
+    MUTANT_DEADLINE_BEFORE_LOCKS, /* a token that was in time once is in time for ever */
+    MUTANT_LATE_IGNORES_FENCE,    /* a late commit does not ask whether it was released */
+    MUTANT_LATE_IS_GONE,          /* a late hold's own units are not its own any more */
+    MUTANT_GUESSES_ATTEMPT,       /* no answer from Redis is taken for: it has none */
+    MUTANT_FACTS_WITHOUT_FENCES,  /* whoever reads the record beside the committer sees no fence */
+    MUTANT_RETURN_IS_FORGOTTEN,   /* what Redis gave back does not reach the root */
+    MUTANT_EBB_WITHOUT_NEWS,      /* the root's deadline follows an answer of before */
+    MUTANT_REFUSAL_OF_ALL,        /* a refusal counts for smaller amounts, too */
+    MUTANT_REFUSAL_FOR_EVER,      /* and has no end */
+    MUTANT_PERIOD_ENDS_LEASES,    /* no lease is pushed once the period is over */
+    MUTANT_NOTHING_IS_MENDED,     /* keys that were lost singly are not looked for */
+    MUTANT_COMMIT_FAILED_MEANS_NO, /* no result of COMMIT is taken for: not committed */
+    MUTANT_REPEAT_IS_NEW,         /* a Reserve or an Extend does not see the record of its job */
+    MUTANT_EPOCH_IS_KEPT,         /* an authority row that went back is believed */
     MUTANTS
 };
 
@@ -37,6 +65,14 @@ const char *mutant_name(enum mutant mutant);
 
 /* The themes in which it shows, as for --themes. */
 const char *mutant_themes(enum mutant mutant);
+
+/* settle_decide, with the holes that are in what it is given. */
+struct book;
+struct settle_item;
+void mutant_settle(struct book *book, struct settle_item *item);
+
+/* Nothing has found it yet: it is run by name only, and README.md says what was tried. */
+bool mutant_is_open(enum mutant mutant);
 
 /* The line that it changes is still in some script, or it needs none. */
 bool mutant_applies(enum mutant mutant);

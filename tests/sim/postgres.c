@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TRANSACT_TRIES = 5, OWNERS_MAX = 256 };
+enum { TRANSACT_TRIES = 5, OWNERS_MAX = 256, LOST_EVERY = 40 };
 
 static struct postgres *current;
 
@@ -549,6 +549,8 @@ enum status pg_commit(struct pg_tx *tx)
         us += dice_between(&pg->chaos->dice, 50000, 3000000);
     if (fate == FATE_LOST_BEFORE || fate == FATE_CUT || fate == FATE_REFUSED)
         commit->lands = false;
+    if (mutant_is(MUTANT_LOST_AFTER_ANSWER) && tx->number % LOST_EVERY == 0)
+        commit->lands = false;
     if (us == 0)
         arrive(commit);
     else
@@ -560,6 +562,8 @@ enum status pg_commit(struct pg_tx *tx)
     while (!commit->done)
         fibre_wait(commit, FIBRE_FOREVER_US);
     pg_pause(pg);
+    if (fate != FATE_DONE && mutant_is(MUTANT_COMMIT_FAILED_MEANS_NO))
+        return STATUS_UNAVAILABLE;
     if (fate != FATE_DONE)
         return mutant_is(MUTANT_OK_BEFORE_COMMIT) ? STATUS_OK : STATUS_UNKNOWN;
     return commit->duplicate ? STATUS_CONFLICT : STATUS_OK;

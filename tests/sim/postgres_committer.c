@@ -284,7 +284,7 @@ static void decide(struct batch *batch, struct pg_tx *tx)
             continue;
         settle->made_record = settle->made_fence = false;
         mean_newer(batch, settle);
-        settle_decide(&batch->book, settle);
+        mutant_settle(&batch->book, settle);
         if (item->maybe_landed &&
             (settle->outcome == SETTLE_COMMITTED || settle->outcome == SETTLE_RELEASED))
             settle->replayed = false;
@@ -384,7 +384,8 @@ static enum status run_batch(struct batch *batch)
         pg_rollback(&tx);
         return status;
     }
-    read_facts(batch);
+    if (!mutant_is(MUTANT_FACTS_BEFORE_LOCKS))
+        read_facts(batch);
     decide(batch, &tx);
     pg_write(&tx, &batch->book);
     return pg_commit(&tx);

@@ -4,6 +4,7 @@
 #include "tests/sim/postgres_rows.h"
 
 #include "base/check.h"
+#include "tests/sim/mutants.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,10 @@ enum status sim_facts_read(struct database *db, struct arena *arena, struct ledg
     *ret_now_ms = pg_now_ms(db);
     for (size_t i = 0; i < count; i++)
         jobs[i].facts = pg_facts(db->pg, arena, jobs[i].tenant_id, jobs[i].job_id);
+    for (size_t i = 0; i < count && mutant_is(MUTANT_FACTS_WITHOUT_FENCES); i++)
+        jobs[i].facts.fences_count = 0;
+    for (size_t i = 0; i < count && mutant_is(MUTANT_REPEAT_IS_NEW); i++)
+        jobs[i].facts.record = NULL;
     pg_pause(db->pg);
     return STATUS_OK;
 }

@@ -89,7 +89,8 @@ static void serve(struct granting *granting, struct pg_tx *tx, struct ledger_gra
     if (grant->only_new && !grant->made)
         return;
     grant->missing = !quota || quota->state != QUOTA_OPEN ||
-                     (granting->book.now_ms >= quota->period_end_ms && !grant->over_too);
+                     (granting->book.now_ms >= quota->period_end_ms &&
+                      (!grant->over_too || mutant_is(MUTANT_PERIOD_ENDS_LEASES)));
     grant->epoch_changed = false;
     grant->granted_units = 0;
     grant->kept = false;
@@ -210,7 +211,13 @@ static enum status return_body(struct database *db, void *user)
         struct quota_row *quota = book_find_quota(&returning->book, returning->returns[i].tenant_id,
                                                   returning->returns[i].ref);
 
-        if (quota)
+        if (quota && mutant_is(MUTANT_EBB_WITHOUT_NEWS) && returning->returns[i].deadline_ms > 0 &&
+            returning->returns[i].deadline_ms < quota->lease_deadline_ms &&
+            returning->returns[i].lease_id == quota->lease_id) {
+            quota->lease_deadline_ms = returning->returns[i].deadline_ms;
+            quota->dirty = true;
+        }
+        if (quota && !mutant_is(MUTANT_RETURN_IS_FORGOTTEN))
             lease_ebb(quota, returning->returns[i].lease_id, returning->returns[i].returned,
                       returning->returns[i].deadline_ms, returning->returns[i].still);
     }

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "quota/lease.h"
+#include "tests/sim/mutants.h"
 
 #include <stdlib.h>
 
@@ -60,6 +61,20 @@ struct placing {
     struct book book;
 };
 
+static void decide_one(struct book *book, struct place *place)
+{
+    int64_t *leased = pg_alloc(book->arena, book->quotas_count + 1, sizeof(*leased));
+
+    for (size_t i = 0; i < book->quotas_count; i++) {
+        leased[i] = book->quotas[i].leased;
+        if (mutant_is(MUTANT_PLACE_IGNORES_LEASES))
+            book->quotas[i].leased = 0;
+    }
+    place_decide(book, place);
+    for (size_t i = 0; i < book->quotas_count; i++)
+        book->quotas[i].leased = leased[i];
+}
+
 static void decide(struct placing *placing, struct pg_tx *tx)
 {
     for (size_t i = 0; i < placing->count; i++) {
@@ -72,7 +87,7 @@ static void decide(struct placing *placing, struct pg_tx *tx)
                      one->config_version;
         if (one->stale)
             continue;
-        place_decide(&placing->book, place);
+        decide_one(&placing->book, place);
         if (place->end == PLACE_TAKEN)
             add_placed(tx, PG_TAKE_PLACED, place->tenant_id, place->job_id, place->hold);
     }

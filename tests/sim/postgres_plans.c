@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "quota/lease.h"
 #include "quota/threshold.h"
+#include "tests/sim/mutants.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -236,7 +237,8 @@ enum status sim_authority_bump(struct database *db, const struct shard_view *fro
     (void)reason;
     if (status != STATUS_OK)
         return status;
-    to.epoch = amount_max(mine.epoch, redis_epoch) + 1;
+    to.epoch =
+        amount_max(mine.epoch, mutant_is(MUTANT_EPOCH_IS_KEPT) ? 0 : redis_epoch) + 1;
     snprintf(to.replid, sizeof(to.replid), "%s", replid);
     wins = authority->view.epoch == mine.epoch && authority->view.active == mine.active &&
            strcmp(authority->view.nonce, mine.nonce) == 0 &&

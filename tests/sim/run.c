@@ -4,10 +4,13 @@
  *
  *     run [--seconds S | --minutes M | --seeds C] [--start N] [--jobs J]     seeds from N on
  *     run --seed N [--trace] [--themes A,B]                      one of them, with its last steps
+ *     run --record FILE ...                                      what servers trace (op/trace.h), of one seed
+ *     run --deaf ...                                             and the run goes on, whatever breaks
  *     run --without A,B                                          never these themes
  *     run --mutant NAME                                          with a hole: a promise must break
- *     run --mutants                                              each of them; --seeds is the bound that
- *                                                                a busy machine does not move
+ *     run --mutants [--some N]                                   each of them, or N that take turns by
+ *                                                                the day; --seeds is the bound that a
+ *                                                                busy machine does not move
  */
 #include "tests/sim/world.h"
 
@@ -15,6 +18,7 @@
 #include "base/log.h"
 #include "tests/sim/fibre.h"
 #include "tests/sim/mutants.h"
+#include "tests/sim/server.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -34,6 +38,8 @@ struct settings {
     bool trace;
     bool keep_going;
     bool mutants;
+    bool deaf;
+    int some; /* mutants that have their turn today; 0: all */
     uint32_t themes, without;
     int jobs;
 };
@@ -66,6 +72,7 @@ static bool run_seed(const struct settings *settings, uint64_t seed, struct tota
     bool ok;
 
     world->tracing = settings->trace;
+    world->truth.deaf = settings->deaf;
     ok = world_run(world);
     if (!ok || settings->one) {
         printf("seed %" PRIu64 ":", seed);
@@ -105,7 +112,7 @@ static void report(const struct totals *totals, double seconds, uint64_t start)
 }
 
 /* Each seed in a child: what a killed server leaves behind goes with it, and so does a crash. */
-static int run_many(const struct settings *settings)
+static int run_many(const struct settings *settings, struct totals *ret)
 {
     struct totals *shared = mmap(NULL, JOBS_MAX * sizeof(*shared), PROT_READ | PROT_WRITE,
                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -114,7 +121,7 @@ static int run_many(const struct settings *settings)
     uint64_t seed = settings->start, seeds[JOBS_MAX] = {0};
     pid_t pids[JOBS_MAX] = {0};
     bool stop = false;
-    int running = 0;
+    int running = 0, ended = 0;
 
     CHECK(shared != MAP_FAILED);
     while (true) {
@@ -146,6 +153,7 @@ static int run_many(const struct settings *settings)
         CHECK(slot < JOBS_MAX);
         pids[slot] = 0;
         running--;
+        ended++;
         if (WIFSIGNALED(status)) {
             printf("seed %" PRIu64 ": died of signal %d\n    again: tests/sim/run --seed %" PRIu64
                    "\n", seeds[slot], WTERMSIG(status), seeds[slot]);
@@ -165,6 +173,9 @@ static int run_many(const struct settings *settings)
         all.scripts += shared[i].scripts;
     }
     report(&all, seconds_now() - begun, settings->start);
+    munmap(shared, JOBS_MAX * sizeof(*shared));
+    *ret = all;
+    ret->runs = ended; /* also those that died */
     return all.failed == 0 ? 0 : 1;
 }
 
@@ -194,6 +205,10 @@ static void parse(struct settings *settings, int argc, char **argv)
             settings->mutants = true;
             continue;
         }
+        if (strcmp(argv[i], "--deaf") == 0) {
+            settings->deaf = true;
+            continue;
+        }
         if (strcmp(argv[i], "--keep-going") == 0) {
             settings->keep_going = true;
             continue;
@@ -206,6 +221,10 @@ static void parse(struct settings *settings, int argc, char **argv)
             settings->seeds = strtoull(value, NULL, 10);
         } else if (strcmp(argv[i], "--start") == 0) {
             settings->start = strtoull(value, NULL, 10);
+        } else if (strcmp(argv[i], "--record") == 0) {
+            server_trace_into(value);
+        } else if (strcmp(argv[i], "--some") == 0) {
+            settings->some = (int)strtol(value, NULL, 10);
         } else if (strcmp(argv[i], "--jobs") == 0) {
             settings->jobs = (int)strtol(value, NULL, 10);
         } else if (strcmp(argv[i], "--themes") == 0) {
@@ -230,29 +249,54 @@ static void parse(struct settings *settings, int argc, char **argv)
     CHECK(settings->jobs >= 1 && settings->jobs <= JOBS_MAX);
 }
 
+/* By the day, so that all have had their turn after some days, and a day repeats itself. */
+static bool has_its_turn(const struct settings *settings, int64_t number, int64_t count)
+{
+    int64_t day = (int64_t)time(NULL) / 86400;
+
+    return settings->some == 0 || (number - day * settings->some % count + count) % count < settings->some;
+}
+
+/* False: it was not found. */
+static bool run_mutant(const struct settings *settings, enum mutant mutant)
+{
+    struct settings own = *settings;
+    struct totals totals;
+    double begun = seconds_now();
+
+    mutant_set(mutant);
+    own.themes = parse_themes(mutant_themes(mutant));
+    if (!mutant_applies(mutant)) {
+        printf("SURVIVED: %s: no script has its line any more, see mutants.c\n", mutant_name(mutant));
+        return false;
+    }
+    printf("mutant %s (%s):\n", mutant_name(mutant), mutant_themes(mutant));
+    if (run_many(&own, &totals) == 0) {
+        printf("SURVIVED: %s: %" PRId64 " seeds\n", mutant_name(mutant), totals.runs);
+        return false;
+    }
+    printf("killed: %s: %" PRId64 " seeds, %.1f s\n", mutant_name(mutant), totals.runs,
+           seconds_now() - begun);
+    return true;
+}
+
 /* Every hole must be found. */
 static int run_mutants(const struct settings *settings)
 {
-    int survivors = 0;
+    enum mutant found[MUTANTS];
+    int survivors = 0, count = 0, tried = 0;
 
-    for (int i = MUTANT_NONE + 1; i < MUTANTS; i++) {
-        struct settings own = *settings;
-
-        mutant_set((enum mutant)i);
-        own.themes = parse_themes(mutant_themes((enum mutant)i));
-        printf("mutant %s:\n", mutant_name((enum mutant)i));
-        if (!mutant_applies((enum mutant)i)) {
-            printf("no script has its line any more: see mutants.c\n");
-            survivors++;
+    for (int i = MUTANT_NONE + 1; i < MUTANTS; i++)
+        if (!mutant_is_open((enum mutant)i))
+            found[count++] = (enum mutant)i;
+    for (int i = 0; i < count; i++) {
+        if (!has_its_turn(settings, i, count))
             continue;
-        }
-        if (run_many(&own) == 0) {
-            printf("SURVIVED: %s\n", mutant_name((enum mutant)i));
-            survivors++;
-        }
+        tried++;
+        survivors += !run_mutant(settings, found[i]);
     }
-    printf("%d mutants survived\n", survivors);
-    return survivors;
+    printf("%d mutants, %d survived\n", tried, survivors);
+    return survivors > 0;
 }
 
 int main(int argc, char **argv)
@@ -266,7 +310,7 @@ int main(int argc, char **argv)
     if (settings.mutants)
         return run_mutants(&settings);
     if (!settings.one)
-        return run_many(&settings);
+        return run_many(&settings, &totals);
     run_seed(&settings, settings.start, &totals);
     report(&totals, seconds_now() - begun, settings.start);
     return totals.failed == 0 ? 0 : 1;

@@ -18,6 +18,7 @@
 #include "op/returns.h"
 #include "op/shares.h"
 #include "op/status.h"
+#include "op/trace.h"
 #include "op/worker.h"
 #include "quota/times.h"
 #include "tests/sim/fibre.h"
@@ -46,6 +47,13 @@ static const struct service_options options = {
     .worker_timeout_ms = 50,
     .redis_timeout_ms = 1000,
 };
+
+static const char *trace_path;
+
+void server_trace_into(const char *path)
+{
+    trace_path = path;
+}
 
 struct server *server_start(int group)
 {
@@ -79,6 +87,8 @@ struct server *server_start(int group)
     services->estimate = &server->estimate;
     services->started_wall_ms = clock_wall_ms(sim_clock());
     snprintf(services->server_name, sizeof(services->server_name), "sim:%d", group);
+    services->trace = trace_path ? trace_open(trace_path, services->server_name) : NULL;
+    CHECK(!trace_path || services->trace);
     services->token_keys = keys;
     services->plans = plans_create(sim_clock(), PLANS_BYTES_MAX);
     services->authority = authority_create();

@@ -22,6 +22,9 @@ struct server {
 /* In a fibre of the group. The server's memory must stay for ever: what was killed may be pointed to. */
 struct server *server_start(int group);
 
+/* Servers that start from here on trace into this file (op/trace.h); kept. */
+void server_trace_into(const char *path);
+
 /* From a fibre of another group. Whoever waits for an answer gets none. */
 void server_kill(struct server *server);
 

@@ -47,6 +47,8 @@
     X(seal_run, ledger_seal_run)                                                                   \
     X(seals_read, ledger_seals_read)                                                               \
     X(verify, ledger_verify)                                                                       \
+    X(sums_list, ledger_sums_list)                                                                 \
+    X(sums_read, ledger_sums_read)                                                                 \
     X(tenant_create, ledger_tenant_create)                                                         \
     X(tenant_update, ledger_tenant_update)                                                         \
     X(tenant_list, ledger_tenant_list)                                                             \

@@ -27,7 +27,7 @@ void truth_break(struct truth *truth, const char *promise, const struct truth_jo
     va_list arguments;
     int at;
 
-    if (truth->broken)
+    if (truth->broken || truth->deaf)
         return;
     truth->broken = promise;
     at = snprintf(truth->text, sizeof(truth->text), "%s%s%s: ", job ? job->tenant->name : "",

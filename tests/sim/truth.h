@@ -68,6 +68,7 @@ struct truth_tenant {
 struct truth {
     struct postgres *postgres;
     bool strict;
+    bool deaf;              /* a broken promise is not looked at */
     int64_t trouble_us;     /* of any kind, last; -1: none yet */
     bool redis_lost;        /* at any time */
     bool split;             /* an old primary lives on beside the new one */

@@ -26,15 +26,16 @@ RANKS = {
 STEMS = {
     "op": {
         "op": 0, "services": 0,
-        "aside": 1, "authority": 1, "degraded": 1, "dirty": 1, "plans": 1, "shares": 1, "quotas": 1, "refusals": 1, "verdict": 1,
-        "desk_queue": 2, "inbox": 2, "notifies": 2, "redis": 2, "returns": 2, "stores": 2, "tenant": 2,
+        "aside": 1, "authority": 1, "degraded": 1, "dirty": 1, "plans": 1, "shares": 1, "quotas": 1,
+        "refusals": 1, "verdict": 1,
+        "desk_queue": 2, "inbox": 2, "notifies": 2, "redis": 2, "returns": 2, "stores": 2, "tenant": 2, "trace": 2,
         "admin": 3, "admin_limit": 3, "admin_tenant": 3, "check": 3, "commit": 3, "extend": 3,
         "ask": 3, "extend_judge": 3, "extend_place": 3, "extend_push": 3, "extend_turn": 3,
         "get_reservation": 3, "grant": 3, "grant_known": 3, "grant_pass": 3, "grant_place": 3, "grant_plan": 3,
-        "duty": 3, "duty_close": 3, "duty_degraded": 3, "duty_idle": 3, "idle": 3, "duty_look": 3, "duty_mend": 3, "duty_probe": 3,
-        "mend": 3, "duty_reap": 3, "duty_recall": 3, "duty_seal": 3,
+        "duty": 3, "duty_close": 3, "duty_degraded": 3, "duty_idle": 3, "idle": 3, "duty_look": 3, "duty_mend": 3,
+        "duty_probe": 3, "mend": 3, "duty_reap": 3, "duty_recall": 3, "duty_seal": 3,
         "grant_root": 3, "grant_script": 3, "granting": 3, "list_reservations": 3, "notify": 3, "queries": 3,
-        "reap": 3, "retake": 3, "recall": 3, "recover": 3, "reserve": 3, "status": 3, "usage": 3,
+        "reap": 3, "reconcile": 3, "retake": 3, "recall": 3, "recover": 3, "reserve": 3, "status": 3, "usage": 3,
         "verify": 3, "verify_receipt": 3,
         "desk": 4, "granter": 4, "janitor": 4, "worker": 4,
     },
@@ -378,6 +379,28 @@ def documents(tree):
                         tree.complain(path, number, f"PROTOCOL.md has no section {section.rstrip('.')}")
 
 
+def mutants(tree):
+    """Each hole that is made on purpose has its row in the table that says who found it, and the other way
+    round; one that nothing has found says so in both places."""
+    code, page = tree.root / "tests/sim/mutants.c", tree.root / "tests/sim/README.md"
+    if not code.exists() or not page.exists():
+        return
+    made = {name: text.rstrip().endswith("true") for name, text in
+            re.findall(r'(?s)\[MUTANT_\w+\] = \{"(\w+)",(.*?)\},\n', code.read_text()) if name != "none"}
+    told = {}
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        row = re.match(r"\| `(\w+)` \|.*\| ([^|]*) \|$", line)
+        if row:
+            told[row[1]] = row[2] == "not found"
+            if row[1] not in made:
+                tree.complain(page, number, f"there is no mutant {row[1]}")
+    for name, is_open in made.items():
+        if name not in told:
+            tree.complain(code, 1, f"{tree.name(page)} does not have mutant {name}")
+        elif told[name] != is_open:
+            tree.complain(code, 1, f"{tree.name(page)} says otherwise whether {name} was found")
+
+
 def headers(tree):
     """Every header compiles alone."""
     pkgs = ["grpc", "libprotobuf-c", "hiredis", "libpq", "libcrypto", "libxxhash", "yaml-0.1",
@@ -401,7 +424,7 @@ def headers(tree):
 
 CHECKS = {check.__name__: check
           for check in (layers, ranks, banned, switches, times, numbers, leftovers, shape, registered, documents,
-                        headers)}
+                        mutants, headers)}
 
 
 def main():

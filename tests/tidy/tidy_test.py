@@ -174,6 +174,16 @@ class TidyTest(unittest.TestCase):
         self.write("src/op/PROTOCOL.md", "## 3. Steps\n\n### 3.1 Reserve\n")
         self.refuses("documents", "src/op/x.c", "/* op/PROTOCOL.md 3.1 and 3.2 */\n", "no section 3.2")
 
+    def test_mutant_without_its_row(self):
+        self.write("tests/sim/README.md", "| `a` | x | y |\n")
+        self.refuses("mutants", "tests/sim/mutants.c",
+                     '    [MUTANT_A] = {"a", "TIGHT", NULL, NULL},\n    [MUTANT_B] = {"b", "TIGHT", NULL, NULL},\n',
+                     "does not have mutant b")
+
+    def test_mutant_that_was_found_after_all(self):
+        self.write("tests/sim/README.md", "| `a` | x | not found |\n")
+        self.refuses("mutants", "tests/sim/mutants.c", '    [MUTANT_A] = {"a", "TIGHT", NULL, NULL},\n', "otherwise")
+
     def test_header_that_leans_on_another(self):
         self.refuses("headers", "src/op/x.h", GUARDED.format("OP_X", "size_t x(void);\n"),
                      "compile alone")

@@ -907,6 +907,186 @@ void   holdfast__v1__verify_tenant_response__free_unpacked
   assert(message->base.descriptor == &holdfast__v1__verify_tenant_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   holdfast__v1__drift__init
+                     (Holdfast__V1__Drift         *message)
+{
+  static const Holdfast__V1__Drift init_value = HOLDFAST__V1__DRIFT__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__drift__get_packed_size
+                     (const Holdfast__V1__Drift *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__drift__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__drift__pack
+                     (const Holdfast__V1__Drift *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__drift__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__drift__pack_to_buffer
+                     (const Holdfast__V1__Drift *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__drift__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__Drift *
+       holdfast__v1__drift__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__Drift *)
+     protobuf_c_message_unpack (&holdfast__v1__drift__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__drift__free_unpacked
+                     (Holdfast__V1__Drift *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__drift__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__v1__quota_reconciliation__init
+                     (Holdfast__V1__QuotaReconciliation         *message)
+{
+  static const Holdfast__V1__QuotaReconciliation init_value = HOLDFAST__V1__QUOTA_RECONCILIATION__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__quota_reconciliation__get_packed_size
+                     (const Holdfast__V1__QuotaReconciliation *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__quota_reconciliation__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__quota_reconciliation__pack
+                     (const Holdfast__V1__QuotaReconciliation *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__quota_reconciliation__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__quota_reconciliation__pack_to_buffer
+                     (const Holdfast__V1__QuotaReconciliation *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__quota_reconciliation__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__QuotaReconciliation *
+       holdfast__v1__quota_reconciliation__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__QuotaReconciliation *)
+     protobuf_c_message_unpack (&holdfast__v1__quota_reconciliation__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__quota_reconciliation__free_unpacked
+                     (Holdfast__V1__QuotaReconciliation *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__quota_reconciliation__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__v1__get_reconciliation_request__init
+                     (Holdfast__V1__GetReconciliationRequest         *message)
+{
+  static const Holdfast__V1__GetReconciliationRequest init_value = HOLDFAST__V1__GET_RECONCILIATION_REQUEST__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__get_reconciliation_request__get_packed_size
+                     (const Holdfast__V1__GetReconciliationRequest *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__get_reconciliation_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__get_reconciliation_request__pack
+                     (const Holdfast__V1__GetReconciliationRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__get_reconciliation_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__get_reconciliation_request__pack_to_buffer
+                     (const Holdfast__V1__GetReconciliationRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__get_reconciliation_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__GetReconciliationRequest *
+       holdfast__v1__get_reconciliation_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__GetReconciliationRequest *)
+     protobuf_c_message_unpack (&holdfast__v1__get_reconciliation_request__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__get_reconciliation_request__free_unpacked
+                     (Holdfast__V1__GetReconciliationRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__get_reconciliation_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__v1__get_reconciliation_response__init
+                     (Holdfast__V1__GetReconciliationResponse         *message)
+{
+  static const Holdfast__V1__GetReconciliationResponse init_value = HOLDFAST__V1__GET_RECONCILIATION_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__get_reconciliation_response__get_packed_size
+                     (const Holdfast__V1__GetReconciliationResponse *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__get_reconciliation_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__get_reconciliation_response__pack
+                     (const Holdfast__V1__GetReconciliationResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__get_reconciliation_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__get_reconciliation_response__pack_to_buffer
+                     (const Holdfast__V1__GetReconciliationResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__get_reconciliation_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__GetReconciliationResponse *
+       holdfast__v1__get_reconciliation_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__GetReconciliationResponse *)
+     protobuf_c_message_unpack (&holdfast__v1__get_reconciliation_response__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__get_reconciliation_response__free_unpacked
+                     (Holdfast__V1__GetReconciliationResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__get_reconciliation_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 static const ProtobufCFieldDescriptor holdfast__v1__tenant__field_descriptors[7] =
 {
   {
@@ -2609,6 +2789,548 @@ const ProtobufCMessageDescriptor holdfast__v1__verify_tenant_response__descripto
   (ProtobufCMessageInit) holdfast__v1__verify_tenant_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor holdfast__v1__drift__field_descriptors[5] =
+{
+  {
+    "kind",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Drift, kind),
+    &holdfast__v1__drift_kind__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "is",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Drift, is),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "other",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Drift, other),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "units",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Drift, units),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "action",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Drift, action),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__drift__field_indices_by_name[] = {
+  4,   /* field[4] = action */
+  1,   /* field[1] = is */
+  0,   /* field[0] = kind */
+  2,   /* field[2] = other */
+  3,   /* field[3] = units */
+};
+static const ProtobufCIntRange holdfast__v1__drift__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__drift__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.Drift",
+  "Drift",
+  "Holdfast__V1__Drift",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__Drift),
+  5,
+  holdfast__v1__drift__field_descriptors,
+  holdfast__v1__drift__field_indices_by_name,
+  1,  holdfast__v1__drift__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__drift__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__quota_reconciliation__field_descriptors[21] =
+{
+  {
+    "limit_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, limit_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "scope",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, scope),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "meter",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, meter),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "period",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, period),
+    &holdfast__v1__period__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "period_start",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, period_start),
+    &google__protobuf__timestamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "committed",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, committed),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "debt",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, debt),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "leased",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, leased),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "postgres_held",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, postgres_held),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "entries",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, entries),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "leases_sum",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, leases_sum),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "holds_sum",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, holds_sum),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ledger_entries",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, ledger_entries),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ledger_committed",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, ledger_committed),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ledger_debt",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, ledger_debt),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "redis_held",
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, redis_held),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "redis_spent",
+    17,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, redis_spent),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "redis_returned",
+    18,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, redis_returned),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "redis_used",
+    19,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, redis_used),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "redis_compared",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__QuotaReconciliation, redis_compared),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "drifts",
+    21,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__V1__QuotaReconciliation, n_drifts),
+    offsetof(Holdfast__V1__QuotaReconciliation, drifts),
+    &holdfast__v1__drift__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__quota_reconciliation__field_indices_by_name[] = {
+  5,   /* field[5] = committed */
+  6,   /* field[6] = debt */
+  20,   /* field[20] = drifts */
+  9,   /* field[9] = entries */
+  11,   /* field[11] = holds_sum */
+  7,   /* field[7] = leased */
+  10,   /* field[10] = leases_sum */
+  13,   /* field[13] = ledger_committed */
+  14,   /* field[14] = ledger_debt */
+  12,   /* field[12] = ledger_entries */
+  0,   /* field[0] = limit_id */
+  2,   /* field[2] = meter */
+  3,   /* field[3] = period */
+  4,   /* field[4] = period_start */
+  8,   /* field[8] = postgres_held */
+  19,   /* field[19] = redis_compared */
+  15,   /* field[15] = redis_held */
+  17,   /* field[17] = redis_returned */
+  16,   /* field[16] = redis_spent */
+  18,   /* field[18] = redis_used */
+  1,   /* field[1] = scope */
+};
+static const ProtobufCIntRange holdfast__v1__quota_reconciliation__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 21 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__quota_reconciliation__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.QuotaReconciliation",
+  "QuotaReconciliation",
+  "Holdfast__V1__QuotaReconciliation",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__QuotaReconciliation),
+  21,
+  holdfast__v1__quota_reconciliation__field_descriptors,
+  holdfast__v1__quota_reconciliation__field_indices_by_name,
+  1,  holdfast__v1__quota_reconciliation__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__quota_reconciliation__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__get_reconciliation_request__field_descriptors[4] =
+{
+  {
+    "tenant",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetReconciliationRequest, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "page_size",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetReconciliationRequest, page_size),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "page_token",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetReconciliationRequest, page_token),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "drifts_only",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetReconciliationRequest, drifts_only),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__get_reconciliation_request__field_indices_by_name[] = {
+  3,   /* field[3] = drifts_only */
+  1,   /* field[1] = page_size */
+  2,   /* field[2] = page_token */
+  0,   /* field[0] = tenant */
+};
+static const ProtobufCIntRange holdfast__v1__get_reconciliation_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__get_reconciliation_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.GetReconciliationRequest",
+  "GetReconciliationRequest",
+  "Holdfast__V1__GetReconciliationRequest",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__GetReconciliationRequest),
+  4,
+  holdfast__v1__get_reconciliation_request__field_descriptors,
+  holdfast__v1__get_reconciliation_request__field_indices_by_name,
+  1,  holdfast__v1__get_reconciliation_request__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__get_reconciliation_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__get_reconciliation_response__field_descriptors[4] =
+{
+  {
+    "quotas",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__V1__GetReconciliationResponse, n_quotas),
+    offsetof(Holdfast__V1__GetReconciliationResponse, quotas),
+    &holdfast__v1__quota_reconciliation__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "next_page_token",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetReconciliationResponse, next_page_token),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "degraded",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetReconciliationResponse, degraded),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "looked_at",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__GetReconciliationResponse, looked_at),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__get_reconciliation_response__field_indices_by_name[] = {
+  2,   /* field[2] = degraded */
+  3,   /* field[3] = looked_at */
+  1,   /* field[1] = next_page_token */
+  0,   /* field[0] = quotas */
+};
+static const ProtobufCIntRange holdfast__v1__get_reconciliation_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__get_reconciliation_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.GetReconciliationResponse",
+  "GetReconciliationResponse",
+  "Holdfast__V1__GetReconciliationResponse",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__GetReconciliationResponse),
+  4,
+  holdfast__v1__get_reconciliation_response__field_descriptors,
+  holdfast__v1__get_reconciliation_response__field_indices_by_name,
+  1,  holdfast__v1__get_reconciliation_response__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__get_reconciliation_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCEnumValue holdfast__v1__tenant_state__enum_values_by_number[3] =
 {
   { "TENANT_STATE_UNSPECIFIED", "HOLDFAST__V1__TENANT_STATE__TENANT_STATE_UNSPECIFIED", 0 },
@@ -2669,7 +3391,43 @@ const ProtobufCEnumDescriptor holdfast__v1__meter_kind__descriptor =
   holdfast__v1__meter_kind__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descriptors[8] =
+static const ProtobufCEnumValue holdfast__v1__drift_kind__enum_values_by_number[6] =
+{
+  { "DRIFT_KIND_UNSPECIFIED", "HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_UNSPECIFIED", 0 },
+  { "DRIFT_KIND_LEASES", "HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_LEASES", 1 },
+  { "DRIFT_KIND_HOLDS", "HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_HOLDS", 2 },
+  { "DRIFT_KIND_LEDGER", "HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_LEDGER", 3 },
+  { "DRIFT_KIND_ENTRIES", "HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_ENTRIES", 4 },
+  { "DRIFT_KIND_REDIS", "HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_REDIS", 5 },
+};
+static const ProtobufCIntRange holdfast__v1__drift_kind__value_ranges[] = {
+{0, 0},{0, 6}
+};
+static const ProtobufCEnumValueIndex holdfast__v1__drift_kind__enum_values_by_name[6] =
+{
+  { "DRIFT_KIND_ENTRIES", 4 },
+  { "DRIFT_KIND_HOLDS", 2 },
+  { "DRIFT_KIND_LEASES", 1 },
+  { "DRIFT_KIND_LEDGER", 3 },
+  { "DRIFT_KIND_REDIS", 5 },
+  { "DRIFT_KIND_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor holdfast__v1__drift_kind__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "holdfast.v1.DriftKind",
+  "DriftKind",
+  "Holdfast__V1__DriftKind",
+  "holdfast.v1",
+  6,
+  holdfast__v1__drift_kind__enum_values_by_number,
+  6,
+  holdfast__v1__drift_kind__enum_values_by_name,
+  1,
+  holdfast__v1__drift_kind__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descriptors[9] =
 {
   { "CreateTenant", &holdfast__v1__create_tenant_request__descriptor, &holdfast__v1__create_tenant_response__descriptor },
   { "UpdateTenant", &holdfast__v1__update_tenant_request__descriptor, &holdfast__v1__update_tenant_response__descriptor },
@@ -2679,10 +3437,12 @@ static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descr
   { "ListLimits", &holdfast__v1__list_limits_request__descriptor, &holdfast__v1__list_limits_response__descriptor },
   { "GetStatus", &holdfast__v1__get_status_request__descriptor, &holdfast__v1__get_status_response__descriptor },
   { "VerifyTenant", &holdfast__v1__verify_tenant_request__descriptor, &holdfast__v1__verify_tenant_response__descriptor },
+  { "GetReconciliation", &holdfast__v1__get_reconciliation_request__descriptor, &holdfast__v1__get_reconciliation_response__descriptor },
 };
 const unsigned holdfast__v1__admin_service__method_indices_by_name[] = {
   0,        /* CreateTenant */
   4,        /* DeleteLimit */
+  8,        /* GetReconciliation */
   6,        /* GetStatus */
   5,        /* ListLimits */
   2,        /* ListTenants */
@@ -2697,7 +3457,7 @@ const ProtobufCServiceDescriptor holdfast__v1__admin_service__descriptor =
   "AdminService",
   "Holdfast__V1__AdminService",
   "holdfast.v1",
-  8,
+  9,
   holdfast__v1__admin_service__method_descriptors,
   holdfast__v1__admin_service__method_indices_by_name
 };
@@ -2764,6 +3524,14 @@ void holdfast__v1__admin_service__verify_tenant(ProtobufCService *service,
 {
   assert(service->descriptor == &holdfast__v1__admin_service__descriptor);
   service->invoke(service, 7, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void holdfast__v1__admin_service__get_reconciliation(ProtobufCService *service,
+                                                     const Holdfast__V1__GetReconciliationRequest *input,
+                                                     Holdfast__V1__GetReconciliationResponse_Closure closure,
+                                                     void *closure_data)
+{
+  assert(service->descriptor == &holdfast__v1__admin_service__descriptor);
+  service->invoke(service, 8, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__admin_service__init (Holdfast__V1__AdminService_Service *service,
                                         Holdfast__V1__AdminService_ServiceDestroy destroy)

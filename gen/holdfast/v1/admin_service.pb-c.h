@@ -38,6 +38,10 @@ typedef struct Holdfast__V1__StoreStatus Holdfast__V1__StoreStatus;
 typedef struct Holdfast__V1__GetStatusResponse Holdfast__V1__GetStatusResponse;
 typedef struct Holdfast__V1__VerifyTenantRequest Holdfast__V1__VerifyTenantRequest;
 typedef struct Holdfast__V1__VerifyTenantResponse Holdfast__V1__VerifyTenantResponse;
+typedef struct Holdfast__V1__Drift Holdfast__V1__Drift;
+typedef struct Holdfast__V1__QuotaReconciliation Holdfast__V1__QuotaReconciliation;
+typedef struct Holdfast__V1__GetReconciliationRequest Holdfast__V1__GetReconciliationRequest;
+typedef struct Holdfast__V1__GetReconciliationResponse Holdfast__V1__GetReconciliationResponse;
 
 
 /* --- enums --- */
@@ -80,6 +84,36 @@ typedef enum _Holdfast__V1__MeterKind {
   HOLDFAST__V1__METER_KIND__METER_KIND_GAUGE = 2
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HOLDFAST__V1__METER_KIND)
 } Holdfast__V1__MeterKind;
+/*
+ * Which two accounts of a limit and period differ.
+ */
+typedef enum _Holdfast__V1__DriftKind {
+  /*
+   * Never in a reply.
+   */
+  HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_UNSPECIFIED = 0,
+  /*
+   * What the row says is leased is not what its leases have out.
+   */
+  HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_LEASES = 1,
+  /*
+   * What the row says is held in Postgres is not what the holds there add up to.
+   */
+  HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_HOLDS = 2,
+  /*
+   * committed or debt is not the sum of the entries of the record, which are all there.
+   */
+  HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_LEDGER = 3,
+  /*
+   * Entries of the record are missing, or there are more than the row has numbered.
+   */
+  HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_ENTRIES = 4,
+  /*
+   * Redis shows more than Postgres ever recorded of the lease, or another use at the same entry.
+   */
+  HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_REDIS = 5
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HOLDFAST__V1__DRIFT_KIND)
+} Holdfast__V1__DriftKind;
 
 /* --- messages --- */
 
@@ -748,6 +782,197 @@ struct  Holdfast__V1__VerifyTenantResponse
     , 0, 0, 0, 0, 0, 0, 0,NULL, (char *)protobuf_c_empty_string }
 
 
+/*
+ * Two accounts of one limit and period that differ.
+ */
+struct  Holdfast__V1__Drift
+{
+  ProtobufCMessage base;
+  /*
+   * Which.
+   */
+  Holdfast__V1__DriftKind kind;
+  /*
+   * What the row says; of REDIS: what Redis shows.
+   */
+  int64_t is;
+  /*
+   * What it should agree with.
+   */
+  int64_t other;
+  /*
+   * Units between the two, at least 1. Of ENTRIES, where the units agree: entries.
+   */
+  int64_t units;
+  /*
+   * What will be done, a sentence for people.
+   */
+  char *action;
+};
+#define HOLDFAST__V1__DRIFT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__drift__descriptor) \
+    , HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_UNSPECIFIED, 0, 0, 0, (char *)protobuf_c_empty_string }
+
+
+/*
+ * The accounts of one limit in one period.
+ */
+struct  Holdfast__V1__QuotaReconciliation
+{
+  ProtobufCMessage base;
+  /*
+   * Name of the limit.
+   */
+  char *limit_id;
+  /*
+   * Scope of the limit; empty is the tenant itself.
+   */
+  char *scope;
+  /*
+   * Meter.
+   */
+  char *meter;
+  /*
+   * Period length.
+   */
+  Holdfast__V1__Period period;
+  /*
+   * First instant of the period, UTC. Unset for PERIOD_NEVER.
+   */
+  Google__Protobuf__Timestamp *period_start;
+  /*
+   * The row: units recorded, without debt.
+   */
+  int64_t committed;
+  /*
+   * The row: units recorded beyond the hard cap.
+   */
+  int64_t debt;
+  /*
+   * The row: units lent to Redis, now or earlier, and not back.
+   */
+  int64_t leased;
+  /*
+   * The row: units of holds in Postgres.
+   */
+  int64_t postgres_held;
+  /*
+   * The row: entries of the record that are counted in it.
+   */
+  int64_t entries;
+  /*
+   * Units that its leases have out.
+   */
+  int64_t leases_sum;
+  /*
+   * Units that its holds in Postgres add up to.
+   */
+  int64_t holds_sum;
+  /*
+   * Entries of the record that are there.
+   */
+  int64_t ledger_entries;
+  /*
+   * Sum of their committed units.
+   */
+  int64_t ledger_committed;
+  /*
+   * Sum of their debts.
+   */
+  int64_t ledger_debt;
+  /*
+   * Units that Redis holds, and that were spent and given back of the lease that it has. All 0 if it
+   * knows nothing of this limit and period, or was not reached.
+   */
+  int64_t redis_held;
+  /*
+   * Units committed of the lease, as Redis knows.
+   */
+  int64_t redis_spent;
+  /*
+   * Units of the lease that Redis has given back.
+   */
+  int64_t redis_returned;
+  /*
+   * Use as Redis knows it: committed and debt.
+   */
+  int64_t redis_used;
+  /*
+   * True: Redis has the lease of the row, and is compared.
+   */
+  protobuf_c_boolean redis_compared;
+  /*
+   * What differs; empty: nothing.
+   */
+  size_t n_drifts;
+  Holdfast__V1__Drift **drifts;
+};
+#define HOLDFAST__V1__QUOTA_RECONCILIATION__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__quota_reconciliation__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, HOLDFAST__V1__PERIOD__PERIOD_UNSPECIFIED, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL }
+
+
+/*
+ * Request of GetReconciliation.
+ */
+struct  Holdfast__V1__GetReconciliationRequest
+{
+  ProtobufCMessage base;
+  /*
+   * The tenant. Required. Unknown: NOT_FOUND, reason UNKNOWN_TENANT.
+   */
+  char *tenant;
+  /*
+   * Most limits and periods that are looked at. 0: 50. Above 1,000: 1,000. Negative:
+   * INVALID_ARGUMENT. A page has fewer where it would pass 1 MiB; only an empty next_page_token
+   * means the end.
+   */
+  int32_t page_size;
+  /*
+   * next_page_token of the page before; empty for the first page. All fields but page_size must be
+   * those of the page before. A token that is damaged or of another list is INVALID_ARGUMENT.
+   */
+  char *page_token;
+  /*
+   * True: leave out the limits and periods of which nothing differs. A page may then be empty and
+   * not be the last one.
+   */
+  protobuf_c_boolean drifts_only;
+};
+#define HOLDFAST__V1__GET_RECONCILIATION_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__get_reconciliation_request__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0 }
+
+
+/*
+ * Reply of GetReconciliation.
+ */
+struct  Holdfast__V1__GetReconciliationResponse
+{
+  ProtobufCMessage base;
+  /*
+   * Limits and periods, in the order in which they were made.
+   */
+  size_t n_quotas;
+  Holdfast__V1__QuotaReconciliation **quotas;
+  /*
+   * Pass it as page_token for the next page. Empty on the last page.
+   */
+  char *next_page_token;
+  /*
+   * True: Redis did not answer, and is not compared.
+   */
+  protobuf_c_boolean degraded;
+  /*
+   * Limits and periods that were looked at, those included that are left out.
+   */
+  int64_t looked_at;
+};
+#define HOLDFAST__V1__GET_RECONCILIATION_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__get_reconciliation_response__descriptor) \
+    , 0,NULL, (char *)protobuf_c_empty_string, 0, 0 }
+
+
 /* Holdfast__V1__Tenant methods */
 void   holdfast__v1__tenant__init
                      (Holdfast__V1__Tenant         *message);
@@ -1128,6 +1353,82 @@ Holdfast__V1__VerifyTenantResponse *
 void   holdfast__v1__verify_tenant_response__free_unpacked
                      (Holdfast__V1__VerifyTenantResponse *message,
                       ProtobufCAllocator *allocator);
+/* Holdfast__V1__Drift methods */
+void   holdfast__v1__drift__init
+                     (Holdfast__V1__Drift         *message);
+size_t holdfast__v1__drift__get_packed_size
+                     (const Holdfast__V1__Drift   *message);
+size_t holdfast__v1__drift__pack
+                     (const Holdfast__V1__Drift   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__drift__pack_to_buffer
+                     (const Holdfast__V1__Drift   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__Drift *
+       holdfast__v1__drift__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__drift__free_unpacked
+                     (Holdfast__V1__Drift *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__V1__QuotaReconciliation methods */
+void   holdfast__v1__quota_reconciliation__init
+                     (Holdfast__V1__QuotaReconciliation         *message);
+size_t holdfast__v1__quota_reconciliation__get_packed_size
+                     (const Holdfast__V1__QuotaReconciliation   *message);
+size_t holdfast__v1__quota_reconciliation__pack
+                     (const Holdfast__V1__QuotaReconciliation   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__quota_reconciliation__pack_to_buffer
+                     (const Holdfast__V1__QuotaReconciliation   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__QuotaReconciliation *
+       holdfast__v1__quota_reconciliation__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__quota_reconciliation__free_unpacked
+                     (Holdfast__V1__QuotaReconciliation *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__V1__GetReconciliationRequest methods */
+void   holdfast__v1__get_reconciliation_request__init
+                     (Holdfast__V1__GetReconciliationRequest         *message);
+size_t holdfast__v1__get_reconciliation_request__get_packed_size
+                     (const Holdfast__V1__GetReconciliationRequest   *message);
+size_t holdfast__v1__get_reconciliation_request__pack
+                     (const Holdfast__V1__GetReconciliationRequest   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__get_reconciliation_request__pack_to_buffer
+                     (const Holdfast__V1__GetReconciliationRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__GetReconciliationRequest *
+       holdfast__v1__get_reconciliation_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__get_reconciliation_request__free_unpacked
+                     (Holdfast__V1__GetReconciliationRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__V1__GetReconciliationResponse methods */
+void   holdfast__v1__get_reconciliation_response__init
+                     (Holdfast__V1__GetReconciliationResponse         *message);
+size_t holdfast__v1__get_reconciliation_response__get_packed_size
+                     (const Holdfast__V1__GetReconciliationResponse   *message);
+size_t holdfast__v1__get_reconciliation_response__pack
+                     (const Holdfast__V1__GetReconciliationResponse   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__get_reconciliation_response__pack_to_buffer
+                     (const Holdfast__V1__GetReconciliationResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__GetReconciliationResponse *
+       holdfast__v1__get_reconciliation_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__get_reconciliation_response__free_unpacked
+                     (Holdfast__V1__GetReconciliationResponse *message,
+                      ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
 typedef void (*Holdfast__V1__Tenant_Closure)
@@ -1190,6 +1491,18 @@ typedef void (*Holdfast__V1__VerifyTenantRequest_Closure)
 typedef void (*Holdfast__V1__VerifyTenantResponse_Closure)
                  (const Holdfast__V1__VerifyTenantResponse *message,
                   void *closure_data);
+typedef void (*Holdfast__V1__Drift_Closure)
+                 (const Holdfast__V1__Drift *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__QuotaReconciliation_Closure)
+                 (const Holdfast__V1__QuotaReconciliation *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__GetReconciliationRequest_Closure)
+                 (const Holdfast__V1__GetReconciliationRequest *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__GetReconciliationResponse_Closure)
+                 (const Holdfast__V1__GetReconciliationResponse *message,
+                  void *closure_data);
 
 /* --- services --- */
 
@@ -1229,6 +1542,10 @@ struct Holdfast__V1__AdminService_Service
                         const Holdfast__V1__VerifyTenantRequest *input,
                         Holdfast__V1__VerifyTenantResponse_Closure closure,
                         void *closure_data);
+  void (*get_reconciliation)(Holdfast__V1__AdminService_Service *service,
+                             const Holdfast__V1__GetReconciliationRequest *input,
+                             Holdfast__V1__GetReconciliationResponse_Closure closure,
+                             void *closure_data);
 };
 typedef void (*Holdfast__V1__AdminService_ServiceDestroy)(Holdfast__V1__AdminService_Service *);
 void holdfast__v1__admin_service__init (Holdfast__V1__AdminService_Service *service,
@@ -1244,7 +1561,8 @@ void holdfast__v1__admin_service__init (Holdfast__V1__AdminService_Service *serv
       function_prefix__ ## delete_limit,\
       function_prefix__ ## list_limits,\
       function_prefix__ ## get_status,\
-      function_prefix__ ## verify_tenant  }
+      function_prefix__ ## verify_tenant,\
+      function_prefix__ ## get_reconciliation  }
 void holdfast__v1__admin_service__create_tenant(ProtobufCService *service,
                                                 const Holdfast__V1__CreateTenantRequest *input,
                                                 Holdfast__V1__CreateTenantResponse_Closure closure,
@@ -1277,11 +1595,16 @@ void holdfast__v1__admin_service__verify_tenant(ProtobufCService *service,
                                                 const Holdfast__V1__VerifyTenantRequest *input,
                                                 Holdfast__V1__VerifyTenantResponse_Closure closure,
                                                 void *closure_data);
+void holdfast__v1__admin_service__get_reconciliation(ProtobufCService *service,
+                                                     const Holdfast__V1__GetReconciliationRequest *input,
+                                                     Holdfast__V1__GetReconciliationResponse_Closure closure,
+                                                     void *closure_data);
 
 /* --- descriptors --- */
 
 extern const ProtobufCEnumDescriptor    holdfast__v1__tenant_state__descriptor;
 extern const ProtobufCEnumDescriptor    holdfast__v1__meter_kind__descriptor;
+extern const ProtobufCEnumDescriptor    holdfast__v1__drift_kind__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__tenant__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__limit__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__change_note__descriptor;
@@ -1302,6 +1625,10 @@ extern const ProtobufCMessageDescriptor holdfast__v1__store_status__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__get_status_response__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__verify_tenant_request__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__verify_tenant_response__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__drift__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__quota_reconciliation__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__get_reconciliation_request__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__get_reconciliation_response__descriptor;
 extern const ProtobufCServiceDescriptor holdfast__v1__admin_service__descriptor;
 
 PROTOBUF_C__END_DECLS
