@@ -25,6 +25,7 @@
 #include "op/desk.h"
 #include "op/degraded.h"
 #include "op/dirty.h"
+#include "op/open.h"
 #include "op/granter.h"
 #include "op/inbox.h"
 #include "op/janitor.h"
@@ -483,6 +484,7 @@ static void build_services(struct server *server)
     services->aside = aside_create();
     services->dirty = dirty_create();
     services->degraded = degraded_create();
+    services->open = open_create();
     services->redis_breaker = redis_breaker_create(&services->options);
     services->inbox = inbox_create();
     for (int i = 0; i < GRANTERS; i++)
@@ -639,6 +641,7 @@ static void destroy(struct server *server)
     returns_destroy(services->returns);
     dirty_destroy(services->dirty);
     degraded_destroy(services->degraded);
+    open_destroy(services->open);
     breaker_destroy(services->redis_breaker);
     stub_server_destroy(server->stub);
     calls_log(server->calls);

@@ -17,6 +17,7 @@ struct breaker {
     int64_t next_us;   /* OPEN: when it may be probed; PROBING: when the prober is given up */
     int64_t closed_us; /* since when it is closed */
     int64_t opened_us; /* or not */
+    int64_t episode;
 };
 
 static bool has_pause(const void *owner)
@@ -111,6 +112,16 @@ int breaker_open_ms(struct breaker *breaker, int64_t now_us)
     return open_us < INT64_C(1000) * INT32_MAX ? (int)(open_us / 1000) : INT32_MAX;
 }
 
+int64_t breaker_episode(struct breaker *breaker)
+{
+    int64_t episode;
+
+    pthread_mutex_lock(&breaker->lock);
+    episode = breaker->episode;
+    pthread_mutex_unlock(&breaker->lock);
+    return episode;
+}
+
 void breaker_worked(struct breaker *breaker, int64_t now_us)
 {
     pthread_mutex_lock(&breaker->lock);
@@ -126,8 +137,10 @@ static void grow(struct breaker *breaker, enum breaker_stage from, int64_t now_u
 {
     int64_t max_us = breaker->options.max_ms * INT64_C(1000);
 
-    if (from == BREAKER_CLOSED && now_us - breaker->closed_us >= 2 * max_us)
+    if (from == BREAKER_CLOSED && now_us - breaker->closed_us >= 2 * max_us) {
         breaker->pause_us = 0;
+        breaker->episode++;
+    }
     breaker->pause_us =
         breaker->pause_us > 0 ? 2 * breaker->pause_us : breaker->options.first_ms * INT64_C(1000);
     if (breaker->pause_us > max_us)

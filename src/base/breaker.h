@@ -42,6 +42,12 @@ int breaker_wait_ms(struct breaker *breaker, int64_t now_us);
 /* For how long it has not been closed; -1: it is. */
 int breaker_open_ms(struct breaker *breaker, int64_t now_us);
 
+/*
+ * How many absences there have been. One that follows the last within twice the longest pause belongs to
+ * it, as above.
+ */
+int64_t breaker_episode(struct breaker *breaker);
+
 /* It answered the prober. What others were told before it opened changes nothing. */
 void breaker_worked(struct breaker *breaker, int64_t now_us);
 

@@ -50,7 +50,8 @@ static const char doc[] =
     "          soft_percent: 90              # 1 to 100\n"
     "          overage_percent: 10           # or overage_units: N,\n"
     "                                        # or overage_unlimited: true\n"
-    "          max_ttl: 15m                  # or none\n\n"
+    "          max_ttl: 15m                  # or none\n"
+    "          redis_away: postgres          # closed; or open, with redis_away_units: N\n\n"
     "  holdfast apply -f quotas.yaml --dry-run\n"
     "  holdfast apply -f quotas.yaml -m \"ticket 4711\"";
 

@@ -70,6 +70,16 @@ static void set_overage(const struct quotas_file_limit *file, Holdfast__V1__Limi
     }
 }
 
+static void set_redis_away(const struct quotas_file_limit *file, Holdfast__V1__Limit *limit)
+{
+    if (file->redis_away != QUOTAS_FILE_AWAY_NOT_GIVEN)
+        limit->redis_away = (Holdfast__V1__RedisAway)file->redis_away;
+    if (file->redis_away_units.given)
+        limit->redis_away_units = file->redis_away_units.value;
+    else if (limit->redis_away != HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_OPEN)
+        limit->redis_away_units = 0; /* has no meaning any more */
+}
+
 static void wanted_limit(char *tenant, const struct quotas_file_limit *file, struct change *change)
 {
     Holdfast__V1__Limit *limit = &change->limit;
@@ -90,6 +100,7 @@ static void wanted_limit(char *tenant, const struct quotas_file_limit *file, str
     if (file->soft_percent.given)
         limit->soft_percent = (int32_t)file->soft_percent.value;
     set_overage(file, limit);
+    set_redis_away(file, limit);
     if (file->max_ttl.given) {
         change->max_ttl = duration_message(file->max_ttl.us);
         change->own_max_ttl = file->max_ttl.us != 0;

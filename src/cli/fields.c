@@ -77,6 +77,16 @@ static void add_max_ttl(struct fields *fields, const Google__Protobuf__Duration 
     snprintf(field->text + len, FIELD_TEXT_BYTES - len, "s");
 }
 
+static void add_redis_away(struct fields *fields, const Holdfast__V1__Limit *limit)
+{
+    if (limit->redis_away == HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_OPEN)
+        add(fields, "redis_away", "open %" PRId64, limit->redis_away_units);
+    else if (limit->redis_away == HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_CLOSED)
+        add(fields, "redis_away", "closed");
+    else
+        add(fields, "redis_away", "postgres");
+}
+
 void fields_of_limit(const Holdfast__V1__Limit *limit, struct fields *ret)
 {
     ret->count = 0;
@@ -91,6 +101,7 @@ void fields_of_limit(const Holdfast__V1__Limit *limit, struct fields *ret)
         limit->soft_percent ? limit->soft_percent : SOFT_PERCENT_DEFAULT);
     add_overage(ret, limit);
     add_max_ttl(ret, limit->max_ttl);
+    add_redis_away(ret, limit);
 }
 
 bool fields_equal(const struct fields *a, const struct fields *b)

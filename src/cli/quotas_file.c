@@ -31,6 +31,21 @@ static const char *read_period(const char *text, void *field)
     return "never, minute, hour, day or month";
 }
 
+static const char *read_redis_away(const char *text, void *field)
+{
+    static const char *const words[] = {"postgres", "closed", "open"};
+
+    for (size_t i = 0; i < ARRAY_COUNT(words); i++) {
+        enum quotas_file_away away = (enum quotas_file_away)(QUOTAS_FILE_AWAY_POSTGRES + (int)i);
+
+        if (strcmp(words[i], text) == 0) {
+            memcpy(field, &away, sizeof(away));
+            return NULL;
+        }
+    }
+    return "postgres, closed or open";
+}
+
 static const char *read_max_ttl(const char *text, void *field)
 {
     struct quotas_file_ttl *ttl = field;
@@ -76,6 +91,8 @@ static const struct document_key limit_keys[] = {
     NUMBER(overage_units, 0, AMOUNT_MAX),
     FLAG(overage_unlimited, quotas_file_limit),
     WORD(max_ttl, read_max_ttl),
+    WORD(redis_away, read_redis_away),
+    NUMBER(redis_away_units, 1, AMOUNT_MAX),
 };
 
 static const struct document_map limit_map = {
@@ -142,6 +159,9 @@ static const char *fault_of(const struct quotas_file_limit *limit)
         return "may have one of overage_percent, overage_units and overage_unlimited";
     if (overages && limit->unlimited.value)
         return "is unlimited; an overage has no meaning there";
+    if (limit->redis_away_units.given && limit->redis_away != QUOTAS_FILE_AWAY_NOT_GIVEN &&
+        limit->redis_away != QUOTAS_FILE_AWAY_OPEN)
+        return "has redis_away_units, which have a meaning only with redis_away: open";
     return NULL;
 }
 

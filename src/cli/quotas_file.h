@@ -33,6 +33,14 @@ enum quotas_file_period {
     QUOTAS_FILE_PERIOD_MONTH = 6,
 };
 
+/* Values of holdfast.v1.RedisAway. */
+enum quotas_file_away {
+    QUOTAS_FILE_AWAY_NOT_GIVEN = 0,
+    QUOTAS_FILE_AWAY_POSTGRES = 1,
+    QUOTAS_FILE_AWAY_CLOSED = 2,
+    QUOTAS_FILE_AWAY_OPEN = 3,
+};
+
 /* The life of a hold; 0 and given: none of its own, the server's maximum. */
 struct quotas_file_ttl {
     bool given;
@@ -52,6 +60,8 @@ struct quotas_file_limit {
     struct document_number overage_units;
     struct document_flag overage_unlimited;
     struct quotas_file_ttl max_ttl;
+    enum quotas_file_away redis_away;
+    struct document_number redis_away_units; /* only with open, or where the limit has that */
 };
 
 struct quotas_file_tenant {

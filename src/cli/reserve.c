@@ -51,7 +51,9 @@ static void print_reserved(const Holdfast__V1__ReserveRequest *request,
     }
     print_committed(stdout, response->n_committed, response->committed);
     print_quotas(stdout, response->n_quotas, response->quotas);
-    if (response->degraded)
+    if (response->uncounted)
+        puts("  uncounted: no store can be asked, and the hold is in none; its Commit is recorded");
+    else if (response->degraded)
         puts("  degraded: Redis is away, and the hold is in Postgres");
     if (*response->reservation_id)
         printf("  reservation_id %s\n", response->reservation_id);

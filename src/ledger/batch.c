@@ -139,7 +139,7 @@ static int common_part(const struct batch *batch)
  */
 static bool may_be_placed(const struct settle_item *settle, int64_t now_ms)
 {
-    return !settle->token || attempt_is_in_postgres(settle->token->attempt) ||
+    return !settle->token || !attempt_is_in_redis(settle->token->attempt) ||
            settle->token->deadline_ms <= now_ms + LATE_AHEAD_MS;
 }
 
@@ -186,10 +186,14 @@ static bool names(const struct hold *hold, struct quota_ref ref)
     return false;
 }
 
-/* Rows of the item's hold exist; those of the periods that a late commit would go to may not. */
+/*
+ * Rows of the item's hold exist, unless no store was asked for it; those of the periods that a late commit
+ * would go to may not.
+ */
 static bool may_be_absent(const struct settle_item *settle, struct quota_ref ref)
 {
-    return !names(settle->token, ref) && !names(settle->live, ref);
+    return (!names(settle->token, ref) || attempt_is_open(settle->token->attempt)) &&
+           !names(settle->live, ref);
 }
 
 /* Returns how many quotas the items may have to lock in all. */

@@ -532,9 +532,11 @@ struct ledger_limit {
     int64_t amount;
     int soft_percent; /* 0 given means 90 */
     enum overage_kind overage_kind;
-    int64_t overage;    /* units or percent */
-    int64_t max_ttl_ms; /* 0: the server's */
-    int64_t version;    /* etag */
+    int64_t overage;            /* units or percent */
+    int64_t max_ttl_ms;         /* 0: the server's */
+    enum redis_away redis_away; /* 0 given means POSTGRES */
+    int64_t redis_away_units;   /* of OPEN, else 0 */
+    int64_t version;            /* etag */
     int64_t limit_id;
     bool implicit;
 };

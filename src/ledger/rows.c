@@ -416,7 +416,7 @@ enum status rows_fence_find_read(PGresult *result, struct arena *arena, struct r
         fence->attempt.epoch = sql_i64(&row);
         fence->attempt.seq = sql_i64(&row);
         at_ms = sql_time_ms(&row);
-        if (fence->job && !attempt_is_in_postgres(fence->attempt) &&
+        if (fence->job && attempt_is_in_redis(fence->attempt) &&
             fence->job->facts.fenced_ms < at_ms)
             fence->job->facts.fenced_ms = at_ms;
     }

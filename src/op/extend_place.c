@@ -1,6 +1,7 @@
 /*
- * Extends of holds in Postgres: one transaction for all, and no script. By job alone, where the tenant has
- * holds there or Redis cannot be asked, the job's row is looked for first; without one, Redis is next.
+ * Extends of holds in Postgres, and of those in no store: one transaction for all, and no script. By job
+ * alone, where the tenant has holds there or Redis cannot be asked, the job's row is looked for first;
+ * without one, Redis is next.
  */
 #include "op/extend_turn.h"
 
@@ -20,6 +21,61 @@ struct moving {
 static bool names_placed(const struct turn *turn)
 {
     return turn->op->token && attempt_is_in_postgres(turn->op->token->hold.attempt);
+}
+
+static bool names_open(const struct turn *turn)
+{
+    return turn->op->token && attempt_is_open(turn->op->token->hold.attempt);
+}
+
+/*
+ * No store counts it (open.h), so only its token can last longer, and nothing is to be had for that: whether
+ * it has ended is all that is asked.
+ */
+static void move_open(struct turn *turn, const struct ask *ask)
+{
+    const struct hold *old = &turn->op->token->hold;
+    int64_t deadline_ms;
+    struct hold *hold;
+
+    if (ask->status != STATUS_OK) {
+        op_fail_status(&turn->op->op, ask->status, ask->sqlstate, EXTEND_UNCHANGED);
+    } else if (ask->facts.record) {
+        turn_end(turn, EXTEND_COMMITTED);
+        turn->op->op.error.record = ask->facts.record;
+    } else if (settle_is_fenced(&ask->facts, old->attempt)) {
+        turn_end(turn, EXTEND_RELEASED);
+    } else if (old->deadline_ms <= turn->op->op.now_ms) {
+        turn_end(turn, EXTEND_EXPIRED);
+    } else {
+        turn->placed = true;
+        turn->wanted_ms = turn_wanted_ms(turn);
+        deadline_ms = turn_last_ms(turn, old);
+        deadline_ms = deadline_ms < turn->wanted_ms ? deadline_ms : turn->wanted_ms;
+        hold = arena_zalloc(turn->op->op.arena, sizeof(*hold));
+        CHECK(hold);
+        *hold = *old;
+        hold->deadline_ms = deadline_ms > old->deadline_ms ? deadline_ms : old->deadline_ms;
+        turn->found = hold;
+    }
+}
+
+static void move_all_open(struct stores *stores, struct turn *turns, size_t count)
+{
+    struct ask *asks = stores_scratch(stores, count, sizeof(*asks));
+    struct turn **asking = stores_scratch(stores, count, sizeof(struct turn *));
+    size_t asked = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!turn_is_open(&turns[i]) || !names_open(&turns[i]))
+            continue;
+        asks[asked] = (struct ask){.tenant_id = turns[i].op->op.plan->tenant_id,
+                                   .job_id = turns[i].op->job_id};
+        asking[asked++] = &turns[i];
+    }
+    ask_record(stores, asks, asked);
+    for (size_t i = 0; i < asked; i++)
+        move_open(asking[i], &asks[i]);
 }
 
 static bool may_be_placed(struct stores *stores, const struct turn *turn)
@@ -155,11 +211,12 @@ void turns_move(struct stores *stores, struct turn *turns, size_t count)
     struct moving *all = stores_scratch(stores, count, sizeof(*all));
     size_t moving = 0;
 
+    move_all_open(stores, turns, count);
     look_for(stores, turns, count);
     for (size_t i = 0; i < count; i++) {
         struct turn *turn = &turns[i];
 
-        if (!turn_is_open(turn) || (!names_placed(turn) && !turn->found))
+        if (!turn_is_open(turn) || names_open(turn) || (!names_placed(turn) && !turn->found))
             continue;
         turn->placed = true;
         all[moving].turn = turn;

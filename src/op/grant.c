@@ -50,7 +50,7 @@ static void run_pass(struct pass *pass)
     pass->granting->collect(pass->granting->user);
     pass->now_ms = stores_now_ms(stores);
     pass->totals_count = pass->removals_count = 0;
-    pass->waited = false;
+    pass->waited = pass->postgres_silent = false;
     pass->removals = stores_scratch(stores, pass->count, sizeof(*pass->removals));
     if (ready)
         pass_plan(pass);

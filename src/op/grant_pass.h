@@ -5,6 +5,7 @@
  *     grant_plan.c    the plan, and which quotas count
  *     grant_known.c   jobs that are known already, and repeats that the plan would refuse now
  *     grant_place.c   holds in Postgres, where Redis cannot be used
+ *     grant_open.c    what the limits say of a Redis that is away
  *     grant_root.c    reaps; what the root lends
  *     grant_script.c  what goes to Redis, and what its answers mean
  */
@@ -37,7 +38,8 @@ struct pass {
     size_t totals_count;
     struct pass_removal *removals;
     size_t removals_count;
-    bool waited;               /* for Redis, in this pass */
+    bool waited;          /* for Redis, in this pass */
+    bool postgres_silent; /* it did not answer in this pass: what can do without does not ask */
     struct op_reserve **stuck; /* who left the passes to wait alone */
     size_t stuck_count;
 };
@@ -52,6 +54,14 @@ void pass_fail_refused(struct op_reserve *op, enum status status, const char *sq
  */
 void pass_fail_redis(struct pass *pass, struct op_reserve *op, const struct counter_call *call,
                      enum recovery reason);
+
+/*
+ * Of an op that is AWAY, by the strictest of its limits. True: it is ANSWERED. CLOSED: it has failed; OPEN:
+ * it has the hold that no store counts, as before or, where the stores cannot have it, a new one.
+ */
+bool pass_is_closed(struct op_reserve *op);
+bool pass_open_again(struct pass *pass, struct op_reserve *op);
+bool pass_open(struct pass *pass, struct op_reserve *op);
 
 /* The steps of a pass, in this order; each does its part for all ops at once. */
 void pass_plan(struct pass *pass);        /* BEGUN, STALE: plans and quotas; deadlines */

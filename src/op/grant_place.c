@@ -95,6 +95,24 @@ static void begin_anew(struct pass *pass, struct op_reserve *op)
     reserve_step(op, RESERVE_BEGUN);
 }
 
+/* It is here because it is to last long: for less, Redis may have it. */
+static bool leave_to_redis(struct pass *pass, struct op_reserve *op)
+{
+    if (!reserve_is_long(op) || redis_is_away(pass->stores->services))
+        return false;
+    op->work->shortened = true;
+    reserve_step(op, RESERVE_PLANNED);
+    return true;
+}
+
+/* Postgres is away. If it was sent and not answered, a row may be there, which ends by its deadline. */
+static bool goes_without(struct pass *pass, struct op_reserve *op, enum status status)
+{
+    if (status == STATUS_UNAVAILABLE && leave_to_redis(pass, op))
+        return true;
+    return !stores_refused(pass->stores, status) && pass_open(pass, op);
+}
+
 /* Due holds of the tenant, or this one. Whatever comes of it, the op tries again. */
 static void make_room(struct pass *pass, struct op_reserve *op, const struct hold *due_or_null)
 {
@@ -115,7 +133,7 @@ static void make_room(struct pass *pass, struct op_reserve *op, const struct hol
     if (status == STATUS_CONFLICT) {
         aside_put(stores->services->aside, op->op.plan->tenant_id, stores_mono_us(stores));
         reserve_step(op, RESERVE_STUCK);
-    } else if (status != STATUS_OK) {
+    } else if (status != STATUS_OK && !goes_without(pass, op, status)) {
         pass_fail_postgres(pass, op, status, false);
     }
 }
@@ -129,16 +147,6 @@ static bool may_try_again(struct op_reserve *op)
             "what the reservation needs kept changing; nothing was held: try again");
     reserve_step(op, RESERVE_ANSWERED);
     return false;
-}
-
-/* It is here because it is to last long: for less, Redis may have it. */
-static bool leave_to_redis(struct pass *pass, struct op_reserve *op)
-{
-    if (!reserve_is_long(op) || redis_is_away(pass->stores->services))
-        return false;
-    op->work->shortened = true;
-    reserve_step(op, RESERVE_PLANNED);
-    return true;
 }
 
 /* Redis has only just gone: whoever has the time waits a moment. */
@@ -178,7 +186,8 @@ static void take_short(struct pass *pass, const struct placing *placing)
         make_room(pass, op, NULL);
         return;
     }
-    if (!placing->place->place.certain && (leave_to_redis(pass, op) || waits_for_redis(pass, op)))
+    if (!placing->place->place.certain &&
+        (leave_to_redis(pass, op) || pass_open(pass, op) || waits_for_redis(pass, op)))
         return;
     if (placing->place->place.certain && !op->work->maybe_held)
         reserve_root_rejected(op, placing->place->rows);
@@ -312,7 +321,7 @@ static void ask(struct pass *pass, struct placing *all, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (status == STATUS_OK)
             take_answer(pass, &all[i]);
-        else if (status != STATUS_UNAVAILABLE || !leave_to_redis(pass, all[i].op))
+        else if (!goes_without(pass, all[i].op, status))
             pass_fail_postgres(pass, all[i].op, status, status == STATUS_UNKNOWN);
     }
 }
@@ -329,6 +338,8 @@ void pass_place(struct pass *pass)
         if (away && needs_redis(op))
             reserve_step(op, RESERVE_AWAY);
         if (!reserve_is(op, RESERVE_AWAY))
+            continue;
+        if (!is_here_for_its_length(pass, op) && (pass_is_closed(op) || pass_open_again(pass, op)))
             continue;
         all[count].op = op;
         all[count].place = stores_scratch(pass->stores, 1, sizeof(*all[count].place));

@@ -205,6 +205,7 @@ struct op_reserve {
     struct op_quota *quotas;
     const struct settle_record *record; /* ALREADY_COMMITTED */
     bool degraded; /* Redis was not asked: what it has is counted in full, and the hold is in Postgres */
+    bool uncounted; /* with degraded: in no store at all (open.h) */
     /* private to op/ */
     struct op_reserve_work *work;
 };

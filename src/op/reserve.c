@@ -402,6 +402,13 @@ void reserve_placed(struct op_reserve *op, const struct hold *hold, const struct
     op->retry_after_ms = -1;
 }
 
+void reserve_opened(struct op_reserve *op, const struct hold *hold)
+{
+    op->hold = hold;
+    decide_by_hold(op, hold);
+    op->retry_after_ms = -1;
+}
+
 void reserve_committed(struct op_reserve *op, const struct settle_record *record)
 {
     op->decision = DECISION_ALREADY_COMMITTED;

@@ -111,6 +111,9 @@ void reserve_replay_hold(struct op_reserve *op, const struct hold *hold);
 /* The job holds this in Postgres from now on; rows[i] is that of its i-th quota. */
 void reserve_placed(struct op_reserve *op, const struct hold *hold, const struct quota_row *rows);
 
+/* The job has this hold, which no store counts. */
+void reserve_opened(struct op_reserve *op, const struct hold *hold);
+
 /* How long a hold of it lasts at first, in Redis or in Postgres. */
 int64_t reserve_ttl_ms(const struct op_reserve *op, bool in_postgres);
 

@@ -31,6 +31,7 @@ struct hub;          /* notice/hub.h */
 struct aside;        /* op/aside.h: tenants that wait alone */
 struct dirty;        /* op/dirty.h: tenants with holds in Postgres */
 struct degraded;     /* op/degraded.h: tenants that are served from there */
+struct open;         /* op/open.h: what was admitted without any store */
 struct breaker;      /* base/breaker.h: is Redis asked at all? */
 struct pulse;        /* ledger/pulse.h: does the database answer at all? */
 struct alarms;       /* ledger/alarms.h: faults of the database, tenants set aside */
@@ -68,6 +69,7 @@ struct services {
     struct dirty *dirty;
     struct degraded *degraded;
     struct breaker *redis_breaker;
+    struct open *open;
     struct counter_life redis_life;
     struct hub *hub;
     struct status_board *status_board;

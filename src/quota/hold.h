@@ -58,14 +58,39 @@ struct attempt {
  */
 #define HOLD_SEQ_POSTGRES (INT64_C(1) << 52)
 
+/*
+ * A hold that no store counts (op/open.h) is in its token only. Its seq begins here, is below 2^53, and has
+ * the millisecond in which it was made and chance, so that no two servers make the same.
+ */
+#define HOLD_SEQ_OPEN (HOLD_SEQ_POSTGRES + HOLD_SEQ_POSTGRES / 2)
+#define HOLD_SEQ_OPEN_CHANCES 512
+
+static inline bool attempt_is_open(struct attempt attempt)
+{
+    return attempt.seq >= HOLD_SEQ_OPEN;
+}
+
 static inline bool attempt_is_in_postgres(struct attempt attempt)
 {
-    return attempt.seq >= HOLD_SEQ_POSTGRES;
+    return attempt.seq >= HOLD_SEQ_POSTGRES && attempt.seq < HOLD_SEQ_OPEN;
+}
+
+static inline bool attempt_is_in_redis(struct attempt attempt)
+{
+    return attempt.seq < HOLD_SEQ_POSTGRES;
 }
 
 static inline bool attempts_share_place(struct attempt a, struct attempt b)
 {
-    return attempt_is_in_postgres(a) == attempt_is_in_postgres(b);
+    return attempt_is_in_postgres(a) == attempt_is_in_postgres(b) &&
+           attempt_is_in_redis(a) == attempt_is_in_redis(b);
+}
+
+/* now_ms: below 2^42. random: any number. */
+static inline int64_t attempt_open_seq(int64_t now_ms, uint64_t random)
+{
+    return HOLD_SEQ_OPEN + now_ms * HOLD_SEQ_OPEN_CHANCES +
+           (int64_t)(random % HOLD_SEQ_OPEN_CHANCES);
 }
 
 /* By epoch, then seq: the order of two attempts of one place, Redis or Postgres. */

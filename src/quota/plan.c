@@ -247,3 +247,20 @@ enum plan_selection plan_select(const struct plan *plan, struct slice scope,
     *ret_quotas_count = selection.count;
     return PLAN_SELECTED;
 }
+
+enum redis_away plan_redis_away(const struct plan *plan, const struct hold_quota *quotas,
+                                size_t count)
+{
+    enum redis_away strictest = REDIS_AWAY_OPEN;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct limit *limit = plan_limit(plan, quotas[i].quota.limit_id);
+        enum redis_away away = limit ? limit->redis_away : REDIS_AWAY_POSTGRES;
+
+        if (away == REDIS_AWAY_CLOSED)
+            return away;
+        if (away != REDIS_AWAY_OPEN)
+            strictest = REDIS_AWAY_POSTGRES;
+    }
+    return count > 0 ? strictest : REDIS_AWAY_POSTGRES;
+}

@@ -16,6 +16,14 @@
 
 enum { SHARDS = 256 };
 
+/* While Redis is away; values as in holdfast.v1.RedisAway. 0 given means POSTGRES. */
+enum redis_away { REDIS_AWAY_POSTGRES = 1, REDIS_AWAY_CLOSED = 2, REDIS_AWAY_OPEN = 3 };
+
+static inline bool redis_away_known(int64_t value)
+{
+    return value >= REDIS_AWAY_POSTGRES && value <= REDIS_AWAY_OPEN;
+}
+
 struct limit {
     int64_t limit_id;   /* numeric, never used again */
     struct slice name;  /* limit_id of the API, unique among the tenant's limits */
@@ -28,6 +36,8 @@ struct limit {
     int64_t soft; /* ceil(amount x soft percent) */
     int soft_percent;
     int64_t max_ttl_ms; /* 0: the server's */
+    enum redis_away redis_away;
+    int64_t redis_away_units; /* OPEN: of a period, per server, as long as Redis is away; else 0 */
 };
 
 struct plan {
@@ -58,6 +68,10 @@ size_t plan_bytes(const struct plan *plan);
 int plan_shard(struct slice tenant);
 
 const struct limit *plan_limit(const struct plan *plan, int64_t limit_id); /* or NULL */
+
+/* What the strictest of these limits does: CLOSED before POSTGRES before OPEN. */
+enum redis_away plan_redis_away(const struct plan *plan, const struct hold_quota *quotas,
+                                size_t count);
 
 /* What a caller is told of PLAN_TOO_MANY: how many meters (%zu), and HOLD_QUOTAS_MAX (%d). */
 #define PLAN_TOO_MANY_TEXT                                                                         \

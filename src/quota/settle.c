@@ -37,10 +37,11 @@ bool settle_is_fenced(const struct settle_facts *facts, struct attempt attempt)
     return false;
 }
 
-/* The millisecond in which an attempt in Postgres was made, or a little later. */
-static int64_t placed_ms(struct attempt attempt)
+/* The millisecond in which an attempt that is not of Redis was made, or a little later. */
+static int64_t made_ms(struct attempt attempt)
 {
-    return attempt.seq - HOLD_SEQ_POSTGRES;
+    return attempt_is_open(attempt) ? (attempt.seq - HOLD_SEQ_OPEN) / HOLD_SEQ_OPEN_CHANCES
+                                    : attempt.seq - HOLD_SEQ_POSTGRES;
 }
 
 /* Attempts of two places have no order but that of their making, in the database's time. */
@@ -49,7 +50,7 @@ static bool is_after(const struct settle_facts *facts, struct attempt fence,
 {
     if (attempts_share_place(fence, hold->attempt))
         return attempt_compare(fence, hold->attempt) > 0;
-    return (attempt_is_in_postgres(fence) ? placed_ms(fence) : facts->fenced_ms) > hold->created_ms;
+    return (attempt_is_in_redis(fence) ? facts->fenced_ms : made_ms(fence)) > hold->created_ms;
 }
 
 static bool fenced_after(const struct settle_facts *facts, const struct hold *hold)
@@ -89,6 +90,8 @@ static bool is_live(struct book *book, const struct settle_item *item, const str
 {
     if (attempt_is_in_postgres(hold->attempt))
         return stands(item->facts, hold) && item->facts->placed->deadline_ms > book->now_ms;
+    if (attempt_is_open(hold->attempt))
+        return hold->deadline_ms > book->now_ms;
     return hold->deadline_ms > book->now_ms &&
            hold->deadline_ms > book_reaped_to_ms(book, item->tenant_id, hold);
 }
@@ -102,6 +105,8 @@ static bool has_own(struct book *book, const struct settle_item *item, const str
 {
     int64_t tenant_id = item->tenant_id;
 
+    if (attempt_is_open(hold->attempt))
+        return false;
     if (attempt_is_in_postgres(hold->attempt)
             ? !stands(item->facts, hold)
             : hold->deadline_ms <= book_reaped_to_ms(book, tenant_id, hold))
@@ -123,8 +128,8 @@ static bool is_of_lost_redis(struct book *book, int64_t tenant_id, const struct 
         const struct quota_row *quota = book_find_quota(book, tenant_id, hold->quotas[i].quota);
 
         if (quota &&
-            (quota->epoch > hold->attempt.epoch || (!attempt_is_in_postgres(hold->attempt) &&
-                                                    quota->lease_id > hold->quotas[i].lease_id)))
+            (quota->epoch > hold->attempt.epoch ||
+             (attempt_is_in_redis(hold->attempt) && quota->lease_id > hold->quotas[i].lease_id)))
             return true;
     }
     return false;
@@ -230,7 +235,9 @@ static bool resolve(struct settle_item *item, const struct hold *hold, struct ve
         }
         named[meter] = true;
         verdict->actual[meter] = actual->units;
-        verdict->overrun[meter] = actual->overrun;
+        /* Nothing was held, so nothing can be refused or left out: the use is recorded as it was. */
+        if (!attempt_is_open(hold->attempt))
+            verdict->overrun[meter] = actual->overrun;
     }
     for (size_t i = 0; i < hold->meters_count; i++) {
         if (!named[i]) {
@@ -452,7 +459,7 @@ static void commit_hold(struct book *book, struct settle_item *item, const struc
         return;
     item->was_live = is_live(book, item, hold);
     verdict.late = !item->was_live;
-    verdict.own = (item->was_live && !attempt_is_in_postgres(hold->attempt)) ||
+    verdict.own = (item->was_live && attempt_is_in_redis(hold->attempt)) ||
                   has_own(book, item, hold, verdict.actual);
     if (book->now_ms - hold->deadline_ms > book->late_window_ms) {
         item->outcome = SETTLE_EXPIRED;
@@ -476,7 +483,8 @@ static bool may_be_extended(const struct book *book, const struct settle_item *i
                             const struct hold *hold)
 {
     return hold != item->facts->expired && hold != item->facts->placed &&
-           hold->deadline_ms <= book->now_ms && hold->deadline_ms > item->looked_up_ms;
+           !attempt_is_open(hold->attempt) && hold->deadline_ms <= book->now_ms &&
+           hold->deadline_ms > item->looked_up_ms;
 }
 
 static void commit(struct book *book, struct settle_item *item)
@@ -559,7 +567,7 @@ static void release(struct book *book, struct settle_item *item)
     item->was_live = is_live(book, item, item->subject);
     item->made_fence = true;
     make_fence(book, facts, item->subject->attempt);
-    if (!attempt_is_in_postgres(item->subject->attempt))
+    if (attempt_is_in_redis(item->subject->attempt))
         facts->fenced_ms = book->now_ms;
     else if (item->subject == facts->placed && hold_is_sound(item->subject) &&
              settle_let_go(book, item->tenant_id, item->subject))

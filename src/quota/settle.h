@@ -16,6 +16,9 @@
  * capacity is lent, or held in Postgres by others, what is due is reaped and what is idle is recalled before
  * any of the three (once).
  *
+ * A hold that no store counts (op/open.h) has nothing of its own either: it is booked at the root, RECORD
+ * whatever the caller says, and it is not late before its deadline.
+ *
  * A hold is live while deadline > greatest(now, reaped_to of all its quotas). A late one that no reap
  * has seen yet (deadline > reaped_to) still has its units in its lease, and uses them like a live one,
  * unless one of its leases is closed. A hold in Postgres is live while its row stands and its deadline is

@@ -110,6 +110,26 @@ static void decode_overage(struct op *op, const Holdfast__V1__Limit *from,
                 "has no meaning together with unlimited");
 }
 
+static void decode_redis_away(struct op *op, const Holdfast__V1__Limit *from,
+                              struct ledger_limit *limit)
+{
+    limit->redis_away = REDIS_AWAY_POSTGRES;
+    if (!valid_enum(op, LIMIT_FIELD("redis_away"), &holdfast__v1__redis_away__descriptor,
+                    (int)from->redis_away))
+        return;
+    if (redis_away_known((int)from->redis_away))
+        limit->redis_away = (enum redis_away)from->redis_away;
+    if (limit->redis_away == REDIS_AWAY_OPEN) {
+        limit->redis_away_units =
+            valid_units(op, LIMIT_FIELD("redis_away_units"), from->redis_away_units);
+        if (from->redis_away_units == 0)
+            invalid(op, LIMIT_FIELD("redis_away_units"),
+                    "is required with redis_away OPEN: how much each server may admit uncounted");
+    } else if (from->redis_away_units != 0) {
+        invalid(op, LIMIT_FIELD("redis_away_units"), "has a meaning only with redis_away OPEN");
+    }
+}
+
 static struct ledger_limit decode_limit(struct op *op, const Holdfast__V1__Limit *from)
 {
     struct ledger_limit limit = {0};
@@ -129,6 +149,7 @@ static struct ledger_limit decode_limit(struct op *op, const Holdfast__V1__Limit
     (void)valid_only(op, LIMIT_FIELD("enforcement"), &holdfast__v1__enforcement__descriptor,
                      (int)from->enforcement, HOLDFAST__V1__ENFORCEMENT__ENFORCEMENT_ENFORCE);
     limit.max_ttl_ms = valid_ttl(op, LIMIT_FIELD("max_ttl"), from->max_ttl, 0);
+    decode_redis_away(op, from, &limit);
     valid_later(op, LIMIT_FIELD("time_zone"), from->time_zone[0] != '\0');
     valid_later(op, LIMIT_FIELD("anchor_time"), from->anchor_time != NULL);
     return limit;

@@ -42,6 +42,7 @@ static void encode(const struct reserve_call *call, Holdfast__V1__ReserveRespons
     reply->reasons = reason_messages(arena, op->reasons, op->reasons_count);
     reply->replayed = op->replayed;
     reply->degraded = op->degraded;
+    reply->uncounted = op->uncounted;
     reply->server_time = timestamp_of(arena, inbound_now_ms(&op->op));
     reply->retry_after = duration_or_unset(arena, op->retry_after_ms);
     if (op->hold && op->decision != DECISION_REJECT)

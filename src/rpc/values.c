@@ -8,6 +8,7 @@
 #include "op/queries.h"
 #include "quota/drift.h"
 #include "quota/period.h"
+#include "quota/plan.h"
 #include "quota/settle.h"
 #include "quota/threshold.h"
 
@@ -89,6 +90,13 @@
     case HOLDFAST__V1__RECEIPT_VERDICT__RECEIPT_VERDICT_UNSPECIFIED:                               \
     case _HOLDFAST__V1__RECEIPT_VERDICT_IS_INT_SIZE:
 
+#define REDIS_AWAYS(X)                                                                             \
+    X(REDIS_AWAY_POSTGRES, HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_POSTGRES)                          \
+    X(REDIS_AWAY_CLOSED, HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_CLOSED)                              \
+    X(REDIS_AWAY_OPEN, HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_OPEN)
+#define REDIS_AWAYS_OF_THEIRS                                                                      \
+    case HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_UNSPECIFIED:                                         \
+    case _HOLDFAST__V1__REDIS_AWAY_IS_INT_SIZE:
 #define DRIFTS(X)                                                                                  \
     X(DRIFT_LEASES, HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_LEASES)                                   \
     X(DRIFT_HOLDS, HOLDFAST__V1__DRIFT_KIND__DRIFT_KIND_HOLDS)                                     \
@@ -122,5 +130,6 @@ HELD(overruns, OVERRUNS, enum overrun, Holdfast__V1__OverrunPolicy)
 HELD(reservations, RESERVATIONS, enum reservation_state, Holdfast__V1__ReservationState)
 HELD(decisions, DECISIONS, enum decision, Holdfast__V1__Decision)
 HELD(receipts, RECEIPTS, enum receipt_verdict, Holdfast__V1__ReceiptVerdict)
+HELD(redis_aways, REDIS_AWAYS, enum redis_away, Holdfast__V1__RedisAway)
 HELD(drifts, DRIFTS, enum drift_kind, Holdfast__V1__DriftKind)
 HELD(reasons, REASONS, enum reason_code, Holdfast__V1__ReasonCode)

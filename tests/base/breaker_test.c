@@ -108,3 +108,20 @@ Test(breaker, begins_with_the_first_pause_again_after_a_while)
     breaker_failed(breaker, 2150 * MS, 0);
     cr_assert_eq(breaker_wait_ms(breaker, 2150 * MS), 25);
 }
+
+Test(breaker, what_comes_and_goes_is_one_absence)
+{
+    int64_t first;
+
+    breaker_failed(breaker, 0, 0);
+    first = breaker_episode(breaker);
+    cr_assert(breaker_probe(breaker, 100 * MS));
+    breaker_worked(breaker, 100 * MS);
+    breaker_failed(breaker, 2099 * MS, 0);
+    cr_assert_eq(breaker_episode(breaker), first);
+    cr_assert(breaker_probe(breaker, 3000 * MS));
+    breaker_worked(breaker, 3000 * MS);
+    cr_assert_eq(breaker_episode(breaker), first);
+    breaker_failed(breaker, 5000 * MS, 0);
+    cr_assert_eq(breaker_episode(breaker), first + 1);
+}

@@ -65,6 +65,22 @@ Test(fields, a_duration_is_exact)
     cr_assert_str_eq(text_of(&fields, "max_ttl"), "900.25s");
 }
 
+Test(fields, what_happens_while_redis_is_away_has_a_default)
+{
+    Holdfast__V1__Limit limit = limit_of(1);
+    struct fields fields;
+
+    fields_of_limit(&limit, &fields);
+    cr_assert_str_eq(text_of(&fields, "redis_away"), "postgres");
+    limit.redis_away = HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_CLOSED;
+    fields_of_limit(&limit, &fields);
+    cr_assert_str_eq(text_of(&fields, "redis_away"), "closed");
+    limit.redis_away = HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_OPEN;
+    limit.redis_away_units = 500;
+    fields_of_limit(&limit, &fields);
+    cr_assert_str_eq(text_of(&fields, "redis_away"), "open 500");
+}
+
 Test(fields, only_what_differs_is_told)
 {
     Holdfast__V1__Limit limit = limit_of(100);
@@ -79,7 +95,7 @@ Test(fields, only_what_differs_is_told)
     cr_assert_str_eq(printed(&before, &after), "amount 100 -> 50, overage none -> unlimited");
     cr_assert_str_eq(printed(NULL, &before),
                      "scope \"\", meter , period month, amount 100, soft_percent 90, overage none, "
-                     "max_ttl none");
+                     "max_ttl none, redis_away postgres");
     object = fields_json(&before, &after);
     cr_assert_eq(json_object_size(object), 2);
     cr_assert_str_eq(

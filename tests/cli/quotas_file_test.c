@@ -29,6 +29,8 @@ Test(quotas_file, reads_tenants_and_limits)
                                      "        soft_percent: 90\n"
                                      "        overage_percent: 10\n"
                                      "        max_ttl: 5m\n"
+                                     "        redis_away: open\n"
+                                     "        redis_away_units: 50\n"
                                      "      - {limit_id: calls, meter: requests, period: minute,\n"
                                      "         unlimited: true, scope: team-a}\n"
                                      "  - tenant: free\n"
@@ -51,10 +53,13 @@ Test(quotas_file, reads_tenants_and_limits)
     cr_assert_eq(limits[0].overage_percent.value, 10);
     cr_assert_not(limits[0].overage_units.given);
     cr_assert_eq(limits[0].max_ttl.us, 300000000);
+    cr_assert_eq(limits[0].redis_away, QUOTAS_FILE_AWAY_OPEN);
+    cr_assert_eq(limits[0].redis_away_units.value, 50);
     cr_assert(limits[1].unlimited.value);
     cr_assert_not(limits[1].amount.given);
     cr_assert_str_eq(limits[1].scope, "team-a");
     cr_assert_not(limits[1].max_ttl.given);
+    cr_assert_eq(limits[1].redis_away, QUOTAS_FILE_AWAY_NOT_GIVEN);
     cr_assert(tenants[1].admit_unlimited_meters.value);
     cr_assert(tenants[1].suspended.value);
     cr_assert_null(tenants[1].display_name);
@@ -128,6 +133,9 @@ Test(quotas_file, refuses_an_unknown_period_and_a_percentage_out_of_range)
     refuses("max_ttl: 60", "a duration");
     refuses("max_ttl: 0", "a duration");
     refuses("max_ttl: 0.1004s", "whole milliseconds");
+    refuses("redis_away: closd", "postgres, closed or open");
+    refuses("redis_away_units: 0", "from 1 to");
+    refuses("redis_away: closed, redis_away_units: 5", "only with redis_away: open");
 }
 
 Test(quotas_file, wants_at_most_one_bound_and_one_overage)

@@ -34,7 +34,8 @@ tenants:
   - tenant: TENANT
     display_name: "Made by a file"
     limits:
-      - {limit_id: a, meter: tokens, period: month, amount: 1000, overage_percent: 10, max_ttl: 90s}
+      - {limit_id: a, meter: tokens, period: month, amount: 1000, overage_percent: 10, max_ttl: 90s,
+         redis_away: open, redis_away_units: 25}
       - {limit_id: b, meter: tokens, period: minute, unlimited: true, scope: team-a}
   - tenant: TENANT-new
     limits:
@@ -47,7 +48,10 @@ tenants:
         limits = self.limits()
         self.assertEqual((limits["a"].units, limits["a"].overage_percent, limits["a"].max_ttl.seconds),
                          (1000, 10, 90))
-        self.assertEqual((limits["b"].unlimited, limits["b"].scope), (True, "team-a"))
+        self.assertEqual((limits["a"].redis_away, limits["a"].redis_away_units),
+                         (quota.REDIS_AWAY_OPEN, 25))
+        self.assertEqual((limits["b"].unlimited, limits["b"].scope, limits["b"].redis_away),
+                         (True, "team-a", quota.REDIS_AWAY_POSTGRES))
         self.assertIn("0 created, 0 updated, 0 deleted, 5 unchanged", self.apply(text))
 
     def test_nothing_is_changed_when_the_server_refuses_anything(self):

@@ -283,6 +283,106 @@ class Away(Case):
         self.assertTrue(self.reserve("a", 60).replayed)
         self.books_are_exact()
 
+    def uncounted(self, reply):
+        self.assertIn(reply.decision, (quota.DECISION_ALLOW, quota.DECISION_WARN))
+        self.assertTrue(reply.uncounted and reply.degraded)
+        return reply
+
+    def commit_by(self, held, job, units, **more):
+        return server.quota.Commit(service.CommitRequest(
+            tenant=self.tenant, job_id=job, reservation_id=held.reservation_id,
+            actual=[service.ActualAmount(meter="tokens", units=units)], **more), timeout=10)
+
+    def test_a_closed_limit_holds_nothing_and_the_strictest_limit_decides(self):
+        self.limit(units=1000)
+        self.limit(limit_id="closed", units=1000, redis_away=quota.REDIS_AWAY_CLOSED, scope="s")
+        self.limit(limit_id="open", units=1000, redis_away=quota.REDIS_AWAY_OPEN,
+                   redis_away_units=1000, scope="s/o")
+        before = self.reserve("before", 1, scope="s")
+        self.part_with_redis()
+        for scope in "s", "s/o":
+            self.error(lambda: self.reserve("refused", 1, scope=scope),
+                       grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE")
+        self.assertEqual(self.hold_rows(), 0)
+        self.admitted(self.reserve("other", 1))
+        self.assertEqual(self.commit_by(before, "before", 1).committed[0].committed, 1)
+        stores("start-redis")
+        self.until(lambda: not self.reserve(f"back-{time.monotonic()}", 1).degraded, 10)
+        self.assertFalse(self.reserve("refused", 1, scope="s").degraded)
+
+    def test_an_open_limit_admits_what_no_store_can_up_to_its_units(self):
+        self.limit(units=100, redis_away=quota.REDIS_AWAY_OPEN, redis_away_units=50)
+        other = Server()
+        self.addCleanup(other.stop)
+        self.reserve("before", 90)
+        self.part_with_redis()
+        held = self.uncounted(self.reserve("a", 30))
+        again = self.uncounted(self.reserve("a", 30))
+        self.assertEqual((again.replayed, again.attempt), (True, held.attempt))
+        self.error(lambda: self.reserve("a", 31), grpc.StatusCode.ALREADY_EXISTS, "JOB_MISMATCH",
+                   ["amounts"])
+        self.error(lambda: self.reserve("b", 21), grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE")
+        second = self.uncounted(self.reserve("b", 20))
+        # Another server has units of its own, and does not know of the hold.
+        there = self.uncounted(self.reserve("a", 30, on=other))
+        self.assertNotEqual(there.attempt, held.attempt)
+        self.assertEqual((self.hold_rows(), self.row("pg_held")), (0, 0))
+        # By the job's id alone nobody knows it; by its reservation id it can be extended.
+        self.error(lambda: self.commit("a", 30), grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE")
+        longer = server.quota.Extend(service.ExtendRequest(
+            tenant=self.tenant, reservation_id=held.reservation_id, ttl={"seconds": 7200}), timeout=10)
+        self.assertEqual(longer.attempt, held.attempt)
+        self.assertGreater(longer.remaining_ttl.seconds, 7100)
+        # What is lent cannot be looked at: what does not fit beside it is debt, whatever the policy.
+        done = self.commit_by(longer, "a", 25, )
+        self.assertFalse(done.late)
+        self.assertEqual(done.committed[0].committed + done.committed[0].debt, 25)
+        self.assertTrue(self.commit_by(there, "a", 25).replayed)
+        self.assertEqual(self.reserve("a", 30).decision, quota.DECISION_ALREADY_COMMITTED)
+        self.assertEqual(self.row("committed + debt"), 25)
+        # One that was released never commits; its units stay counted.
+        server.quota.Release(service.ReleaseRequest(
+            tenant=self.tenant, job_id="b", reservation_id=second.reservation_id), timeout=10)
+        self.error(lambda: self.commit_by(second, "b", 20),
+                   grpc.StatusCode.FAILED_PRECONDITION, "RELEASED")
+        self.error(lambda: server.quota.Extend(service.ExtendRequest(
+            tenant=self.tenant, reservation_id=second.reservation_id), timeout=10),
+            grpc.StatusCode.FAILED_PRECONDITION, "RELEASED")
+        self.error(lambda: self.reserve("b", 20), grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE")
+        stores("start-redis")
+        self.until(lambda: not self.reserve(f"back-{time.monotonic()}", 0).degraded, 10)
+        self.books_are_exact()
+
+    def test_an_open_limit_takes_a_certain_no_and_what_postgres_has(self):
+        self.limit(units=100, redis_away=quota.REDIS_AWAY_OPEN, redis_away_units=50)
+        self.part_with_redis()
+        held = self.admitted(self.reserve("a", 60))
+        self.assertFalse(held.uncounted)
+        self.assertEqual(self.reserve("b", 60).decision, quota.DECISION_REJECT)
+        self.assertEqual(self.row("pg_held"), 60)
+
+    def test_an_open_limit_admits_without_postgres_too(self):
+        self.limit(units=100, redis_away=quota.REDIS_AWAY_OPEN, redis_away_units=50)
+        self.limit(meter="calls", units=100)
+        self.reserve("before", 1)
+        time.sleep(2 * 1.1)  # a beat after the change has every server read the limits anew
+        self.reserve("before-too", 1, meter="calls")
+        self.part_with_redis()
+        stores("kill-postgres")
+        try:
+            held = self.uncounted(self.reserve("a", 30))
+            self.assertTrue(self.uncounted(self.reserve("a", 30)).replayed)
+            with self.assertRaises(grpc.RpcError) as caught:
+                self.reserve("b", 1, meter="calls")
+            self.assertEqual(caught.exception.code(), grpc.StatusCode.UNAVAILABLE)
+        finally:
+            stores("start-postgres")
+        self.until(self.postgres_serves, 20)
+        done = self.commit_by(held, "a", 30)
+        self.assertEqual(done.committed[0].committed + done.committed[0].debt, 30)
+        self.assertEqual(self.row("committed + debt"), 30)
+        self.books_are_exact()
+
     def pages(self, size):
         token = ""
         while True:

@@ -136,6 +136,7 @@ void call_reserve(struct stub_channel *channel, const struct ask *ask, struct an
     read_reasons(reply, ret);
     ret->state = (int)reply->state;
     ret->replayed = reply->replayed;
+    ret->degraded = reply->degraded;
     copy(ret->id, sizeof(ret->id), reply->reservation_id);
     copy(ret->attempt, sizeof(ret->attempt), reply->attempt);
     read_committed(reply->n_committed, reply->committed, ret);

@@ -40,7 +40,7 @@ struct answer {
     bool replayed, late;
     int64_t committed, debt; /* sum over meters */
     int64_t expire_ms;       /* Extend */
-    bool degraded;           /* Extend */
+    bool degraded;           /* Reserve, Extend */
     char id[1024];           /* reservation_id */
     char attempt[48];
 };

@@ -272,6 +272,7 @@ class Postgres(Tampered):
         ("UPDATE limit_ SET overage_kind = 9", "UPDATE limit_ SET overage_kind = 0"),
         ("UPDATE limit_ SET max_ttl_ms = -5", "UPDATE limit_ SET max_ttl_ms = 0"),
         ("UPDATE limit_ SET max_ttl_ms = 1", "UPDATE limit_ SET max_ttl_ms = 0"),
+        ("UPDATE limit_ SET redis_away = 9", "UPDATE limit_ SET redis_away = 1"),
         ("UPDATE limit_ SET scope = '//'", "UPDATE limit_ SET scope = ''"),
         ("UPDATE limit_ SET name = E'A \\x01b'", None),
         ("UPDATE limit_ SET meter = 'A B'", "UPDATE limit_ SET meter = 'tokens'"),

@@ -123,6 +123,8 @@ Test(admin_limit, is_added_to_the_plan_with_defaults_filled_in)
         .overage_kind = OVERAGE_PERCENT,
         .overage = 10,
         .max_ttl_ms = 5000,
+        .redis_away = REDIS_AWAY_OPEN,
+        .redis_away_units = 70,
     };
     struct plan *plan;
     const struct limit *added;
@@ -143,6 +145,8 @@ Test(admin_limit, is_added_to_the_plan_with_defaults_filled_in)
     cr_assert_eq(added->cap, 1101);
     cr_assert_eq(added->soft, 901);
     cr_assert_eq(added->max_ttl_ms, 5000);
+    cr_assert_eq(added->redis_away, REDIS_AWAY_OPEN);
+    cr_assert_eq(added->redis_away_units, 70);
     plan_unref(plan);
     events = events_of(tenant.tenant_id, &count);
     cr_assert_eq(count, 1);

@@ -91,6 +91,7 @@ Test(plans, has_the_tenant_with_its_limits_in_the_order_of_their_ids)
     cr_assert_eq(plan->limits[1].soft, 5);
     cr_assert_eq(plan->limits[1].soft_percent, 50);
     cr_assert_eq(plan->limits[1].max_ttl_ms, 7);
+    cr_assert_eq(plan->limits[1].redis_away, REDIS_AWAY_POSTGRES, "a row that does not say");
     plan_unref(plan);
 }
 

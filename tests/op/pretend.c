@@ -7,6 +7,7 @@
 #include "op/authority.h"
 #include "op/degraded.h"
 #include "op/dirty.h"
+#include "op/open.h"
 #include "op/inbox.h"
 #include "op/plans.h"
 #include "op/redis.h"
@@ -113,6 +114,7 @@ struct pretend *pretend_begin(void)
     services->aside = aside_create();
     services->dirty = dirty_create();
     services->degraded = degraded_create();
+    services->open = open_create();
     services->options.redis_timeout_ms = REDIS_MS;
     services->redis_breaker = redis_breaker_create(&services->options);
     services->entropy = entropy_real();
@@ -142,6 +144,7 @@ void pretend_end(struct pretend *pretend)
     aside_destroy(services->aside);
     dirty_destroy(services->dirty);
     degraded_destroy(services->degraded);
+    open_destroy(services->open);
     breaker_destroy(services->redis_breaker);
     shares_destroy(services->shares);
     authority_destroy(services->authority);

@@ -16,7 +16,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 
-# Holes that the trace alone shows, each with a seed that does; the simulation knows more of them.
+# Holes that the trace alone shows, each with the first seed that did. Whatever changes in a story moves seeds,
+# so some more are tried. The simulation knows more holes.
 REFUSED = {
     "guard_without_replid": 3,
     "guard_without_nonce": 1,
@@ -35,7 +36,7 @@ REFUSED = {
 REFUSED_MIN = 13
 SOME = 3
 SOUND_SEEDS, SOUND_SEEDS_LONG = 3, 40
-SEEDS_LONG = 20
+SEEDS, SEEDS_LONG = 12, 20
 SECONDS_MAX = 120
 
 
@@ -95,8 +96,11 @@ def main():
             wanted = sorted(REFUSED)
             for i in range(SOME):
                 name = wanted[(day * SOME + i) % len(wanted)]
-                text, sound, _ = run(arguments.sim_run, folder, REFUSED[name], name)
-                print(f"{name}, seed {REFUSED[name]}: {'FAILED: its trace is sound' if sound else 'refused'}")
+                for seed in range(REFUSED[name], REFUSED[name] + SEEDS):
+                    text, sound, _ = run(arguments.sim_run, folder, seed, name)
+                    if not sound:
+                        break
+                print(f"{name}, seed {seed}: {'FAILED: its trace is sound' if sound else 'refused'}")
                 failed += sound
     print(f"{failed} failed")
     return 1 if failed else 0

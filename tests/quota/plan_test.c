@@ -57,6 +57,22 @@ Test(plan, limit_is_found_by_its_number)
     cr_assert_null(plan_limit(plan, 10));
 }
 
+Test(plan, the_strictest_limit_says_what_happens_while_redis_is_away)
+{
+    const enum redis_away of[] = {REDIS_AWAY_OPEN, REDIS_AWAY_OPEN, REDIS_AWAY_POSTGRES,
+                                  REDIS_AWAY_CLOSED, 0};
+    const struct hold_quota each[] = {
+        {.quota = {2, 0}}, {.quota = {4, 0}}, {.quota = {5, 0}}, {.quota = {7, 0}}};
+
+    for (size_t i = 0; i < 5; i++) /* sorted by number: 2, 4, 5, 7, 9 */
+        plan->limits[i].redis_away = of[i];
+    cr_assert_eq(plan_redis_away(plan, each, 1), REDIS_AWAY_OPEN);
+    cr_assert_eq(plan_redis_away(plan, each, 2), REDIS_AWAY_OPEN);
+    cr_assert_eq(plan_redis_away(plan, each, 3), REDIS_AWAY_POSTGRES);
+    cr_assert_eq(plan_redis_away(plan, each, 4), REDIS_AWAY_CLOSED);
+    cr_assert_eq(plan_redis_away(plan, each, 0), REDIS_AWAY_POSTGRES);
+}
+
 Test(plan, selects_the_scope_and_everything_above_it_in_the_order_of_locks)
 {
     cr_assert_eq(select_scope("team-a/user-7", "tokens"), PLAN_SELECTED);

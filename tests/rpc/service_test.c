@@ -342,6 +342,12 @@ Test(service, put_limit_names_each_wrong_field)
          limit.overage_case = HOLDFAST__V1__LIMIT__OVERAGE_OVERAGE_UNITS, limit.overage_units = 1));
     BAD("limit.enforcement", limit.enforcement = HOLDFAST__V1__ENFORCEMENT__ENFORCEMENT_SHADOW);
     BAD("limit.max_ttl", limit.max_ttl = &ttl);
+    BAD("limit.redis_away", limit.redis_away = 4);
+    BAD("limit.redis_away_units",
+        limit.redis_away = HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_OPEN);
+    BAD("limit.redis_away_units", (limit.redis_away = HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_OPEN,
+                                   limit.redis_away_units = -1));
+    BAD("limit.redis_away_units", limit.redis_away_units = 1);
     BAD("limit.time_zone", limit.time_zone = tenant);
     BAD("limit.anchor_time", limit.anchor_time = &anchor);
 #undef BAD

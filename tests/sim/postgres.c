@@ -429,7 +429,7 @@ static void land_fence(struct postgres *pg, struct pg_job *job, struct attempt a
         memcpy(fences, job->fences, job->fences_count * sizeof(*fences));
     fences[job->fences_count++] = attempt;
     job->fences = fences;
-    if (!attempt_is_in_postgres(attempt))
+    if (attempt_is_in_redis(attempt))
         job->fenced_ms = pg->now_ms(pg->user);
 }
 

@@ -44,6 +44,10 @@ static bool normalise(struct ledger_limit *limit)
         limit->overage = 0;
     if (limit->soft_percent == 0)
         limit->soft_percent = SOFT_PERCENT_DEFAULT;
+    if (!limit->redis_away)
+        limit->redis_away = REDIS_AWAY_POSTGRES;
+    if (limit->redis_away != REDIS_AWAY_OPEN)
+        limit->redis_away_units = 0;
     return amount_valid(limit->amount) && limit->soft_percent > 0 && limit->soft_percent <= 100;
 }
 
@@ -322,10 +326,11 @@ static enum status run(struct change *change, enum ledger_admin *ret)
 static struct slice content_of(struct arena *arena, const char *verb,
                                const struct ledger_limit *limit)
 {
-    return slice_from_cstr(arena_printf(arena, "%s|%.*s|%d|%lld|%d|%lld", verb,
+    return slice_from_cstr(arena_printf(arena, "%s|%.*s|%d|%lld|%d|%lld|%d|%lld", verb,
                                         SLICE_ARGS(limit->limit_name), limit->unlimited,
                                         (long long)limit->amount, (int)limit->overage_kind,
-                                        (long long)limit->overage));
+                                        (long long)limit->overage, (int)limit->redis_away,
+                                        (long long)limit->redis_away_units));
 }
 
 static void show_rows(struct change *change, struct quota_row **ret_rows, size_t *ret_count)

@@ -278,6 +278,8 @@ static struct limit limit_of(const struct pg_limit *limit)
         .soft = limit->soft,
         .soft_percent = limit->limit.soft_percent,
         .max_ttl_ms = limit->limit.max_ttl_ms,
+        .redis_away = limit->limit.redis_away,
+        .redis_away_units = limit->limit.redis_away_units,
     };
 }
 

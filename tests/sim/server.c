@@ -9,6 +9,7 @@
 #include "op/desk.h"
 #include "op/degraded.h"
 #include "op/dirty.h"
+#include "op/open.h"
 #include "op/granter.h"
 #include "op/inbox.h"
 #include "op/janitor.h"
@@ -100,6 +101,7 @@ struct server *server_start(int group)
     services->aside = aside_create();
     services->dirty = dirty_create();
     services->degraded = degraded_create();
+    services->open = open_create();
     services->redis_breaker = redis_breaker_create(&services->options);
     services->inbox = inbox_create();
     for (int i = 0; i < GRANTERS; i++)

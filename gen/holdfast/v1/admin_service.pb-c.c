@@ -1203,7 +1203,7 @@ const ProtobufCMessageDescriptor holdfast__v1__tenant__descriptor =
   (ProtobufCMessageInit) holdfast__v1__tenant__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__limit__field_descriptors[17] =
+static const ProtobufCFieldDescriptor holdfast__v1__limit__field_descriptors[19] =
 {
   {
     "limit_id",
@@ -1409,6 +1409,30 @@ static const ProtobufCFieldDescriptor holdfast__v1__limit__field_descriptors[17]
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "redis_away",
+    18,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Limit, redis_away),
+    &holdfast__v1__redis_away__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "redis_away_units",
+    19,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Limit, redis_away_units),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__limit__field_indices_by_name[] = {
   15,   /* field[15] = anchor_time */
@@ -1422,6 +1446,8 @@ static const unsigned holdfast__v1__limit__field_indices_by_name[] = {
   9,   /* field[9] = overage_units */
   11,   /* field[11] = overage_unlimited */
   5,   /* field[5] = period */
+  17,   /* field[17] = redis_away */
+  18,   /* field[18] = redis_away_units */
   2,   /* field[2] = scope */
   8,   /* field[8] = soft_percent */
   1,   /* field[1] = tenant */
@@ -1432,7 +1458,7 @@ static const unsigned holdfast__v1__limit__field_indices_by_name[] = {
 static const ProtobufCIntRange holdfast__v1__limit__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 17 }
+  { 0, 19 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__limit__descriptor =
 {
@@ -1442,7 +1468,7 @@ const ProtobufCMessageDescriptor holdfast__v1__limit__descriptor =
   "Holdfast__V1__Limit",
   "holdfast.v1",
   sizeof(Holdfast__V1__Limit),
-  17,
+  19,
   holdfast__v1__limit__field_descriptors,
   holdfast__v1__limit__field_indices_by_name,
   1,  holdfast__v1__limit__number_ranges,

@@ -239,6 +239,16 @@ struct  Holdfast__V1__Limit
    * overwritten; "0": there must be none; empty: whatever there is.
    */
   char *etag;
+  /*
+   * What becomes of a Reserve while Redis is away. Unset: POSTGRES.
+   */
+  Holdfast__V1__RedisAway redis_away;
+  /*
+   * With OPEN, and only then, and required: how many units each server admits, of each period and
+   * since Redis went away, that no store has counted. 1 to 2^53-1. What is admitted so by all servers
+   * together may be above the limit; it is recorded as it is.
+   */
+  int64_t redis_away_units;
   Holdfast__V1__Limit__BoundCase bound_case;
   union {
     /*
@@ -268,7 +278,7 @@ struct  Holdfast__V1__Limit
 };
 #define HOLDFAST__V1__LIMIT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__limit__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, HOLDFAST__V1__METER_KIND__METER_KIND_UNSPECIFIED, HOLDFAST__V1__PERIOD__PERIOD_UNSPECIFIED, 0, HOLDFAST__V1__ENFORCEMENT__ENFORCEMENT_UNSPECIFIED, NULL, (char *)protobuf_c_empty_string, NULL, (char *)protobuf_c_empty_string, HOLDFAST__V1__LIMIT__BOUND__NOT_SET, {0}, HOLDFAST__V1__LIMIT__OVERAGE__NOT_SET, {0} }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, HOLDFAST__V1__METER_KIND__METER_KIND_UNSPECIFIED, HOLDFAST__V1__PERIOD__PERIOD_UNSPECIFIED, 0, HOLDFAST__V1__ENFORCEMENT__ENFORCEMENT_UNSPECIFIED, NULL, (char *)protobuf_c_empty_string, NULL, (char *)protobuf_c_empty_string, HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_UNSPECIFIED, 0, HOLDFAST__V1__LIMIT__BOUND__NOT_SET, {0}, HOLDFAST__V1__LIMIT__OVERAGE__NOT_SET, {0} }
 
 
 /*

@@ -1574,6 +1574,38 @@ const ProtobufCEnumDescriptor holdfast__v1__enforcement__descriptor =
   holdfast__v1__enforcement__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
+static const ProtobufCEnumValue holdfast__v1__redis_away__enum_values_by_number[4] =
+{
+  { "REDIS_AWAY_UNSPECIFIED", "HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_UNSPECIFIED", 0 },
+  { "REDIS_AWAY_POSTGRES", "HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_POSTGRES", 1 },
+  { "REDIS_AWAY_CLOSED", "HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_CLOSED", 2 },
+  { "REDIS_AWAY_OPEN", "HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_OPEN", 3 },
+};
+static const ProtobufCIntRange holdfast__v1__redis_away__value_ranges[] = {
+{0, 0},{0, 4}
+};
+static const ProtobufCEnumValueIndex holdfast__v1__redis_away__enum_values_by_name[4] =
+{
+  { "REDIS_AWAY_CLOSED", 2 },
+  { "REDIS_AWAY_OPEN", 3 },
+  { "REDIS_AWAY_POSTGRES", 1 },
+  { "REDIS_AWAY_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor holdfast__v1__redis_away__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "holdfast.v1.RedisAway",
+  "RedisAway",
+  "Holdfast__V1__RedisAway",
+  "holdfast.v1",
+  4,
+  holdfast__v1__redis_away__enum_values_by_number,
+  4,
+  holdfast__v1__redis_away__enum_values_by_name,
+  1,
+  holdfast__v1__redis_away__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
 static const ProtobufCEnumValue holdfast__v1__event_kind__enum_values_by_number[11] =
 {
   { "EVENT_KIND_UNSPECIFIED", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_UNSPECIFIED", 0 },

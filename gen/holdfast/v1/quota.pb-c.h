@@ -221,6 +221,33 @@ typedef enum _Holdfast__V1__Enforcement {
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HOLDFAST__V1__ENFORCEMENT)
 } Holdfast__V1__Enforcement;
 /*
+ * What a limit does with a Reserve while Redis cannot be used. Of the limits that a reservation counts
+ * against the strictest decides: CLOSED, then POSTGRES, then OPEN.
+ */
+typedef enum _Holdfast__V1__RedisAway {
+  /*
+   * On input: POSTGRES. Never in a reply.
+   */
+  HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_UNSPECIFIED = 0,
+  /*
+   * Postgres takes the hold, under the same limit. What Redis was lent counts in full meanwhile; if
+   * only that could make room, or Postgres is away too: UNAVAILABLE.
+   */
+  HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_POSTGRES = 1,
+  /*
+   * UNAVAILABLE, definite: nothing is held while Redis is away, but what is to last longer than 15
+   * minutes and was taken in Postgres before.
+   */
+  HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_CLOSED = 2,
+  /*
+   * As POSTGRES; and where that would be UNAVAILABLE, the call is admitted without any store, up to
+   * Limit.redis_away_units per server. Such a hold is `uncounted` (ReserveResponse): it holds nothing
+   * for anybody, its use is recorded at its Commit, and what does not fit then is debt.
+   */
+  HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_OPEN = 3
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HOLDFAST__V1__REDIS_AWAY)
+} Holdfast__V1__RedisAway;
+/*
  * What happened. A subscriber should ignore a kind that it does not know.
  */
 typedef enum _Holdfast__V1__EventKind {
@@ -895,6 +922,7 @@ extern const ProtobufCEnumDescriptor    holdfast__v1__reason_code__descriptor;
 extern const ProtobufCEnumDescriptor    holdfast__v1__period__descriptor;
 extern const ProtobufCEnumDescriptor    holdfast__v1__level__descriptor;
 extern const ProtobufCEnumDescriptor    holdfast__v1__enforcement__descriptor;
+extern const ProtobufCEnumDescriptor    holdfast__v1__redis_away__descriptor;
 extern const ProtobufCEnumDescriptor    holdfast__v1__event_kind__descriptor;
 extern const ProtobufCEnumDescriptor    holdfast__v1__direction__descriptor;
 extern const ProtobufCEnumDescriptor    holdfast__v1__basis__descriptor;

@@ -1350,7 +1350,7 @@ const ProtobufCMessageDescriptor holdfast__v1__reserve_request__descriptor =
   (ProtobufCMessageInit) holdfast__v1__reserve_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__reserve_response__field_descriptors[15] =
+static const ProtobufCFieldDescriptor holdfast__v1__reserve_response__field_descriptors[16] =
 {
   {
     "decision",
@@ -1532,6 +1532,18 @@ static const ProtobufCFieldDescriptor holdfast__v1__reserve_response__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "uncounted",
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ReserveResponse, uncounted),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__reserve_response__field_indices_by_name[] = {
   3,   /* field[3] = attempt */
@@ -1549,11 +1561,12 @@ static const unsigned holdfast__v1__reserve_response__field_indices_by_name[] = 
   9,   /* field[9] = server_time */
   13,   /* field[13] = shadow_decision */
   4,   /* field[4] = state */
+  15,   /* field[15] = uncounted */
 };
 static const ProtobufCIntRange holdfast__v1__reserve_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 15 }
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__reserve_response__descriptor =
 {
@@ -1563,7 +1576,7 @@ const ProtobufCMessageDescriptor holdfast__v1__reserve_response__descriptor =
   "Holdfast__V1__ReserveResponse",
   "holdfast.v1",
   sizeof(Holdfast__V1__ReserveResponse),
-  15,
+  16,
   holdfast__v1__reserve_response__field_descriptors,
   holdfast__v1__reserve_response__field_indices_by_name,
   1,  holdfast__v1__reserve_response__number_ranges,

@@ -350,10 +350,17 @@ struct  Holdfast__V1__ReserveResponse
    */
   size_t n_committed;
   Holdfast__V1__CommittedAmount **committed;
+  /*
+   * True: no store knows of this hold. Redis is away, Postgres could not take it, and all its limits are
+   * OPEN (RedisAway). Nothing is held for anybody; Commit with the reservation_id records what was used,
+   * and what does not fit is debt. Without the reservation_id nobody knows the hold. A repeat to the same
+   * server gets it again while Redis is away; one to another server, or later, is a Reserve like any other.
+   */
+  protobuf_c_boolean uncounted;
 };
 #define HOLDFAST__V1__RESERVE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__reserve_response__descriptor) \
-    , HOLDFAST__V1__DECISION__DECISION_UNSPECIFIED, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, HOLDFAST__V1__RESERVATION_STATE__RESERVATION_STATE_UNSPECIFIED, 0, 0,NULL, NULL, NULL, NULL, NULL, 0,NULL, 0, HOLDFAST__V1__DECISION__DECISION_UNSPECIFIED, 0,NULL }
+    , HOLDFAST__V1__DECISION__DECISION_UNSPECIFIED, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, HOLDFAST__V1__RESERVATION_STATE__RESERVATION_STATE_UNSPECIFIED, 0, 0,NULL, NULL, NULL, NULL, NULL, 0,NULL, 0, HOLDFAST__V1__DECISION__DECISION_UNSPECIFIED, 0,NULL, 0 }
 
 
 /*

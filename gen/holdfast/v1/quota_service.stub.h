@@ -44,9 +44,9 @@ struct holdfast_v1_quota_service_handlers {
      *
      * Errors: NOT_FOUND (UNKNOWN_TENANT); FAILED_PRECONDITION (NO_LIMIT); ALREADY_EXISTS
      * (JOB_MISMATCH: BadRequest names "amounts", "scope" or "mode"); ABORTED (CONTENTION);
-     * UNAVAILABLE (REDIS_UNAVAILABLE: Redis is away, and only what it was lent could make room, or the
-     * tenant is suspended and Redis may hold the job). If the effect is unknown and the caller gives up,
-     * a hold that was made expires by itself.
+     * UNAVAILABLE (REDIS_UNAVAILABLE: Redis is away, and a limit is CLOSED then, or only what Redis was
+     * lent could make room, or the tenant is suspended and Redis may hold the job). If the effect is
+     * unknown and the caller gives up, a hold that was made expires by itself.
      */
     void (*reserve)(void *user, struct stub_call *call,
         const Holdfast__V1__ReserveRequest *request);
