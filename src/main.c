@@ -23,6 +23,7 @@
 #include "op/authority.h"
 #include "op/commit.h"
 #include "op/desk.h"
+#include "op/degraded.h"
 #include "op/dirty.h"
 #include "op/open.h"
 #include "op/granter.h"
@@ -482,6 +483,7 @@ static void build_services(struct server *server)
     services->notifies = notifies_create();
     services->aside = aside_create();
     services->dirty = dirty_create();
+    services->degraded = degraded_create();
     services->open = open_create();
     services->redis_breaker = redis_breaker_create(&services->options);
     services->inbox = inbox_create();
@@ -638,6 +640,7 @@ static void destroy(struct server *server)
     notifies_destroy(services->notifies);
     returns_destroy(services->returns);
     dirty_destroy(services->dirty);
+    degraded_destroy(services->degraded);
     open_destroy(services->open);
     breaker_destroy(services->redis_breaker);
     stub_server_destroy(server->stub);

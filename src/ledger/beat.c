@@ -39,6 +39,7 @@ static const struct statement beat_statement = {
     " (SELECT coalesce(max(config_position), 0) FROM tenant),"
     " EXISTS (SELECT FROM quota WHERE recall),"
     " (SELECT min(tenant_id) FROM quota WHERE lent) IS NOT NULL,"
+    " EXISTS (SELECT FROM degraded),"
     " " OLDER("deadline_ms", "old_lease", "clock.ms") ","
     " " OLDER("period_end_ms", "quota WHERE state <> 'X'", "clock.ms - " LEDGER_GRACE_SQL) ","
     " " OLDER("at", "event", "clock.at - $3::bigint * interval '1 millisecond'")
@@ -78,6 +79,7 @@ static enum status read_beat(struct database *db, struct arena *arena, PGresult 
         beat->versions_position = sql_i64(&row);
         beat->recalls = sql_bool(&row);
         beat->lent = sql_bool(&row);
+        beat->degraded = sql_bool(&row);
         beat->leases_due = sql_bool(&row);
         beat->closings_due = sql_bool(&row);
         beat->rows_due = sql_bool(&row);

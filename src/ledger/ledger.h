@@ -39,7 +39,8 @@ struct ledger_beat {
     int64_t versions_position; /* for ledger_versions_since; smaller than before: it went back */
     bool recalls;              /* some quota has its recall flag set */
     bool lent;                 /* some quota has something lent */
-    size_t others_count;       /* servers that are there beside the one that asks, by name */
+    bool degraded;       /* some tenant is served from Postgres, as ledger_degraded_note told */
+    size_t others_count; /* servers that are there beside the one that asks, by name */
     struct slice *others;
     int64_t
         others_until_ms; /* the first of them counts as there until then; without others: far away */
@@ -270,6 +271,22 @@ struct ledger_sealing {
  */
 MUST_CHECK enum status ledger_seal_run(struct database *db, struct arena *arena,
                                        struct ledger_sealing *sealing);
+
+/*
+ * This server serves these tenants from Postgres: DEGRADED for each that no server served so before, in one
+ * transaction. tenants (room for count) gets those that it knows of now, *ret_told of them; the others' rows
+ * were locked: again later. The name is that of the beat.
+ */
+MUST_CHECK enum status ledger_degraded_note(struct database *db, struct arena *arena,
+                                            struct slice server, int64_t *tenants, size_t count,
+                                            size_t *ret_told);
+
+/*
+ * This server serves nobody so any more, nor does one that is gone: RECOVERED for each tenant of which no
+ * server says otherwise. At most max tenants; *ret_more: there are others, or some were locked.
+ */
+MUST_CHECK enum status ledger_degraded_end(struct database *db, struct arena *arena,
+                                           struct slice server, size_t max, bool *ret_more);
 
 struct ledger_seals {
     int64_t now_ms;

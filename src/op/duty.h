@@ -30,7 +30,7 @@ enum duty_end {
  * that has done all of it says so here.
  */
 struct duty_news {
-    bool leases_due, closings_due, rows_due, lent;
+    bool leases_due, closings_due, rows_due, lent, degraded;
     int64_t begun_ms; /* see struct ledger_beat */
 };
 
@@ -60,6 +60,7 @@ extern const struct duty duty_probe;     /* duty_probe.c: a Redis that nobody as
 extern const struct duty duty_reap;      /* duty_reap.c: holds past their deadline */
 extern const struct duty duty_mend;      /* duty_mend.c: keys of Redis that were lost singly */
 extern const struct duty duty_idle;      /* duty_idle.c: capacity that nobody uses */
+extern const struct duty duty_degraded;  /* duty_degraded.c: who is served from Postgres */
 extern const struct duty duty_periods;   /* duty_close.c: periods that began */
 extern const struct duty duty_close;     /* duty_close.c: leases and periods that are over */
 extern const struct duty duty_retention; /* duty_close.c: rows past their time */

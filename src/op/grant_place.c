@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "base/fault.h"
 #include "op/aside.h"
+#include "op/degraded.h"
 #include "op/dirty.h"
 #include "op/plans.h"
 #include "op/redis.h"
@@ -167,6 +168,15 @@ static bool waits_for_redis(struct pass *pass, struct op_reserve *op)
     return true;
 }
 
+/* Whoever watches the tenant is told. */
+static void note_degraded(struct pass *pass, const struct op_reserve *op)
+{
+    struct services *services = pass->stores->services;
+
+    if (op->degraded && redis_is_away(services))
+        degraded_note(services->degraded, op->op.plan->tenant_id, services_mono_us(services));
+}
+
 static void take_short(struct pass *pass, const struct placing *placing)
 {
     struct op_reserve *op = placing->op;
@@ -185,6 +195,7 @@ static void take_short(struct pass *pass, const struct placing *placing)
         op_fail(&op->op, FAILURE_REDIS_UNAVAILABLE, false,
                 "Redis cannot be asked whether what it was lent is in use, and there is no room "
                 "beside that; nothing was held: try again");
+    note_degraded(pass, op);
     reserve_step(op, RESERVE_ANSWERED);
 }
 
@@ -207,6 +218,7 @@ static void take_hold(struct pass *pass, const struct placing *placing, bool is_
     op->degraded = !is_here_for_its_length(pass, op);
     services_note_hold(services, hold->deadline_ms);
     dirty_add(services->dirty, op->op.plan->tenant_id, services_mono_us(services));
+    note_degraded(pass, op);
     reserve_step(op, RESERVE_ANSWERED);
 }
 

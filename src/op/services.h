@@ -30,6 +30,7 @@ struct status_board; /* op/status.h: are the stores up? */
 struct hub;          /* notice/hub.h */
 struct aside;        /* op/aside.h: tenants that wait alone */
 struct dirty;        /* op/dirty.h: tenants with holds in Postgres */
+struct degraded;     /* op/degraded.h: tenants that are served from there */
 struct open;         /* op/open.h: what was admitted without any store */
 struct breaker;      /* base/breaker.h: is Redis asked at all? */
 struct pulse;        /* ledger/pulse.h: does the database answer at all? */
@@ -66,6 +67,7 @@ struct services {
     struct inbox *inbox;
     struct aside *aside;
     struct dirty *dirty;
+    struct degraded *degraded;
     struct breaker *redis_breaker;
     struct open *open;
     struct counter_life redis_life;

@@ -62,6 +62,8 @@ struct store_table {
     __typeof__(ledger_placed_reap) *placed_reap;
     __typeof__(ledger_placed_count) *placed_count;
     __typeof__(ledger_placed_list) *placed_list;
+    __typeof__(ledger_degraded_note) *degraded_note;
+    __typeof__(ledger_degraded_end) *degraded_end;
     __typeof__(ledger_usage_read) *usage_read;
     __typeof__(ledger_retention) *retention;
     __typeof__(ledger_seal_run) *seal_run;

@@ -147,6 +147,14 @@
 #define RECONCILE_ROUND_MS 30000
 #define RECONCILE_TELL_MS 10000
 
+/*
+ * Who watches a tenant is told that it is served from Postgres, and that it no longer is once Redis has
+ * answered for a while. A server that has told says it again after this long, in case others took it for
+ * gone.
+ */
+#define DEGRADED_EVERY_MS 250
+#define DEGRADED_CALM_MS 2000
+#define DEGRADED_TOLD_MS 5000
 /* Who has holds in Postgres is believed for this long (op/dirty.h). */
 #define DIRTY_LASTS_MS 3000
 

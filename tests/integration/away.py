@@ -141,6 +141,54 @@ class Away(Case):
                 self.until(lambda: not self.reserve(f"back-{time.monotonic()}", 1).degraded, 10)
         self.books_are_exact()
 
+    def kinds(self):
+        return [tuple(map(int, row.split("|"))) for row in sql(
+            "SELECT kind, recovered_from, seq FROM event JOIN tenant USING (tenant_id)"
+            f" WHERE name = '{self.tenant}' AND kind IN ({quota.EVENT_KIND_DEGRADED},"
+            f" {quota.EVENT_KIND_RECOVERED}) ORDER BY seq")]
+
+    def test_who_watches_is_told_once_by_however_many_servers(self):
+        self.limit(units=1000)
+        other = Server()
+        self.addCleanup(other.stop)
+        stream = other.quota.Watch(service.WatchRequest(tenant=self.tenant), timeout=60)
+        self.addCleanup(stream.cancel)
+        next(stream)
+        stores("kill-redis")
+        seen = []
+
+        def read():
+            for frame in stream:
+                if frame.HasField("event") and frame.event.kind in (
+                        quota.EVENT_KIND_DEGRADED, quota.EVENT_KIND_RECOVERED):
+                    seen.append((time.monotonic(), frame.event))
+                    if len(seen) == 2:
+                        return
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        begun = time.monotonic()
+        for n in range(10):
+            for on, name in ((server, "one"), (other, "two")):
+                self.admitted(on.quota.Reserve(service.ReserveRequest(
+                    tenant=self.tenant, job_id=f"{name}-{n}",
+                    amounts=[{"meter": "tokens", "units": 1}]), timeout=10))
+            time.sleep(0.1)
+        self.until(lambda: seen, 10)
+        time.sleep(1)  # none comes after it
+        self.assertEqual([kind for kind, _, _ in self.kinds()], [quota.EVENT_KIND_DEGRADED])
+        stores("start-redis")
+        back = time.monotonic()
+        reader.join(20)
+        self.assertEqual([(event.kind, event.recovered_from) for _, event in seen], [
+            (quota.EVENT_KIND_DEGRADED, 0), (quota.EVENT_KIND_RECOVERED, quota.EVENT_KIND_DEGRADED)])
+        self.assertFalse(seen[0][1].HasField("quota"))
+        print(f"DEGRADED {seen[0][0] - begun:.2f} s after Redis was gone,"
+              f" RECOVERED {seen[1][0] - back:.2f} s after it was back")
+        self.assertEqual([kind for kind, _, _ in self.kinds()],
+                         [quota.EVENT_KIND_DEGRADED, quota.EVENT_KIND_RECOVERED])
+        self.assertEqual(sql("SELECT count(*) FROM degraded"), ["0"])
+
     def test_a_hold_is_extended_and_shown(self):
         self.limit(units=1000)
         self.part_with_redis()

@@ -5,6 +5,7 @@
 #include "ledger/alarms.h"
 #include "op/aside.h"
 #include "op/authority.h"
+#include "op/degraded.h"
 #include "op/dirty.h"
 #include "op/open.h"
 #include "op/inbox.h"
@@ -112,6 +113,7 @@ struct pretend *pretend_begin(void)
     services->shares = shares_create();
     services->aside = aside_create();
     services->dirty = dirty_create();
+    services->degraded = degraded_create();
     services->open = open_create();
     services->options.redis_timeout_ms = REDIS_MS;
     services->redis_breaker = redis_breaker_create(&services->options);
@@ -141,6 +143,7 @@ void pretend_end(struct pretend *pretend)
     alarms_destroy(services->alarms);
     aside_destroy(services->aside);
     dirty_destroy(services->dirty);
+    degraded_destroy(services->degraded);
     open_destroy(services->open);
     breaker_destroy(services->redis_breaker);
     shares_destroy(services->shares);

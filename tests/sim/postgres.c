@@ -408,7 +408,7 @@ static void land_quota(struct postgres *pg, struct pg_tenant *tenant, const stru
     quota->row.dirty = false;
 }
 
-static void land_event(struct postgres *pg, struct pg_tenant *tenant, const struct ledger_event *from)
+void pg_land_event(struct postgres *pg, struct pg_tenant *tenant, const struct ledger_event *from)
 {
     struct pg_event *event = pg_alloc(&pg->storage, 1, sizeof(*event));
 
@@ -490,7 +490,7 @@ static void land(struct postgres *pg, struct pg_change *change)
         land_placed(pg, job, change);
         break;
     case PG_ADD_EVENT:
-        land_event(pg, tenant, &change->event);
+        pg_land_event(pg, tenant, &change->event);
         break;
     case PG_CALL:
         change->call(pg, change);
@@ -649,7 +649,7 @@ static void make_row(struct postgres *pg, struct pg_change *change)
             .level = threshold_level(&row.stops, 0),
         };
 
-        land_event(pg, tenant, &event);
+        pg_land_event(pg, tenant, &event);
     }
     land_quota(pg, tenant, &row);
 }

@@ -70,6 +70,7 @@ struct pg_tenant {
     int shard;
     int64_t config_position;
     int64_t event_seq;
+    uint64_t degraded_by; /* bits of servers, by their place in the list */
     struct pg_limit *limits;
     struct pg_quota *quotas;
     struct pg_lease *leases;

@@ -60,6 +60,7 @@ enum status sim_beat_run(struct database *db, struct arena *arena, struct slice 
         .versions_position = pg->config_position,
         .recalls = true, /* whoever asks for them sees that there are none */
         .lent = true,
+        .degraded = true,
         .leases_due = true,
         .closings_due = true,
         .rows_due = true,
@@ -87,6 +88,86 @@ enum status sim_beat_leave(struct database *db, struct arena *arena, struct slic
     if (status == STATUS_OK)
         server_named(db->pg, server)->until_ms = 0;
     return status;
+}
+
+/* --- who is served from here -------------------------------------------------------------------- */
+
+_Static_assert(PG_SERVERS_MAX <= 64, "a bit each");
+
+static void tell(struct postgres *pg, struct pg_tenant *tenant, enum event_kind kind)
+{
+    struct ledger_event event = {
+        .tenant_id = tenant->info.tenant_id,
+        .kind = kind,
+        .recovered_from = kind == EVENT_RECOVERED ? EVENT_DEGRADED : 0,
+    };
+
+    pg_land_event(pg, tenant, &event);
+}
+
+static void land_degraded(struct postgres *pg, struct pg_change *change)
+{
+    struct pg_tenant *tenant = postgres_tenant(pg, change->tenant_id);
+    const struct pg_server *server = change->user;
+
+    if (tenant->degraded_by == 0)
+        tell(pg, tenant, EVENT_DEGRADED);
+    tenant->degraded_by |= UINT64_C(1) << (server - pg->servers);
+}
+
+static void land_recovered(struct postgres *pg, struct pg_change *change)
+{
+    struct pg_tenant *tenant = postgres_tenant(pg, change->tenant_id);
+    const struct pg_server *server = change->user;
+    uint64_t before = tenant->degraded_by;
+
+    for (size_t i = 0; i < pg->servers_count; i++)
+        if (&pg->servers[i] == server || pg->servers[i].until_ms <= pg->now_ms(pg->user))
+            tenant->degraded_by &= ~(UINT64_C(1) << i);
+    if (before != 0 && tenant->degraded_by == 0)
+        tell(pg, tenant, EVENT_RECOVERED);
+}
+
+static void add_change(struct pg_tx *tx, int64_t tenant_id, struct slice server,
+                       void (*call)(struct postgres *pg, struct pg_change *change))
+{
+    struct pg_change *change = pg_add(tx, PG_CALL, tenant_id);
+
+    change->call = call;
+    change->user = server_named(tx->pg, server);
+}
+
+enum status sim_degraded_note(struct database *db, struct arena *arena, struct slice server,
+                              int64_t *tenants, size_t count, size_t *ret_told)
+{
+    struct pg_tx tx;
+    enum status status = pg_begin(db, &tx, arena, 0);
+
+    *ret_told = 0;
+    if (status != STATUS_OK)
+        return status;
+    for (size_t i = 0; i < count; i++)
+        add_change(&tx, tenants[i], server, land_degraded);
+    status = pg_commit(&tx);
+    *ret_told = status == STATUS_OK ? count : 0;
+    return status;
+}
+
+enum status sim_degraded_end(struct database *db, struct arena *arena, struct slice server,
+                             size_t max, bool *ret_more)
+{
+    struct postgres *pg = db->pg;
+    struct pg_tx tx;
+    enum status status = pg_begin(db, &tx, arena, 0);
+
+    (void)max;
+    *ret_more = false;
+    if (status != STATUS_OK)
+        return status;
+    for (struct pg_tenant *tenant = pg->tenants; tenant; tenant = tenant->next)
+        if (tenant->degraded_by != 0)
+            add_change(&tx, tenant->info.tenant_id, server, land_recovered);
+    return pg_commit(&tx);
 }
 
 /* --- authority ---------------------------------------------------------------------------------- */

@@ -74,6 +74,9 @@ void pg_rollback(struct pg_tx *tx);
 /* COMMIT. UNKNOWN: it landed, or will, or will not. */
 enum status pg_commit(struct pg_tx *tx);
 
+/* On landing: the next of its tenant. */
+void pg_land_event(struct postgres *pg, struct pg_tenant *tenant, const struct ledger_event *from);
+
 struct pg_change *pg_add(struct pg_tx *tx, enum pg_change_kind kind, int64_t tenant_id);
 
 /* What limit_ says makes quota rows that are missing; a transaction of its own. */

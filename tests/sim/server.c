@@ -7,6 +7,7 @@
 #include "op/authority.h"
 #include "op/commit.h"
 #include "op/desk.h"
+#include "op/degraded.h"
 #include "op/dirty.h"
 #include "op/open.h"
 #include "op/granter.h"
@@ -99,6 +100,7 @@ struct server *server_start(int group)
     services->notifies = notifies_create();
     services->aside = aside_create();
     services->dirty = dirty_create();
+    services->degraded = degraded_create();
     services->open = open_create();
     services->redis_breaker = redis_breaker_create(&services->options);
     services->inbox = inbox_create();

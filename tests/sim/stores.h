@@ -40,6 +40,8 @@
     X(placed_reap, ledger_placed_reap)                                                             \
     X(placed_count, ledger_placed_count)                                                           \
     X(placed_list, ledger_placed_list)                                                             \
+    X(degraded_note, ledger_degraded_note)                                                         \
+    X(degraded_end, ledger_degraded_end)                                                           \
     X(usage_read, ledger_usage_read)                                                               \
     X(retention, ledger_retention)                                                                 \
     X(seal_run, ledger_seal_run)                                                                   \

@@ -73,6 +73,26 @@ static void audit_quota(struct truth *truth, const struct truth_tenant *tenant,
                     tenant->name, row->ref.limit_id);
 }
 
+/* DEGRADED and RECOVERED from it take turns, and say what is. */
+static void audit_degraded(struct truth *truth, const struct truth_tenant *tenant,
+                           const struct pg_tenant *rows)
+{
+    bool degraded = false;
+
+    for (const struct pg_event *event = rows->events; event; event = event->next) {
+        bool begins = event->event.kind == EVENT_DEGRADED;
+
+        if (!begins && event->event.recovered_from != EVENT_DEGRADED)
+            continue;
+        if (begins == degraded)
+            truth_break(truth, "I8 DEGRADED and RECOVERED alternate", NULL, "%s", tenant->name);
+        degraded = begins;
+    }
+    if (degraded != (rows->degraded_by != 0))
+        truth_break(truth, "I8 the last event says whether it is degraded", NULL, "%s",
+                    tenant->name);
+}
+
 static void audit_events(struct truth *truth, const struct truth_tenant *tenant,
                          const struct pg_tenant *rows)
 {
@@ -110,4 +130,5 @@ void truth_audit(struct truth *truth, struct truth_tenant *tenant)
     for (const struct pg_quota *quota = rows->quotas; quota; quota = quota->next)
         audit_quota(truth, tenant, rows, &quota->row);
     audit_events(truth, tenant, rows);
+    audit_degraded(truth, tenant, rows);
 }

@@ -174,6 +174,9 @@ static void check_settled(struct world *world)
         const struct pg_tenant *rows =
             postgres_tenant(&world->postgres, world->tenants[i].tenant_id);
 
+        if (rows->degraded_by != 0)
+            truth_break(&world->truth, "who is served from Redis again is told so", NULL, "%s",
+                        world->tenants[i].name);
         for (const struct pg_quota *quota = rows->quotas; quota; quota = quota->next) {
             const struct quota_row *row = &quota->row;
 

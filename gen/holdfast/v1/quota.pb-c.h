@@ -296,12 +296,15 @@ typedef enum _Holdfast__V1__EventKind {
    */
   HOLDFAST__V1__EVENT_KIND__EVENT_KIND_LATE_COMMIT = 7,
   /*
-   * The tenant is served from Postgres: its counters in Redis cannot be used. Limits hold as before,
-   * answers are slower. quota is unset.
+   * The tenant is served from Postgres: some server cannot use Redis, and answered a Reserve of this
+   * tenant without it. Limits hold as before, answers are slower. Sent once, whatever the number of
+   * servers, within a second of the first such answer; a tenant that nobody reserves for meanwhile has
+   * no such event. quota is unset.
    */
   HOLDFAST__V1__EVENT_KIND__EVENT_KIND_DEGRADED = 8,
   /*
-   * What an earlier event told is over; recovered_from says which.
+   * What an earlier event told is over; recovered_from says which. From DEGRADED: once the Redis of every
+   * server that told so has answered for 2 s, or the server is gone.
    */
   HOLDFAST__V1__EVENT_KIND__EVENT_KIND_RECOVERED = 9,
   /*
