@@ -367,7 +367,7 @@ Test(beliefs, idle_servers_share_the_asking)
     /* The beat of each server, the reaps, the looks for lost keys; what was lent is taken back once. */
     bound = (active_shards() + SERVERS) * (IDLE_SECONDS + 1) +
             active_shards() * (IDLE_SECONDS / 5 + 1) + active_shards() +
-            IDLE_TENANTS * (IDLE_SECONDS / 3 + 1); /* reconciliation, of what is lent */
+            active_shards() * (IDLE_SECONDS / 3 + 1); /* reconciliation, of what is lent */
     cr_assert_leq(asked, bound, "%" PRId64 " scripts of %" PRId64, asked, bound);
     asked = transactions() - before_transactions;
     /*
