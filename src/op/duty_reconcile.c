@@ -17,6 +17,7 @@
 #include "op/duty.h"
 
 #include "base/hash.h"
+#include "base/still.h"
 #include "op/notify.h"
 #include "op/reconcile.h"
 #include "op/shares.h"
@@ -31,14 +32,9 @@ enum {
     TENANT_KEYS = 512,    /* of a tenant, for the look at its entries */
     ENTRIES_MAX = 100000, /* of a tenant: one with more is left to VerifyTenant */
     ENTRIES_A_SECOND = 2000,
-    MEMORY_SLOTS = 4096, /* a power of two */
-    FILLS_MAX = 64,      /* of a look */
-    CHANGES_MAX = 16,    /* of the table drift, in a turn; a transaction each */
-};
-
-/* A quota that was behind, as it was then. */
-struct behind {
-    uint64_t key, print;
+    BEHIND_PLACES = 4096, /* a power of two */
+    FILLS_MAX = 64,       /* of a look */
+    CHANGES_MAX = 16,     /* of the table drift, in a turn; a transaction each */
 };
 
 struct reconcile {
@@ -51,8 +47,8 @@ struct reconcile {
     int64_t tenant_id;                    /* the last whose entries were looked at */
     size_t drift_at;                      /* whose tenant has its turn among the drifts */
     bool drift_turn;
-    struct behind memory[MEMORY_SLOTS];
-    size_t changes; /* in this turn */
+    struct still *behind; /* quotas of which Redis was behind */
+    size_t changes;       /* in this turn */
 };
 
 static void *create(void)
@@ -60,7 +56,14 @@ static void *create(void)
     struct reconcile *own = calloc(1, sizeof(*own));
 
     CHECK(own);
+    own->behind = still_create(BEHIND_PLACES, 0);
     return own;
+}
+
+static void destroy(void *own)
+{
+    still_destroy(((struct reconcile *)own)->behind);
+    free(own);
 }
 
 /* --- the table -------------------------------------------------------------------------------- */
@@ -206,7 +209,8 @@ static enum status end_gone(struct reconcile *own, struct stores *stores,
 /* --- Redis is behind -------------------------------------------------------------------------- */
 
 /* True: it was behind at the last look as well, and nothing has moved since. */
-static bool is_still_behind(struct reconcile *own, const struct drift_sums *sums)
+static bool is_still_behind(struct reconcile *own, struct stores *stores,
+                            const struct drift_sums *sums)
 {
     const struct quota_row *row = sums->row;
     const struct drift_redis *redis = &sums->redis;
@@ -215,11 +219,9 @@ static bool is_still_behind(struct reconcile *own, const struct drift_sums *sums
                                row->spent,      row->ledger_seq, redis->granted,
                                redis->returned, redis->spent,    redis->used_seq};
     uint64_t key = hash_bytes(name, sizeof(name)), print = hash_bytes(numbers, sizeof(numbers));
-    struct behind *memory = &own->memory[key & (MEMORY_SLOTS - 1)];
-    bool still = memory->key == key && memory->print == print;
+    int64_t mono_us = stores_mono_us(stores);
 
-    *memory = (struct behind){.key = key, .print = print};
-    return still;
+    return still_look(own->behind, key, print, mono_us)->since_us < mono_us;
 }
 
 static void fill(struct stores *stores, const struct ledger_sums *sums)
@@ -256,7 +258,7 @@ static enum status look_at(struct reconcile *own, struct stores *stores,
             status = end_gone(own, stores, &look->keys[i]);
             continue;
         }
-        if (drift_is_behind(&sums->sums) && is_still_behind(own, &sums->sums) &&
+        if (drift_is_behind(&sums->sums) && is_still_behind(own, stores, &sums->sums) &&
             fills++ < FILLS_MAX)
             fill(stores, sums);
         status = take_quota(own, stores, look, sums);
@@ -408,5 +410,5 @@ static enum duty_end turn(void *user, struct duty_tools *tools)
 const struct duty duty_reconcile = {.name = "reconcile",
                                     .every_ms = RECONCILE_EVERY_MS,
                                     .create = create,
-                                    .destroy = free,
+                                    .destroy = destroy,
                                     .turn = turn};

@@ -1,6 +1,7 @@
 #include "op/idle.h"
 
 #include "base/hash.h"
+#include "base/still.h"
 #include "op/aside.h"
 #include "op/recall.h"
 #include "op/trace.h"
@@ -11,20 +12,14 @@
 
 enum {
     PAGE_ROWS = RECALL_ROWS_MAX,
-    MEMORY_SLOTS = 32768, /* a power of two */
-    ASK_AGAIN_MS = 10000, /* Redis, about a row that has nothing to give */
-    FAR_LEASES = 3,       /* so many LEASE_MIN_MS ahead a deadline is far */
-};
-
-/* A row as it was when it was seen first like this. */
-struct seen {
-    uint64_t key, print;
-    int64_t since_us, asked_us; /* asked_us 0: not yet */
+    MEMORY_PLACES = 32768, /* a power of two */
+    ASK_AGAIN_MS = 10000,  /* Redis, about a row that has nothing to give */
+    FAR_LEASES = 3,        /* so many LEASE_MIN_MS ahead a deadline is far */
 };
 
 struct idle {
     struct ledger_key after;
-    struct seen memory[MEMORY_SLOTS];
+    struct still *seen; /* own_us: when Redis was asked; 0: not yet */
 };
 
 struct idle *idle_create(void)
@@ -32,11 +27,15 @@ struct idle *idle_create(void)
     struct idle *idle = calloc(1, sizeof(*idle));
 
     CHECK(idle);
+    idle->seen = still_create(MEMORY_PLACES, 2 * IDLE_ROUND_MS * INT64_C(1000));
     return idle;
 }
 
 void idle_destroy(struct idle *idle)
 {
+    if (!idle)
+        return;
+    still_destroy(idle->seen);
     free(idle);
 }
 
@@ -49,17 +48,11 @@ static uint64_t print_of(const struct quota_row *row)
     return hash_bytes(numbers, sizeof(numbers));
 }
 
-static struct seen *look_up(struct idle *idle, const struct quota_row *row, int64_t mono_us)
+static struct still_entry *look_up(struct idle *idle, const struct quota_row *row, int64_t mono_us)
 {
     const int64_t numbers[] = {row->tenant_id, row->ref.limit_id, row->ref.period_start_ms};
-    uint64_t key = hash_bytes(numbers, sizeof(numbers)), print = print_of(row);
-    struct seen *seen = &idle->memory[key & (MEMORY_SLOTS - 1)];
-    int64_t asked_us = seen->key == key ? seen->asked_us : 0;
 
-    if (seen->key != key || seen->print != print)
-        *seen =
-            (struct seen){.key = key, .print = print, .since_us = mono_us, .asked_us = asked_us};
-    return seen;
+    return still_look(idle->seen, hash_bytes(numbers, sizeof(numbers)), print_of(row), mono_us);
 }
 
 /* False: it is left alone in this turn. */
@@ -67,10 +60,10 @@ static bool choose(struct idle *idle, struct stores *stores, const struct quota_
                    struct recall_want *want)
 {
     int64_t mono_us = stores_mono_us(stores), now_ms = stores_now_ms(stores);
-    struct seen *seen = look_up(idle, row, mono_us);
+    struct still_entry *seen = look_up(idle, row, mono_us);
     int64_t lease_min_ms = stores->services->options.lease_min_ms;
 
-    if (lease_is_worn(row) && row->lease_deadline_ms > now_ms)
+    if (!seen || (lease_is_worn(row) && row->lease_deadline_ms > now_ms))
         return false;
     *want = (struct recall_want){.row = row, .how = RECALL_STILL};
     if (mono_us - seen->since_us < IDLE_STILL_MS * INT64_C(1000)) {
@@ -78,10 +71,10 @@ static bool choose(struct idle *idle, struct stores *stores, const struct quota_
             return false;
         want->how = RECALL_MOVING;
     }
-    if (seen->asked_us != 0 && mono_us - seen->asked_us < ASK_AGAIN_MS * INT64_C(1000) &&
-        (want->how == RECALL_MOVING || seen->asked_us > seen->since_us))
+    if (seen->own_us != 0 && mono_us - seen->own_us < ASK_AGAIN_MS * INT64_C(1000) &&
+        (want->how == RECALL_MOVING || seen->own_us > seen->since_us))
         return false;
-    seen->asked_us = mono_us;
+    seen->own_us = mono_us;
     return true;
 }
 
