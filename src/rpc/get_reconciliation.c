@@ -31,11 +31,11 @@ static const char *action_of(const struct drift *drift)
     case DRIFT_LEASES:
     case DRIFT_HOLDS:
     case DRIFT_LEDGER:
-        return "the row was altered or is damaged: it is to say what the others add up to";
+        return "the row was altered or is damaged: an operator sets it to what the others add up to";
     case DRIFT_ENTRIES:
-        return "nothing: the entries are to come back from a backup; VerifyTenant names the first";
+        return "entries were altered or are missing: restore them; VerifyTenant names the first";
     case DRIFT_REDIS:
-        return "its lease is to be set aside, and the next one begun; use is put right by the next commit";
+        return "none now: the next lease begins with the right totals, and the next commit brings use";
     }
     return "";
 }

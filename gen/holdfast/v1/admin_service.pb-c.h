@@ -832,7 +832,7 @@ struct  Holdfast__V1__Drift
    */
   int64_t units;
   /*
-   * What will be done, a sentence for people.
+   * What is to be done, a sentence for people. Holdfast itself only tells Redis again what it has not heard.
    */
   char *action;
   /*
