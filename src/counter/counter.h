@@ -65,7 +65,7 @@ enum {
     COUNTER_LIST_MAX = 2048, /* jobs, totals, versions, refs, tenants */
 };
 
-/* Who has more quotas sends several scripts. Redis is at one for 5 to 15 ms, and hears nobody meanwhile. */
+/* Who has more quotas sends several scripts: Redis hears nobody while it runs one. */
 enum { COUNTER_PART_MAX = 512 };
 
 /*
