@@ -53,8 +53,11 @@ enum {
 #define GAP_BACK_MS HOUR_IN_MS
 
 /* clang-format off */
+/* Where nothing was recorded before, there is nothing to be gone through: 57 years in growing steps. */
 static const struct statement lock_state = {
-    "seal_lock", "SELECT sealed_to_ms FROM seal_state FOR UPDATE SKIP LOCKED"};
+    "seal_lock",
+    "SELECT sealed_to_ms, sealed_to_ms = 0 AND NOT EXISTS (SELECT FROM ledger) FROM seal_state"
+    " FOR UPDATE SKIP LOCKED"};
 
 /* The time of entries has a BRIN, which only a bitmap can use. */
 static const struct statement plan_settings = {
@@ -640,25 +643,30 @@ static enum status look_for(struct database *db, struct turn *turn, const struct
 
 /* --- a turn ----------------------------------------------------------------------------------- */
 
-/* False: another seals. */
-static enum status lock(struct database *db, struct turn *turn, bool *ret_locked,
-                        int64_t *ret_sealed_to_ms)
+/* What the lock found. */
+struct locked {
+    bool own;   /* false: another seals */
+    bool empty; /* no entry yet, and nothing sealed */
+    int64_t sealed_to_ms;
+};
+
+static enum status lock(struct database *db, struct turn *turn, struct locked *ret)
 {
     struct sql_row row;
     PGresult *result;
     enum status status = database_run(db, &lock_state, NULL, &result);
 
-    *ret_locked = false;
+    *ret = (struct locked){0};
     if (status != STATUS_OK)
         return status;
     row = sql_rows(result, turn->arena);
     while (sql_next(&row)) {
-        *ret_sealed_to_ms = sql_i64(&row);
-        *ret_locked = true;
+        ret->sealed_to_ms = sql_i64(&row);
+        ret->empty = sql_bool(&row);
+        ret->own = true;
     }
     status = sql_done(&row);
-    return status == STATUS_OK && *ret_locked ? database_run(db, &plan_settings, NULL, NULL)
-                                              : status;
+    return status == STATUS_OK && ret->own ? database_run(db, &plan_settings, NULL, NULL) : status;
 }
 
 static enum status move_on(struct database *db, struct turn *turn, int64_t to_ms)
@@ -704,38 +712,39 @@ static enum status body(struct database *db, void *user)
 {
     struct turn *turn = user;
     struct ledger_sealing *sealing = turn->sealing;
-    int64_t from_ms = 0;
-    bool locked;
+    struct locked locked;
     enum status status;
 
     sealing->sealed = sealing->gaps = 0;
     sealing->more = false;
-    status = lock(db, turn, &locked, &from_ms);
-    if (status != STATUS_OK || !locked)
+    status = lock(db, turn, &locked);
+    if (status != STATUS_OK || !locked.own)
         return status;
-    sealing->sealed_to_ms = from_ms;
-    return from_ms < turn->safe_ms ? seal_window(db, turn, from_ms) : STATUS_OK;
+    sealing->sealed_to_ms = locked.empty ? turn->safe_ms : locked.sealed_to_ms;
+    if (locked.empty)
+        return move_on(db, turn, turn->safe_ms);
+    return locked.sealed_to_ms < turn->safe_ms ? seal_window(db, turn, locked.sealed_to_ms)
+                                               : STATUS_OK;
 }
 
 static enum status list_body(struct database *db, void *user)
 {
     struct gaps *gaps = user;
-    int64_t from_ms;
-    bool locked;
-    enum status status = lock(db, gaps->turn, &locked, &from_ms);
+    struct locked locked;
+    enum status status = lock(db, gaps->turn, &locked);
 
     gaps->count = 0;
-    return status == STATUS_OK && locked ? list_gaps(db, gaps) : status;
+    return status == STATUS_OK && locked.own ? list_gaps(db, gaps) : status;
 }
 
 static enum status look_body(struct database *db, void *user)
 {
     struct gaps *gaps = user;
-    int64_t from_ms;
-    bool locked;
-    enum status status = lock(db, gaps->turn, &locked, &from_ms);
+    struct locked locked;
+    enum status status = lock(db, gaps->turn, &locked);
 
-    return status == STATUS_OK && locked ? look_for(db, gaps->turn, &gaps->gaps[gaps->at]) : status;
+    return status == STATUS_OK && locked.own ? look_for(db, gaps->turn, &gaps->gaps[gaps->at])
+                                             : status;
 }
 
 /* Each in a transaction of its own: one that cannot be looked at keeps nothing else from being sealed. */
