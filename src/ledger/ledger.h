@@ -374,14 +374,21 @@ struct ledger_due {
     bool reaped; /* false: it has moved or ended meanwhile */
 };
 
-/*
- * Rows of pg_hold whose deadline is past for late_ms, of tenants of these shards and of this tenant (0:
- * none), the oldest first, at most max.
- */
+/* Which rows of pg_hold: those of one tenant, or of all tenants of some shards. */
+struct ledger_due_want {
+    int64_t tenant_id; /* 0: of the shards */
+    const int *shards;
+    size_t shards_count;
+    const int64_t *but; /* of the shards: without these tenants */
+    size_t but_count;
+    int64_t late_ms; /* their deadline has been past for so long */
+    size_t max;
+};
+
+/* The oldest first. */
 MUST_CHECK enum status ledger_placed_due(struct database *db, struct arena *arena,
-                                         const int *shards, size_t shards_count, int64_t tenant_id,
-                                         int64_t late_ms, size_t max, struct ledger_due **ret,
-                                         size_t *ret_count);
+                                         const struct ledger_due_want *want,
+                                         struct ledger_due **ret, size_t *ret_count);
 
 /* Their reap, whole, in one transaction: pg_held falls, the rows go; expired_hold and events. */
 MUST_CHECK enum status ledger_placed_reap(struct database *db, struct arena *arena,

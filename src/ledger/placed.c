@@ -256,41 +256,62 @@ enum status ledger_placed_reap(struct database *db, struct arena *arena, struct 
 
 /* clang-format off */
 /*
- * Due ones are few: whoever has the shard reaps them several times a second. Without tenants that are set
- * aside: their rows are the oldest ones for ever, and would keep others out.
+ * Due ones are few: whoever has the shard reaps them several times a second. Without tenants that are left
+ * out or set aside: while nobody can reap their rows these are the oldest ones, and would keep others out.
  */
 static const struct statement find_due = {
     "placed_due",
     "SELECT p.tenant_id, p.job_id, p.epoch, p.hold_seq FROM (SELECT * FROM pg_hold"
-    " WHERE deadline_ms <= " SQL_MS_OF("clock_timestamp()") " - $4::bigint"
-    " AND tenant_id <> ALL ($5::bigint[])"
+    " WHERE deadline_ms <= " SQL_MS_OF("clock_timestamp()") " - $3::bigint"
+    " AND tenant_id <> ALL ($4::bigint[]) AND tenant_id <> ALL ($5::bigint[])"
     " ORDER BY deadline_ms OFFSET 0) AS p"
     ROWS_OF(tenant, "tenant_id = p.tenant_id") " AS t"
-    " WHERE t.shard = ANY($1::bigint[]) OR p.tenant_id = $2::bigint ORDER BY p.deadline_ms LIMIT $3::bigint"};
+    " WHERE t.shard = ANY($1::bigint[]) ORDER BY p.deadline_ms LIMIT $2::bigint"};
+
+/* Whatever others have that is due. */
+static const struct statement find_due_of_tenant = {
+    "placed_due_of_tenant",
+    "SELECT tenant_id, job_id, epoch, hold_seq FROM pg_hold WHERE tenant_id = $1::bigint"
+    " AND deadline_ms <= " SQL_MS_OF("clock_timestamp()") " - $3::bigint"
+    " ORDER BY deadline_ms, job_id LIMIT $2::bigint"};
 /* clang-format on */
 
-enum status ledger_placed_due(struct database *db, struct arena *arena, const int *shards,
-                              size_t shards_count, int64_t tenant_id, int64_t late_ms, size_t max,
-                              struct ledger_due **ret, size_t *ret_count)
+static void add_want(struct sql_params *params, struct database *db,
+                     const struct ledger_due_want *want)
 {
     struct alarms_state alarms;
-    struct sql_params params;
     struct sql_array array;
+
+    if (want->tenant_id != 0) {
+        sql_add_i64(params, want->tenant_id);
+    } else {
+        array = sql_array_begin(params, SQL_BIGINT, want->shards_count, 0);
+        for (size_t i = 0; i < want->shards_count; i++)
+            sql_array_i64(&array, want->shards[i]);
+    }
+    sql_add_i64(params, (int64_t)want->max);
+    sql_add_i64(params, want->late_ms);
+    if (want->tenant_id != 0)
+        return;
+    alarms_read(database_alarms(db), &alarms);
+    sql_add_i64s(params, alarms.aside, alarms.aside_count);
+    sql_add_i64s(params, want->but, want->but_count);
+}
+
+enum status ledger_placed_due(struct database *db, struct arena *arena,
+                              const struct ledger_due_want *want, struct ledger_due **ret,
+                              size_t *ret_count)
+{
+    struct sql_params params;
     struct sql_row row;
     PGresult *result;
     enum status status;
 
     *ret_count = 0;
-    alarms_read(database_alarms(db), &alarms);
     sql_params_begin(&params, arena);
-    array = sql_array_begin(&params, SQL_BIGINT, shards_count, 0);
-    for (size_t i = 0; i < shards_count; i++)
-        sql_array_i64(&array, shards[i]);
-    sql_add_i64(&params, tenant_id);
-    sql_add_i64(&params, (int64_t)max);
-    sql_add_i64(&params, late_ms);
-    sql_add_i64s(&params, alarms.aside, alarms.aside_count);
-    status = database_run(db, &find_due, &params, &result);
+    add_want(&params, db, want);
+    status =
+        database_run(db, want->tenant_id != 0 ? &find_due_of_tenant : &find_due, &params, &result);
     if (status != STATUS_OK)
         return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
     row = sql_rows(result, arena);

@@ -552,22 +552,28 @@ const struct statement rows_fence_insert = {
 void rows_fence_insert_params(struct sql_params *params, struct settle_item *const *items,
                               size_t count, int64_t now_ms, int64_t keep_ms, size_t *ret_count)
 {
-    const struct settle_item **made = arena_array(params->arena, count + 1, sizeof(*made));
-    size_t n = 0;
+    struct made_fence {
+        const struct settle_item *item;
+        struct attempt attempt;
+    } * made;
+    size_t n = 0, most = 1;
 
     *ret_count = 0;
+    for (size_t i = 0; i < count; i++)
+        most += items[i]->fenced_count;
+    made = arena_array(params->arena, most, sizeof(*made));
     if (!made) {
         params->bad = true;
         return;
     }
     for (size_t i = 0; i < count; i++)
-        if (items[i]->made_fence)
-            made[n++] = items[i];
+        for (size_t k = 0; k < items[i]->fenced_count; k++)
+            made[n++] = (struct made_fence){items[i], items[i]->fenced[k]};
     *ret_count = n;
-    ADD_I64S(params, n, i, made[i]->tenant_id);
-    ADD_TEXTS(params, n, i, made[i]->job_id);
-    ADD_I64S(params, n, i, made[i]->subject->attempt.epoch);
-    ADD_I64S(params, n, i, made[i]->subject->attempt.seq);
+    ADD_I64S(params, n, i, made[i].item->tenant_id);
+    ADD_TEXTS(params, n, i, made[i].item->job_id);
+    ADD_I64S(params, n, i, made[i].attempt.epoch);
+    ADD_I64S(params, n, i, made[i].attempt.seq);
     sql_add_time_ms(params, now_ms);
     sql_add_time_ms(params, now_ms + keep_ms);
 }

@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { ASIDE_MAX = 64, PAUSE_FIRST_US = 50000, PAUSE_MAX_US = 800000, KEEP_US = 2000000 };
+enum { PAUSE_FIRST_US = 50000, PAUSE_MAX_US = 800000, KEEP_US = 2000000 };
 
 _Static_assert(KEEP_US > PAUSE_MAX_US, "a tenant is not forgotten while its pause lasts");
 
@@ -129,4 +129,18 @@ int64_t aside_until_us(struct aside *aside, int64_t tenant_id, int64_t mono_us)
         until_us = stuck->until_us;
     pthread_mutex_unlock(&aside->lock);
     return until_us;
+}
+
+size_t aside_waiting(struct aside *aside, int64_t mono_us, int64_t ret[ASIDE_MAX])
+{
+    size_t count = 0;
+
+    if (atomic_load_explicit(&aside->count, memory_order_relaxed) == 0)
+        return 0;
+    pthread_mutex_lock(&aside->lock);
+    for (size_t i = 0; i < ASIDE_MAX; i++)
+        if (aside->stuck[i].tenant_id != 0 && aside->stuck[i].until_us > mono_us)
+            ret[count++] = aside->stuck[i].tenant_id;
+    pthread_mutex_unlock(&aside->lock);
+    return count;
 }

@@ -12,7 +12,10 @@
 #include "base/check.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+enum { ASIDE_MAX = 64 };
 
 struct aside;
 
@@ -30,5 +33,8 @@ MUST_CHECK bool aside_has(struct aside *aside, int64_t tenant_id, int64_t mono_u
 
 /* When it may be tried alone: at or before mono_us if now. */
 int64_t aside_until_us(struct aside *aside, int64_t tenant_id, int64_t mono_us);
+
+/* Those whose pause is not over; returns how many. */
+size_t aside_waiting(struct aside *aside, int64_t mono_us, int64_t ret[ASIDE_MAX]);
 
 #endif

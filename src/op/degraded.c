@@ -84,6 +84,14 @@ void degraded_told(struct degraded *degraded, const int64_t *tenants, size_t cou
     pthread_mutex_unlock(&degraded->lock);
 }
 
+void degraded_over(struct degraded *degraded)
+{
+    pthread_mutex_lock(&degraded->lock);
+    for (size_t i = 0; i < DEGRADED_PLACES; i++)
+        degraded->places[i].told_us = 0;
+    pthread_mutex_unlock(&degraded->lock);
+}
+
 int64_t degraded_last_us(const struct degraded *degraded)
 {
     return atomic_load_explicit(&degraded->last_us, memory_order_relaxed);

@@ -32,6 +32,9 @@ size_t degraded_waiting(struct degraded *degraded, int64_t *ret, size_t max);
 void degraded_told(struct degraded *degraded, const int64_t *tenants, size_t count,
                    int64_t mono_us);
 
+/* What was told is over: the next one that is served so is told again. */
+void degraded_over(struct degraded *degraded);
+
 /* When a tenant was served so last; 0: never. */
 int64_t degraded_last_us(const struct degraded *degraded);
 

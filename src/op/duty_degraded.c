@@ -68,6 +68,8 @@ static enum duty_end turn(void *own, struct duty_tools *tools)
 
     if (end != DUTY_DONE || !calm || !tools->news->degraded)
         return end;
+    degraded_over(
+        stores->services->degraded); /* before it is: who is served so meanwhile is told again */
     status = stores->table->degraded_end(stores->db, &stores->scratch,
                                          slice_from_cstr(stores->services->server_name), TELL_MAX,
                                          &more);

@@ -42,18 +42,53 @@ static size_t list_shards(struct services *services, bool own, int shards[SHARDS
     return count;
 }
 
-/* In halves, until who is locked or refused is alone; he waits. */
+static bool waits(struct stores *stores, int64_t tenant_id)
+{
+    int64_t mono_us = stores_mono_us(stores);
+
+    return aside_until_us(stores->services->aside, tenant_id, mono_us) > mono_us;
+}
+
+/* Those whose pause is not over go behind the others; returns how many are left. */
+static size_t put_behind(struct stores *stores, struct ledger_due *dues, size_t count)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        struct ledger_due due = dues[i];
+
+        if (waits(stores, due.tenant_id))
+            continue;
+        dues[i] = dues[kept];
+        dues[kept++] = due;
+    }
+    return kept;
+}
+
+/* Who is locked waits from here on, with all that it has. */
+static enum status reap_unlocked(struct stores *stores, struct ledger_due *dues, size_t *count)
+{
+    enum status status = STATUS_CONFLICT;
+
+    for (int i = 0; i < 2 && status == STATUS_CONFLICT; i++) {
+        *count = put_behind(stores, dues, *count);
+        if (*count == 0)
+            return STATUS_OK;
+        status = stores->table->placed_reap(stores->db, &stores->scratch, dues, *count);
+        for (size_t k = 0; k < *count && status != STATUS_OK; k++) {
+            dues[k].reaped = false;
+            if (status == STATUS_CONFLICT && dues[k].locked && !waits(stores, dues[k].tenant_id))
+                aside_put(stores->services->aside, dues[k].tenant_id, stores_mono_us(stores));
+        }
+    }
+    return status;
+}
+
+/* What is refused, or conflicts again, is looked for by halves, until it is alone; then it waits. */
 static void reap_dues(struct stores *stores, struct ledger_due *dues, size_t count)
 {
-    enum status status;
+    enum status status = reap_unlocked(stores, dues, &count);
 
-    if (count == 0)
-        return;
-    status = stores->table->placed_reap(stores->db, &stores->scratch, dues, count);
-    if (status == STATUS_OK)
-        return;
-    for (size_t i = 0; i < count; i++)
-        dues[i].reaped = false;
     if (status != STATUS_CONFLICT && !stores_refused(stores, status))
         return;
     if (count == 1) {
@@ -97,33 +132,36 @@ static enum duty_end reap_placed(struct duty_tools *tools, bool own, int64_t lat
                                  size_t *ret_removed)
 {
     struct stores *stores = tools->stores;
-    size_t shards_count = 0, count, kept = 0, reaped = 0;
+    struct aside *aside = stores->services->aside;
+    int64_t waiting[ASIDE_MAX];
+    struct ledger_due_want want = {.late_ms = late_ms, .max = REAP_HOLDS_MAX, .but = waiting};
+    size_t count, reaped = 0;
     struct ledger_due *dues;
     int shards[SHARDS];
     enum status status;
-    bool full;
 
     for (int shard = 0; shard < SHARDS; shard++)
         if (shares_own(stores->services->shares, shard) == own)
-            shards[shards_count++] = shard;
-    if (shards_count == 0 || !dirty_any(stores->services->dirty))
+            shards[want.shards_count++] = shard;
+    if (want.shards_count == 0 || !dirty_any(stores->services->dirty))
         return DUTY_DONE;
-    status = stores->table->placed_due(stores->db, &stores->scratch, shards, shards_count, 0,
-                                       late_ms, REAP_HOLDS_MAX, &dues, &count);
+    want.shards = shards;
+    want.but_count = aside_waiting(aside, stores_mono_us(stores), waiting);
+    status = stores->table->placed_due(stores->db, &stores->scratch, &want, &dues, &count);
     if (status != STATUS_OK)
         return duty_failed(tools, "placed", status);
-    full = count == REAP_HOLDS_MAX;
     for (size_t i = 0; i < count; i++)
-        if (aside_until_us(stores->services->aside, dues[i].tenant_id, stores_mono_us(stores)) <=
-            stores_mono_us(stores))
-            dues[kept++] = dues[i];
-    for (size_t at = 0; at < kept; at += PLACED_MAX)
-        reap_dues(stores, dues + at, kept - at < PLACED_MAX ? kept - at : PLACED_MAX);
-    for (size_t i = 0; i < kept; i++)
+        dues[i].reaped = false;
+    for (size_t at = 0; at < count; at += PLACED_MAX)
+        reap_dues(stores, dues + at, count - at < PLACED_MAX ? count - at : PLACED_MAX);
+    for (size_t i = 0; i < count; i++)
         reaped += dues[i].reaped;
     *ret_removed += reaped;
-    /* A turn that reaped none met rows that nobody can reap now: Redis is not to wait for them. */
-    return full && reaped > 0 ? DUTY_MORE : DUTY_DONE;
+    /* Behind those that nobody can reap now, who are left out of the next turn, there may be others. */
+    return count == REAP_HOLDS_MAX && (reaped > 0 || aside_waiting(aside, stores_mono_us(stores),
+                                                                   waiting) > want.but_count)
+               ? DUTY_MORE
+               : DUTY_DONE;
 }
 
 struct reaper {
@@ -157,15 +195,17 @@ static enum duty_end turn(void *own, struct duty_tools *tools)
     bool busy = is_busy(reaper, stores);
     int shards[SHARDS];
     size_t removed = 0;
-    enum duty_end end;
+    enum duty_end end, placed;
 
     if (!estimate_ready(stores->services->estimate))
         return DUTY_DONE;
     if (notify_marks(stores))
         return DUTY_MORE;
-    if (reap_placed(tools, true, 0, &removed) == DUTY_MORE)
-        return DUTY_MORE;
+    /* However many are due in one place, those in the other have their turn. */
+    placed = reap_placed(tools, true, 0, &removed);
     end = reap_some(stores, shards, list_shards(stores->services, true, shards), 0, &removed);
+    if (placed == DUTY_MORE)
+        return DUTY_MORE;
     if (busy && stores_mono_us(stores) >= reaper->others_us) {
         reaper->others_us = stores_mono_us(stores) + REAP_OTHERS_MS * INT64_C(1000);
         (void)reap_placed(tools, false, REAP_LATE_MS, &removed); /* the rest the next time */

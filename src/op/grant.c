@@ -51,6 +51,7 @@ static void run_pass(struct pass *pass)
     pass->now_ms = stores_now_ms(stores);
     pass->totals_count = pass->removals_count = 0;
     pass->waited = pass->postgres_silent = false;
+    pass->none_due_tenant_id = 0;
     pass->removals = stores_scratch(stores, pass->count, sizeof(*pass->removals));
     if (ready)
         pass_plan(pass);

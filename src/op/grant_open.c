@@ -34,9 +34,10 @@ bool pass_is_closed(struct op_reserve *op)
     return true;
 }
 
-static void answer(struct op_reserve *op)
+static void answer(struct pass *pass, struct op_reserve *op)
 {
     op->degraded = op->uncounted = op->op.error.failure == FAILURE_NONE;
+    pass_note_degraded(pass, op);
     reserve_step(op, RESERVE_ANSWERED);
 }
 
@@ -58,7 +59,7 @@ bool pass_open_again(struct pass *pass, struct op_reserve *op)
         return false; /* Postgres tells what it is now */
     }
     reserve_replay_hold(op, hold);
-    answer(op);
+    answer(pass, op);
     return true;
 }
 
@@ -110,6 +111,6 @@ bool pass_open(struct pass *pass, struct op_reserve *op)
                     op->job_id, hold, pass->now_ms))
         return false;
     reserve_opened(op, hold);
-    answer(op);
+    answer(pass, op);
     return true;
 }

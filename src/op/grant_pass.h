@@ -38,7 +38,8 @@ struct pass {
     size_t totals_count;
     struct pass_removal *removals;
     size_t removals_count;
-    bool waited;          /* for Redis, in this pass */
+    int64_t none_due_tenant_id; /* its due holds in Postgres were reaped in this pass, to the last */
+    bool waited;                /* for Redis, in this pass */
     bool postgres_silent; /* it did not answer in this pass: what can do without does not ask */
     struct op_reserve **stuck; /* who left the passes to wait alone */
     size_t stuck_count;
@@ -62,6 +63,15 @@ void pass_fail_redis(struct pass *pass, struct op_reserve *op, const struct coun
 bool pass_is_closed(struct op_reserve *op);
 bool pass_open_again(struct pass *pass, struct op_reserve *op);
 bool pass_open(struct pass *pass, struct op_reserve *op);
+
+/*
+ * The op has no room, and there may be due holds of its tenant in Postgres: some are reaped, and it tries
+ * again. True: so it is, or it is STUCK or ANSWERED. False: there are no more of them.
+ */
+bool pass_make_room(struct pass *pass, struct op_reserve *op);
+
+/* Answered: whoever watches its tenant is told, if Redis is away. */
+void pass_note_degraded(struct pass *pass, const struct op_reserve *op);
 
 /* The steps of a pass, in this order; each does its part for all ops at once. */
 void pass_plan(struct pass *pass);        /* BEGUN, STALE: plans and quotas; deadlines */

@@ -28,9 +28,11 @@
 #include <string.h>
 
 enum {
-    PLACES_MAX = 4, /* tries of one op */
-    REAP_MAX = 256, /* due holds that are reaped for one op at a time */
-    WAIT_MS = 50,   /* in a pass; there are enough of them for REDIS_BACK_SOON_MS */
+    PLACES_MAX = 4,      /* tries of one op */
+    REAP_MAX = 256,      /* due holds that are reaped for one op at a time */
+    ROOMS_MAX = 6,       /* so many times, and then as many again by who is patient */
+    ROOMS_QUICK_MAX = 2, /* by who serves others too */
+    WAIT_MS = 50,        /* in a pass; there are enough of them for REDIS_BACK_SOON_MS */
 };
 
 /* An op with what is asked for it. */
@@ -113,29 +115,71 @@ static bool goes_without(struct pass *pass, struct op_reserve *op, enum status s
     return !stores_refused(pass->stores, status) && pass_open(pass, op);
 }
 
-/* Due holds of the tenant, or this one. Whatever comes of it, the op tries again. */
-static void make_room(struct pass *pass, struct op_reserve *op, const struct hold *due_or_null)
+/* Those of the tenant, or this one. Whatever comes of it, the op tries again. */
+static enum status reap_due(struct pass *pass, struct op_reserve *op,
+                            const struct hold *due_or_null)
 {
+    const struct ledger_due_want want = {.tenant_id = op->op.plan->tenant_id, .max = REAP_MAX};
     struct stores *stores = pass->stores;
     struct ledger_due one, *dues = &one;
     size_t count = 1;
     enum status status = STATUS_OK;
 
-    if (due_or_null)
-        one = (struct ledger_due){.tenant_id = op->op.plan->tenant_id,
+    if (due_or_null) {
+        one = (struct ledger_due){.tenant_id = want.tenant_id,
                                   .job_id = op->job_id,
                                   .attempt = due_or_null->attempt};
-    else
-        status = stores->table->placed_due(stores->db, &stores->scratch, NULL, 0,
-                                           op->op.plan->tenant_id, 0, REAP_MAX, &dues, &count);
+    } else {
+        status = stores->table->placed_due(stores->db, &stores->scratch, &want, &dues, &count);
+        op->work->none_due = status == STATUS_OK && count < REAP_MAX;
+    }
     if (status == STATUS_OK && count > 0)
         status = stores->table->placed_reap(stores->db, &stores->scratch, dues, count);
+    return status;
+}
+
+/* Its rows are locked, or it has had its turns here: it waits alone. */
+static void wait_alone(struct pass *pass, struct op_reserve *op)
+{
+    aside_put(pass->stores->services->aside, op->op.plan->tenant_id, stores_mono_us(pass->stores));
+    reserve_step(op, RESERVE_STUCK);
+}
+
+static void make_room(struct pass *pass, struct op_reserve *op, const struct hold *due_or_null)
+{
+    enum status status = reap_due(pass, op, due_or_null);
+
     if (status == STATUS_CONFLICT) {
-        aside_put(stores->services->aside, op->op.plan->tenant_id, stores_mono_us(stores));
-        reserve_step(op, RESERVE_STUCK);
-    } else if (status != STATUS_OK && !goes_without(pass, op, status)) {
+        op->work->none_due = false;
+        wait_alone(pass, op);
+    } else if (status != STATUS_OK &&
+               !(reserve_is(op, RESERVE_AWAY) && goes_without(pass, op, status))) {
         pass_fail_postgres(pass, op, status, false);
     }
+}
+
+bool pass_make_room(struct pass *pass, struct op_reserve *op)
+{
+    struct op_reserve_work *work = op->work;
+
+    if (work->none_due)
+        return false;
+    work->none_due = pass->none_due_tenant_id == op->op.plan->tenant_id;
+    if (work->none_due)
+        return true; /* another op has just found out */
+    if (++work->rooms > ROOMS_MAX) {
+        op_fail(&op->op, FAILURE_CONTENTION, false,
+                "the tenant's expired holds are still being reaped; nothing was held: try again");
+        reserve_step(op, RESERVE_ANSWERED);
+    } else if (pass->granting->quick && work->rooms > ROOMS_QUICK_MAX) {
+        work->rooms = 0;
+        reserve_step(op, RESERVE_STUCK);
+    } else {
+        make_room(pass, op, NULL);
+        if (work->none_due)
+            pass->none_due_tenant_id = op->op.plan->tenant_id;
+    }
+    return true;
 }
 
 /* False: it has had its tries. */
@@ -168,8 +212,7 @@ static bool waits_for_redis(struct pass *pass, struct op_reserve *op)
     return true;
 }
 
-/* Whoever watches the tenant is told. */
-static void note_degraded(struct pass *pass, const struct op_reserve *op)
+void pass_note_degraded(struct pass *pass, const struct op_reserve *op)
 {
     struct services *services = pass->stores->services;
 
@@ -177,15 +220,18 @@ static void note_degraded(struct pass *pass, const struct op_reserve *op)
         degraded_note(services->degraded, op->op.plan->tenant_id, services_mono_us(services));
 }
 
+/* With Redis there: that is no fallback. */
+static bool is_here_for_its_length(struct pass *pass, const struct op_reserve *op)
+{
+    return reserve_is_long(op) && !redis_is_away(pass->stores->services);
+}
+
 static void take_short(struct pass *pass, const struct placing *placing)
 {
     struct op_reserve *op = placing->op;
 
-    if (op->work->places == 0) {
-        op->work->places++;
-        make_room(pass, op, NULL);
+    if (pass_make_room(pass, op))
         return;
-    }
     if (!placing->place->place.certain &&
         (leave_to_redis(pass, op) || pass_open(pass, op) || waits_for_redis(pass, op)))
         return;
@@ -195,14 +241,9 @@ static void take_short(struct pass *pass, const struct placing *placing)
         op_fail(&op->op, FAILURE_REDIS_UNAVAILABLE, false,
                 "Redis cannot be asked whether what it was lent is in use, and there is no room "
                 "beside that; nothing was held: try again");
-    note_degraded(pass, op);
+    op->degraded &= !is_here_for_its_length(pass, op);
+    pass_note_degraded(pass, op);
     reserve_step(op, RESERVE_ANSWERED);
-}
-
-/* With Redis there: that is no fallback. */
-static bool is_here_for_its_length(struct pass *pass, const struct op_reserve *op)
-{
-    return reserve_is_long(op) && !redis_is_away(pass->stores->services);
 }
 
 static void take_hold(struct pass *pass, const struct placing *placing, bool is_new)
@@ -218,7 +259,7 @@ static void take_hold(struct pass *pass, const struct placing *placing, bool is_
     op->degraded = !is_here_for_its_length(pass, op);
     services_note_hold(services, hold->deadline_ms);
     dirty_add(services->dirty, op->op.plan->tenant_id, services_mono_us(services));
-    note_degraded(pass, op);
+    pass_note_degraded(pass, op);
     reserve_step(op, RESERVE_ANSWERED);
 }
 

@@ -100,12 +100,32 @@ static void set_stuck_aside(struct pass *pass, struct reap_want *wants, size_t c
     }
 }
 
+/* Due holds in Postgres: what they had is at the root, which is asked again. */
+static void reap_in_postgres(struct pass *pass)
+{
+    for (size_t i = 0; i < pass->count; i++) {
+        struct op_reserve *op = pass->ops[i];
+
+        if (!reserve_is(op, RESERVE_CROWDED) || !op->work->has_placed)
+            continue;
+        op->work->has_placed = false;
+        op->work->asks_anew = true;
+        (void)pass_make_room(pass, op);
+        if (!reserve_is(op, RESERVE_CROWDED))
+            continue;
+        for (size_t k = 0; k < op->work->quotas_count; k++)
+            op->work->known[k].root_refused = false;
+        reserve_step(op, RESERVE_SHORT);
+    }
+}
+
 /* One go for all tenants that need it: of each the oldest due holds, as many as make room. */
 void pass_reap(struct pass *pass)
 {
     struct reap_want *wants = stores_scratch(pass->stores, pass->count, sizeof(*wants));
     size_t count = 0;
 
+    reap_in_postgres(pass);
     for (size_t i = 0; i < pass->count && count < REAP_TENANTS_MAX; i++) {
         struct op_reserve *op = pass->ops[i];
         struct reap_want want, *known;
@@ -215,8 +235,9 @@ static bool asks_root(struct pass *pass, struct op_reserve *op, size_t i,
     if (!(bits & ROOT_BITS) && grant->needed == 0)
         return false;
     key = refusal_key(op, i, grant->needed);
-    if (bits == SHORT_UNITS && refusals_get(pass->granting->refusals, &key, mono_us, &known->row,
-                                            &known->old_leases_units)) {
+    if (bits == SHORT_UNITS && !op->work->asks_anew &&
+        refusals_get(pass->granting->refusals, &key, mono_us, &known->row,
+                     &known->old_leases_units)) {
         known->have_row = true;
         known->root_refused = true;
         return false;

@@ -191,11 +191,28 @@ static bool refused_for_good(const struct op_reserve *op)
     return false;
 }
 
+/* The root, as it refused, held something in Postgres: what of that is due makes room there. */
+static bool may_have_due_in_postgres(const struct op_reserve *op)
+{
+    const struct op_reserve_work *work = op->work;
+
+    for (size_t i = 0; i < work->quotas_count; i++)
+        if ((work->item.shortfalls[i] & SHORT_UNITS) && work->known[i].root_refused &&
+            work->known[i].have_row && work->known[i].row.pg_held > 0)
+            return !work->none_due;
+    return false;
+}
+
 static void judge_short(const struct pass *pass, struct op_reserve *op)
 {
     struct op_reserve_work *work = op->work;
 
     if (refused_for_good(op)) {
+        if (may_have_due_in_postgres(op)) {
+            work->has_placed = true;
+            reserve_step(op, RESERVE_CROWDED);
+            return;
+        }
         if (work->item.tenant_has_due && work->reaps < REAPS_MAX) {
             work->reaps++;
             reserve_step(op, RESERVE_CROWDED);

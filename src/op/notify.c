@@ -95,7 +95,8 @@ static struct notify_part *add_part(struct notify_turn *turn, struct arena *aren
         totals += turn->ops[i]->item.quotas_count;
     }
     for (size_t i = first; i < turn->ops_count; i++)
-        jobs += belongs(turn, turn->ops[i]->op.plan->shard, shard);
+        if (belongs(turn, turn->ops[i]->op.plan->shard, shard))
+            jobs += 1 + turn->ops[i]->item.settle.fenced_count;
     part->jobs = scratch(arena, jobs, sizeof(*part->jobs));
     if (turn->grouping == NOTIFY_BY_TAG)
         part->views = scratch(arena, COUNTER_TAG_SHARDS - 1, sizeof(*part->views));
@@ -182,6 +183,21 @@ static struct counter_notify_job job_of(const struct op_commit *op)
     };
 }
 
+/* By job id both attempts may have ended that it held, in either place. */
+static void add_jobs(struct notify_part *part, const struct op_commit *op)
+{
+    const struct settle_item *settle = &op->item.settle;
+    struct counter_notify_job job = job_of(op);
+
+    part->jobs[part->notify.jobs_count++] = job;
+    for (size_t i = 0; i < settle->fenced_count; i++) {
+        if (attempt_compare(settle->fenced[i], job.attempt) == 0)
+            continue;
+        job.attempt = settle->fenced[i];
+        part->jobs[part->notify.jobs_count++] = job;
+    }
+}
+
 /* What is held now, as the script left it. */
 static void show_held(struct op_commit *op, const struct counter_notify *notify)
 {
@@ -216,7 +232,7 @@ void notify_turn_begin(struct notify_turn *turn, enum notify_grouping grouping,
         turn->part_of[i] = (size_t)(part - turn->parts);
         add_shard(part, ops[i]->op.plan->shard);
         if (may_remove(&ops[i]->item))
-            part->jobs[part->notify.jobs_count++] = job_of(ops[i]);
+            add_jobs(part, ops[i]);
         for (size_t k = 0; k < ops[i]->item.quotas_count; k++)
             merge_totals(&part->notify, &ops[i]->item.quotas[k]);
     }

@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "op/aside.h"
 #include "op/commit.h"
-#include "op/dirty.h"
 #include "op/inbox.h"
 #include "op/notify.h"
 #include "op/reap.h"
@@ -15,7 +14,8 @@
 #include <inttypes.h>
 
 /* Due holds of one tenant that are reaped in a turn; each can make room of its own. */
-enum { DUE_MAX = 512, PLACED_DUE_MAX = 256 /* of those in Postgres */ };
+/* Of those in Postgres so many in a transaction, and so many transactions. */
+enum { DUE_MAX = 512, PLACED_DUE_MAX = 256, PLACED_TURNS_MAX = 8 };
 
 /* Of one commit: what came back may be lent to somebody else before the commit is decided. */
 enum { RECALLS_MAX = 3 };
@@ -263,25 +263,46 @@ static struct lent *list_lent(struct stores *stores, struct op_commit *const *op
     return lent;
 }
 
-/* Due holds in Postgres, of each tenant once. What cannot be reaped now keeps its units. */
+static bool holds_in_postgres(const struct op_commit *op)
+{
+    for (size_t i = 0; i < op->item.quotas_count; i++)
+        if (op->item.quotas[i].pg_held > 0)
+            return true;
+    return false;
+}
+
+/* Until there are no more of the tenant. What cannot be reaped now keeps its units. */
+static void reap_placed_of(struct stores *stores, int64_t tenant_id)
+{
+    const struct ledger_due_want want = {.tenant_id = tenant_id, .max = PLACED_DUE_MAX};
+    enum status status = STATUS_OK;
+    size_t found = PLACED_DUE_MAX;
+
+    for (int i = 0; i < PLACED_TURNS_MAX && status == STATUS_OK && found == PLACED_DUE_MAX; i++) {
+        struct ledger_due *dues;
+
+        status = stores->table->placed_due(stores->db, &stores->scratch, &want, &dues, &found);
+        if (status == STATUS_OK && found > 0)
+            status = stores->table->placed_reap(stores->db, &stores->scratch, dues, found);
+    }
+    if (status == STATUS_CONFLICT)
+        wait_alone(stores, tenant_id);
+    if (status != STATUS_OK)
+        log_debug("granter", "recall.not_reaped tenant_id=%" PRId64, tenant_id);
+}
+
+/* Due holds in Postgres, of each tenant once, if the rows say that there are any. */
 static void reap_placed(struct stores *stores, struct op_commit *const *ops, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         int64_t tenant_id = ops[i]->op.plan->tenant_id;
-        struct ledger_due *dues;
-        size_t found = 0, before = 0;
-        enum status status = STATUS_OK;
+        size_t before = 0;
 
-        while (before < i && ops[before]->op.plan->tenant_id != tenant_id)
+        while (before < i &&
+               (ops[before]->op.plan->tenant_id != tenant_id || !holds_in_postgres(ops[before])))
             before++;
-        if (before < i || !dirty_has(stores->services->dirty, tenant_id, stores_mono_us(stores)))
-            continue;
-        status = stores->table->placed_due(stores->db, &stores->scratch, NULL, 0, tenant_id, 0,
-                                           PLACED_DUE_MAX, &dues, &found);
-        if (status == STATUS_OK && found > 0)
-            status = stores->table->placed_reap(stores->db, &stores->scratch, dues, found);
-        if (status != STATUS_OK)
-            log_debug("granter", "recall.not_reaped tenant_id=%" PRId64, tenant_id);
+        if (before == i && holds_in_postgres(ops[i]))
+            reap_placed_of(stores, tenant_id);
     }
 }
 

@@ -65,6 +65,10 @@ struct op_reserve_work {
     bool shortened;  /* Postgres cannot have it for as long as was asked: Redis may, for less */
     bool maybe_held; /* a script was sent for it and not answered: a hold may be there */
     int places;      /* tries to have the hold in Postgres */
+    int rooms;       /* times that due holds in Postgres were reaped for it */
+    bool none_due;   /* and the last time there were no more of them */
+    bool has_placed; /* CROWDED: by holds in Postgres */
+    bool asks_anew;  /* some were reaped: the root may have room that it did not have */
     int rounds;      /* grants that were not enough */
     int reaps;
     int stales; /* scripts that found another config version just after Redis was given this one */

@@ -143,15 +143,24 @@ void trace_returns(struct trace *trace, int64_t now_ms, const struct ledger_retu
         one_row(trace, now_ms, &returns[i].quota, 0);
 }
 
-static void fence(struct trace *trace, const struct commit_item *item)
+static void fence(struct trace *trace, const struct commit_item *item, struct attempt attempt)
 {
-    const struct settle_item *settle = &item->settle;
     struct line line;
 
-    begin(trace, &line, "fence", item->now_ms, settle->tenant_id);
-    add_text(&line, "job", settle->job_id);
-    add_attempt(&line, settle->released);
+    begin(trace, &line, "fence", item->now_ms, item->settle.tenant_id);
+    add_text(&line, "job", item->settle.job_id);
+    add_attempt(&line, attempt);
     end(trace, &line);
+}
+
+static void fences(struct trace *trace, const struct commit_item *item)
+{
+    const struct settle_item *settle = &item->settle;
+
+    fence(trace, item, settle->released);
+    for (size_t i = 0; i < settle->fenced_count; i++)
+        if (attempt_compare(settle->fenced[i], settle->released) != 0)
+            fence(trace, item, settle->fenced[i]);
 }
 
 /* A line for each quota that it was counted in, or one without any. */
@@ -189,7 +198,7 @@ void trace_commits(struct trace *trace, struct commit_item *const *items, size_t
         if (settle->outcome == SETTLE_COMMITTED && settle->record)
             record(trace, items[i]);
         else if (settle->outcome == SETTLE_RELEASED)
-            fence(trace, items[i]);
+            fences(trace, items[i]);
     }
 }
 

@@ -145,13 +145,23 @@ static bool is_unsure(struct book *book, const struct settle_item *item)
     return !item->redis_asked || (expired && is_of_lost_redis(book, item->tenant_id, expired));
 }
 
+/* Of what the job holds in both places, that which is live, or else that which was made later. */
+static const struct hold *newest_held(struct book *book, const struct settle_item *item)
+{
+    const struct hold *placed = item->facts->placed, *live = item->live;
+
+    if (placed && live && is_live(book, item, placed) != is_live(book, item, live))
+        return is_live(book, item, placed) ? placed : live;
+    return settle_newer(placed, live);
+}
+
 /* Without a reservation id the newest attempt is meant; NULL: none, or one that was released. */
-static const struct hold *newest_hold(const struct settle_item *item)
+static const struct hold *newest_hold(struct book *book, const struct settle_item *item)
 {
     const struct settle_facts *facts = item->facts;
 
     if (item->live || facts->placed)
-        return settle_newer(facts->placed, item->live);
+        return newest_held(book, item);
     if (facts->expired && !fenced_after(facts, facts->expired))
         return facts->expired;
     return NULL;
@@ -159,10 +169,10 @@ static const struct hold *newest_hold(const struct settle_item *item)
 
 static const struct hold *subject_of_commit(struct book *book, const struct settle_item *item)
 {
-    const struct hold *newer = settle_newer(item->facts->placed, item->live);
+    const struct hold *newer = newest_held(book, item);
 
     if (!item->token)
-        return newest_hold(item);
+        return newest_hold(book, item);
     /*
      * An older reservation id goes on to mean the job after an Extend, or after a new attempt; that of
      * a released attempt means nothing but this attempt, for ever.
@@ -529,15 +539,43 @@ static void make_fence(struct book *book, struct settle_facts *facts, struct att
 }
 
 /* The reservation id names the attempt; the same hold may live longer by an Extend. */
-static const struct hold *subject_of_release(const struct settle_item *item)
+static const struct hold *subject_of_release(struct book *book, const struct settle_item *item)
 {
     if (!item->token)
-        return newest_hold(item);
+        return newest_hold(book, item);
     if (stands(item->facts, item->token))
         return item->facts->placed;
     if (item->live && attempt_compare(item->live->attempt, item->token->attempt) == 0)
         return item->live;
     return item->token;
+}
+
+static void fence(struct book *book, struct settle_item *item, const struct hold *hold)
+{
+    struct settle_facts *facts = item->facts;
+
+    make_fence(book, facts, hold->attempt);
+    item->made_fence = true;
+    CHECK(item->fenced_count < ARRAY_COUNT(item->fenced));
+    item->fenced[item->fenced_count++] = hold->attempt;
+    if (attempt_is_in_redis(hold->attempt))
+        facts->fenced_ms = book->now_ms;
+    else if (hold == facts->placed && hold_is_sound(hold) &&
+             settle_let_go(book, item->tenant_id, hold))
+        drop_placed(item);
+}
+
+/* A job that holds in both places by two attempts: its id means both. */
+static void fence_other(struct book *book, struct settle_item *item)
+{
+    const struct hold *holds[] = {item->facts->placed, item->live};
+
+    for (size_t i = 0; i < ARRAY_COUNT(holds); i++) {
+        if (!holds[i] || attempt_compare(holds[i]->attempt, item->released) == 0 ||
+            settle_is_fenced(item->facts, holds[i]->attempt))
+            continue;
+        fence(book, item, holds[i]);
+    }
 }
 
 static void release(struct book *book, struct settle_item *item)
@@ -553,25 +591,21 @@ static void release(struct book *book, struct settle_item *item)
         item->outcome = SETTLE_WHICH_HOLD;
         return;
     }
-    item->subject = subject_of_release(item);
+    item->subject = subject_of_release(book, item);
     if (!item->subject && facts->fences_count == 0) {
         item->outcome = SETTLE_UNKNOWN_JOB;
         return;
     }
     item->outcome = SETTLE_RELEASED;
     item->released = item->subject ? item->subject->attempt : newest_fence(facts);
+    if (!item->token)
+        fence_other(book, item);
     if (settle_is_fenced(facts, item->released)) {
         item->replayed = true;
         return;
     }
     item->was_live = is_live(book, item, item->subject);
-    item->made_fence = true;
-    make_fence(book, facts, item->subject->attempt);
-    if (attempt_is_in_redis(item->subject->attempt))
-        facts->fenced_ms = book->now_ms;
-    else if (item->subject == facts->placed && hold_is_sound(item->subject) &&
-             settle_let_go(book, item->tenant_id, item->subject))
-        drop_placed(item);
+    fence(book, item, item->subject);
 }
 
 void settle_decide(struct book *book, struct settle_item *item)
@@ -580,6 +614,7 @@ void settle_decide(struct book *book, struct settle_item *item)
     item->outcome = SETTLE_UNDECIDED;
     item->replayed = item->late = item->was_live = false;
     item->made_record = item->made_fence = false;
+    item->fenced_count = 0;
     item->dropped = item->subject = NULL;
     item->record = NULL;
     if (book_is_bad(book, item->tenant_id))

@@ -24,7 +24,8 @@
  * unless one of its leases is closed. A hold in Postgres is live while its row stands and its deadline is
  * not past; a late one has its units as long as its row stands, whatever was reaped in Redis.
  *
- * The newest attempt of a job is the one that was made last, wherever it is.
+ * The newest attempt of a job is the one that was made last, wherever it is. Of two that a job holds, one in
+ * Redis and one in Postgres, its id means the one that is live, if one is and the other is not.
  *
  * What was learned before the locks is doubted here: a hold that was live when Redis was asked (or
  * that Redis was not asked about) and is past its deadline now may have been extended meanwhile.
@@ -135,7 +136,9 @@ struct settle_item {
     struct attempt released;    /* RELEASED: which attempt, also where no hold is left of it */
     struct settle_record *record;
     bool made_record, made_fence; /* rows to insert */
-    const struct hold *dropped;   /* whose row of pg_hold is to be deleted; or NULL */
+    struct attempt fenced[2];     /* made_fence: of these attempts */
+    size_t fenced_count;
+    const struct hold *dropped; /* whose row of pg_hold is to be deleted; or NULL */
     struct slice overrun_meter;
     int64_t overrun_short_by;
     size_t bad_actual; /* index into actual, or actual_count: a held meter is missing */
@@ -163,9 +166,9 @@ size_t settle_locks_max(const struct settle_item *item);
  * The hold that a Commit means: token's, or the newer of `live` and `placed` once token's deadline has passed
  * (an Extend, or a newer attempt), unless either attempt was released: a released one never means another.
  * Without a token that newer one, or expired unless a newer attempt was released. A Release means token's
- * attempt, or else the same newest hold. Without a token, without an answer from Redis and without a live
- * row of pg_hold only a record decides: nobody guesses which attempt is the newest. (While there is such a
- * row no server that knows of it makes a newer attempt in Redis.)
+ * attempt, or else the same newest hold, and fences with it what the job holds beside that. Without a token,
+ * without an answer from Redis and without a live row of pg_hold only a record decides: nobody guesses which
+ * attempt is the newest. (While there is such a row no server that knows of it makes another in Redis.)
  *
  * A row of pg_hold that stands beside a commit of another attempt goes with it, if its quotas are locked.
  */

@@ -43,6 +43,20 @@ Test(degraded, a_tenant_waits_until_it_is_told_and_is_known_for_a_while)
     cr_assert_eq(waiting(), 1);
 }
 
+Test(degraded, what_was_told_and_is_over_is_told_again)
+{
+    int64_t tenant = 7;
+
+    degraded_note(degraded, tenant, SECOND_US);
+    degraded_told(degraded, &tenant, 1, SECOND_US);
+    degraded_over(degraded);
+    cr_assert_eq(waiting(), 0);
+    degraded_note(degraded, tenant, SECOND_US + 1);
+    cr_assert_eq(waiting(), 1);
+    degraded_over(degraded);
+    cr_assert_eq(waiting(), 1, "it was not told yet");
+}
+
 Test(degraded, whoever_waits_keeps_the_place)
 {
     int64_t first = 1, second = 1 + DEGRADED_PLACES, found[2];

@@ -314,6 +314,65 @@ Test(settle, released_attempt_never_commits)
     cr_assert_null(facts.record);
 }
 
+/* The job holds in Redis, and by a later attempt in Postgres. */
+static struct hold twice;
+
+static void hold_twice(void)
+{
+    twice = hold;
+    twice.attempt = (struct attempt){EPOCH, HOLD_SEQ_POSTGRES + NOW};
+    twice.created_ms = hold.created_ms + 1;
+    facts.placed = &twice;
+    for (size_t i = 0; i < 3; i++)
+        quotas[i].pg_held = hold.quotas[i].units;
+}
+
+Test(settle, release_by_job_fences_what_it_holds_in_either_place)
+{
+    hold_twice();
+    cr_assert_eq(release_by(NULL, &hold), SETTLE_RELEASED);
+    cr_assert(item.made_fence && !item.replayed);
+    cr_assert_eq(item.fenced_count, 2);
+    cr_assert_eq(item.dropped, &twice);
+    cr_assert_null(facts.placed);
+    cr_assert_eq(quotas[0].pg_held, 0);
+    cr_assert(settle_is_fenced(&facts, hold.attempt) && settle_is_fenced(&facts, twice.attempt));
+    item.kind = SETTLE_COMMIT;
+    cr_assert_eq(decide(), SETTLE_WAS_RELEASED);
+}
+
+Test(settle, a_repeated_release_by_job_fences_what_has_turned_up)
+{
+    hold_twice();
+    cr_assert_eq(release_by(NULL, NULL), SETTLE_RELEASED);
+    cr_assert_eq(item.fenced_count, 1);
+    cr_assert_eq(release_by(NULL, &hold), SETTLE_RELEASED);
+    cr_assert(item.made_fence);
+    cr_assert_eq(item.fenced_count, 1);
+    cr_assert(settle_is_fenced(&facts, hold.attempt));
+    cr_assert_eq(release_by(NULL, &hold), SETTLE_RELEASED);
+    cr_assert(item.replayed && !item.made_fence);
+}
+
+Test(settle, a_reservation_id_releases_its_attempt_alone)
+{
+    hold_twice();
+    cr_assert_eq(release_by(&hold, &hold), SETTLE_RELEASED);
+    cr_assert_eq(item.fenced_count, 1);
+    cr_assert_eq(facts.placed, &twice);
+}
+
+Test(settle, commit_by_job_means_the_attempt_that_is_live)
+{
+    hold_twice();
+    twice.deadline_ms = NOW - 1;
+    item.token = NULL;
+    item.live = &hold;
+    cr_assert_eq(decide(), SETTLE_COMMITTED);
+    cr_assert(!item.late);
+    cr_assert_eq(item.subject, &hold);
+}
+
 Test(settle, committed_job_is_not_released)
 {
     decide();
@@ -535,7 +594,8 @@ Test(settle, hold_that_names_a_quota_twice_is_refused)
     cr_assert_eq(decide(), SETTLE_INCONSISTENT);
     cr_assert(nothing_changed());
     held[1].quota.period_start_ms = 60000;
-    cr_assert_eq(decide(), SETTLE_INCONSISTENT, "two periods of one limit may both end up in a third");
+    cr_assert_eq(decide(), SETTLE_INCONSISTENT,
+                 "two periods of one limit may both end up in a third");
     cr_assert(nothing_changed());
 }
 
@@ -549,6 +609,7 @@ Test(settle, hold_out_of_its_own_bounds_is_refused)
     set_up();
     hold.meters_count = 0;
     hold.quotas_count = 0;
-    cr_assert_eq(decide(), SETTLE_INCONSISTENT, "a record of nothing has no row that could be its key");
+    cr_assert_eq(decide(), SETTLE_INCONSISTENT,
+                 "a record of nothing has no row that could be its key");
     cr_assert(nothing_changed());
 }

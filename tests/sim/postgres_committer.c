@@ -173,8 +173,8 @@ struct batch {
     struct work *work;
     struct settle_facts *facts; /* one per item; items of one job share the first's */
     size_t *first_of_job;
-    struct attempt *expired;    /* of items known by job only: which hold, before the locks */
-    struct attempt *placed;     /* the row of pg_hold, before the locks */
+    struct attempt *expired; /* of items known by job only: which hold, before the locks */
+    struct attempt *placed;  /* the row of pg_hold, before the locks */
     struct pg_ref *refs;
     size_t refs_count;
     struct book book;
@@ -275,14 +275,15 @@ static void decide(struct batch *batch, struct pg_tx *tx)
         struct attempt now = expired_of(settle->facts);
         struct pg_change *change;
 
-        batch->again[i] = is_by_job(item) && !settle->facts->record &&
-                          (now.epoch != batch->expired[i].epoch || now.seq != batch->expired[i].seq);
-        batch->again[i] |=
-            settle->facts->placed && !settle->facts->record &&
-            attempt_compare(settle->facts->placed->attempt, batch->placed[i]) != 0;
+        batch->again[i] =
+            is_by_job(item) && !settle->facts->record &&
+            (now.epoch != batch->expired[i].epoch || now.seq != batch->expired[i].seq);
+        batch->again[i] |= settle->facts->placed && !settle->facts->record &&
+                           attempt_compare(settle->facts->placed->attempt, batch->placed[i]) != 0;
         if (batch->again[i])
             continue;
         settle->made_record = settle->made_fence = false;
+        settle->fenced_count = 0;
         mean_newer(batch, settle);
         mutant_settle(&batch->book, settle);
         if (item->maybe_landed &&
@@ -291,23 +292,27 @@ static void decide(struct batch *batch, struct pg_tx *tx)
         if ((!settle->made_record && !settle->made_fence) ||
             (settle->made_fence && mutant_is(MUTANT_RELEASE_WITHOUT_FENCE)))
             continue;
-        change = pg_add(tx, settle->made_record ? PG_ADD_RECORD : PG_ADD_FENCE, settle->tenant_id);
-        change->job_id = pg_keep(tx->pg, settle->job_id);
         if (settle->dropped) {
             struct pg_change *drop = pg_add(tx, PG_DROP_PLACED, settle->tenant_id);
 
             drop->job_id = pg_keep(tx->pg, settle->job_id);
             drop->attempt = settle->dropped->attempt;
         }
-        if (settle->made_record)
+        if (settle->made_record) {
+            change = pg_add(tx, PG_ADD_RECORD, settle->tenant_id);
+            change->job_id = pg_keep(tx->pg, settle->job_id);
             change->record = pg_copy_record(&tx->pg->storage, settle->record);
-        else
-            change->attempt = settle->released;
+        }
+        for (size_t k = 0; k < settle->fenced_count; k++) {
+            change = pg_add(tx, PG_ADD_FENCE, settle->tenant_id);
+            change->job_id = pg_keep(tx->pg, settle->job_id);
+            change->attempt = settle->fenced[k];
+        }
     }
     for (size_t i = 0; i < batch->book.quotas_count; i++)
         if (batch->book.quotas[i].dirty)
             book_refill(&batch->book, &batch->book.quotas[i],
-                          batch->book.now_ms + work->committer->options.lease_ms);
+                        batch->book.now_ms + work->committer->options.lease_ms);
 }
 
 static void answer_row(struct batch *batch, struct commit_item *item, struct quota_ref ref)
@@ -377,8 +382,8 @@ static enum status run_batch(struct batch *batch)
                                                                       : LOCK_TIMEOUT_MS);
     if (status != STATUS_OK)
         return status;
-    batch->book = (struct book){.arena = arena,
-                                .late_window_ms = work->committer->options.late_window_ms};
+    batch->book =
+        (struct book){.arena = arena, .late_window_ms = work->committer->options.late_window_ms};
     status = pg_lock(&tx, work->db, &batch->book, batch->refs, batch->refs_count);
     if (status != STATUS_OK) {
         pg_rollback(&tx);
@@ -502,11 +507,12 @@ static void run_work(void *user)
 /* --- from outside ------------------------------------------------------------------------------- */
 
 struct committer *sim_committer_create(const struct committer_options *options, char *error,
-                                   size_t error_bytes)
+                                       size_t error_bytes)
 {
     struct committer *committer = calloc(1, sizeof(*committer));
-    const struct database_options database = {
-        .statement_timeout_ms = 4000, .clock = options->clock, .estimate = options->estimate};
+    const struct database_options database = {.statement_timeout_ms = 4000,
+                                              .clock = options->clock,
+                                              .estimate = options->estimate};
 
     (void)error, (void)error_bytes;
     CHECK(committer);

@@ -16,7 +16,7 @@ struct about {
         struct slice job_id;
         struct settle_facts facts;
         struct attempt before;
-    } *jobs;
+    } * jobs;
     size_t count;
 };
 
@@ -32,8 +32,7 @@ static struct pg_about *about_job(struct about *about, int64_t tenant_id, struct
 static void read_about(struct about *about, struct postgres *pg, struct arena *arena)
 {
     for (size_t i = 0; i < about->count; i++)
-        about->jobs[i].facts =
-            pg_facts(pg, arena, about->jobs[i].tenant_id, about->jobs[i].job_id);
+        about->jobs[i].facts = pg_facts(pg, arena, about->jobs[i].tenant_id, about->jobs[i].job_id);
 }
 
 static struct pg_change *add_placed(struct pg_tx *tx, enum pg_change_kind kind, int64_t tenant_id,
@@ -83,8 +82,8 @@ static void decide(struct placing *placing, struct pg_tx *tx)
 
         place->facts = &about_job(&placing->about, place->tenant_id, place->job_id)->facts;
         place->end = PLACE_OPEN;
-        one->stale = postgres_tenant(tx->pg, place->tenant_id)->info.config_version !=
-                     one->config_version;
+        one->stale =
+            postgres_tenant(tx->pg, place->tenant_id)->info.config_version != one->config_version;
         if (one->stale)
             continue;
         decide_one(&placing->book, place);
@@ -263,8 +262,7 @@ enum status sim_move_run(struct database *db, struct arena *arena, struct ledger
 
 static void keep_expired(struct pg_tx *tx, const struct ledger_due *due, const struct hold *hold)
 {
-    struct pg_change *change =
-        add_placed(tx, PG_ADD_EXPIRED, due->tenant_id, due->job_id, hold);
+    struct pg_change *change = add_placed(tx, PG_ADD_EXPIRED, due->tenant_id, due->job_id, hold);
 
     change = pg_add(tx, PG_ADD_EVENT, due->tenant_id);
     change->event = (struct ledger_event){
@@ -320,35 +318,40 @@ enum status sim_placed_reap(struct database *db, struct arena *arena, struct led
     return status;
 }
 
-static bool is_wanted(const struct pg_tenant *tenant, const int *shards, size_t shards_count,
-                      int64_t tenant_id)
+static bool is_wanted(const struct pg_tenant *tenant, const struct ledger_due_want *want)
 {
-    for (size_t i = 0; i < shards_count; i++)
-        if (tenant->shard == shards[i])
-            return true;
-    return tenant->info.tenant_id == tenant_id;
+    bool wanted = false;
+
+    if (want->tenant_id != 0)
+        return tenant->info.tenant_id == want->tenant_id;
+    for (size_t i = 0; i < want->shards_count; i++)
+        wanted |= tenant->shard == want->shards[i];
+    for (size_t i = 0; i < want->but_count; i++)
+        wanted &= tenant->info.tenant_id != want->but[i];
+    return wanted;
 }
 
-enum status sim_placed_due(struct database *db, struct arena *arena, const int *shards,
-                           size_t shards_count, int64_t tenant_id, int64_t late_ms, size_t max,
-                           struct ledger_due **ret, size_t *ret_count)
+enum status sim_placed_due(struct database *db, struct arena *arena,
+                           const struct ledger_due_want *want, struct ledger_due **ret,
+                           size_t *ret_count)
 {
     enum status status = pg_ask(db);
-    int64_t before_ms = db->pg->now_ms(db->pg->user) - late_ms;
+    int64_t before_ms = db->pg->now_ms(db->pg->user) - want->late_ms;
 
     *ret_count = 0;
-    *ret = pg_alloc(arena, max, sizeof(**ret));
+    *ret = pg_alloc(arena, want->max, sizeof(**ret));
     if (status != STATUS_OK)
         return status;
     for (const struct pg_tenant *tenant = db->pg->tenants; tenant; tenant = tenant->next) {
-        if (!is_wanted(tenant, shards, shards_count, tenant_id))
+        if (!is_wanted(tenant, want))
             continue;
         for (size_t bucket = 0; bucket < PG_JOB_BUCKETS; bucket++)
             for (const struct pg_job *job = tenant->jobs[bucket]; job; job = job->next)
-                if (job->placed && job->placed_deadline_ms <= before_ms && *ret_count < max)
-                    (*ret)[(*ret_count)++] = (struct ledger_due){.tenant_id = tenant->info.tenant_id,
-                                                                 .job_id = job->job_id,
-                                                                 .attempt = job->placed_attempt};
+                if (job->placed && job->placed_deadline_ms <= before_ms && *ret_count < want->max)
+                    (*ret)[(*ret_count)++] =
+                        (struct ledger_due){.tenant_id = tenant->info.tenant_id,
+                                            .job_id = job->job_id,
+                                            .attempt = job->placed_attempt};
     }
     return STATUS_OK;
 }
