@@ -39,6 +39,7 @@ int command_holds(struct cli *cli, int argc, char **argv)
     struct arguments arguments = {.needs = ARGUMENTS_NEED_TENANT};
     struct stub_status status = STUB_STATUS_INIT;
     struct stub_call_options call;
+    bool degraded = false;
     size_t holds = 0;
     int result = CLI_OK;
 
@@ -59,11 +60,12 @@ int command_holds(struct cli *cli, int argc, char **argv)
             holdfast__v1__list_reservations_response__free_unpacked(page, NULL);
         page = next;
         holds += page->n_reservations;
+        degraded |= page->degraded;
         print_page(cli, page);
         request.page_token = page->next_page_token;
     } while (*page->next_page_token);
     if (result == CLI_OK && !cli->json)
-        printf("  %zu live\n", holds);
+        printf("  %zu live%s\n", holds, degraded ? ", and what Redis holds, which is away" : "");
     if (page)
         holdfast__v1__list_reservations_response__free_unpacked(page, NULL);
     stub_status_clear(&status);

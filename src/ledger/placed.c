@@ -355,13 +355,14 @@ enum status ledger_placed_count(struct database *db, int64_t max, int64_t *ret_c
 
 static const struct statement find_page = {
     "placed_list",
-    "SELECT job_id, hold FROM pg_hold WHERE tenant_id = $1::bigint"
+    "SELECT deadline_ms, job_id, hold FROM pg_hold WHERE tenant_id = $1::bigint"
     " AND (deadline_ms, job_id) > ($2::bigint, $3::text) ORDER BY deadline_ms, job_id"
     " LIMIT $4::bigint"};
 
-enum status ledger_placed_list(struct database *db, struct arena *arena, int64_t tenant_id,
-                               int64_t after_deadline_ms, struct slice after_job_id, size_t max,
-                               struct ledger_placed **ret, size_t *ret_count)
+/* The next rows, at most `room`. *ret_full: there may be more behind them. */
+static enum status list_some(struct database *db, struct arena *arena, int64_t tenant_id,
+                             int64_t *after_deadline_ms, struct slice *after_job_id, size_t room,
+                             struct ledger_placed *ret, size_t *ret_count, bool *ret_full)
 {
     struct sql_params params;
     struct sql_row row;
@@ -371,24 +372,43 @@ enum status ledger_placed_list(struct database *db, struct arena *arena, int64_t
     *ret_count = 0;
     sql_params_begin(&params, arena);
     sql_add_i64(&params, tenant_id);
-    sql_add_i64(&params, after_deadline_ms);
-    sql_add_text(&params, after_job_id);
-    sql_add_i64(&params, (int64_t)max);
+    sql_add_i64(&params, *after_deadline_ms);
+    sql_add_text(&params, *after_job_id);
+    sql_add_i64(&params, (int64_t)room);
     status = database_run(db, &find_page, &params, &result);
     if (status != STATUS_OK)
         return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
     row = sql_rows(result, arena);
-    *ret = arena_array(arena, sql_count(&row) + 1, sizeof(**ret));
-    row.bad |= !*ret;
+    *ret_full = sql_count(&row) == room;
     while (sql_next(&row)) {
-        struct ledger_placed *placed = &(*ret)[*ret_count];
         struct hold *hold;
 
-        placed->job_id = sql_text(&row);
-        if (!hold_parse(arena, sql_text(&row), &hold))
-            continue;
-        placed->hold = hold;
-        (*ret_count)++;
+        *after_deadline_ms = sql_i64(&row);
+        *after_job_id = sql_text(&row);
+        if (hold_parse(arena, sql_text(&row), &hold))
+            ret[(*ret_count)++] = (struct ledger_placed){*after_job_id, hold};
     }
     return sql_done(&row);
+}
+
+enum status ledger_placed_list(struct database *db, struct arena *arena, int64_t tenant_id,
+                               int64_t after_deadline_ms, struct slice after_job_id, size_t max,
+                               struct ledger_placed **ret, size_t *ret_count)
+{
+    enum status status = STATUS_OK;
+    bool full = true;
+
+    *ret_count = 0;
+    *ret = arena_array(arena, max + 1, sizeof(**ret));
+    if (!*ret)
+        return STATUS_EXHAUSTED;
+    /* A page that is not full is the last one, so those that are left out are made up for. */
+    while (status == STATUS_OK && full && *ret_count < max) {
+        size_t some;
+
+        status = list_some(db, arena, tenant_id, &after_deadline_ms, &after_job_id,
+                           max - *ret_count, *ret + *ret_count, &some, &full);
+        *ret_count += some;
+    }
+    return status;
 }

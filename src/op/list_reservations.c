@@ -4,6 +4,7 @@
 #include "counter/counter.h"
 #include "op/dirty.h"
 #include "op/inbox.h"
+#include "op/redis.h"
 #include "op/services.h"
 #include "op/stores.h"
 #include "op/tenant.h"
@@ -108,7 +109,7 @@ static void show(struct op_list_reservations *op, const struct counter_holds *ho
 
 /*
  * Those in Postgres, whether this server has heard of any or not. While the database is away the tenant has
- * none unless it is known to. False: the op has failed.
+ * none unless it is known to, or Redis is away too. False: the op has failed.
  */
 static bool list_placed(struct op_list_reservations *op, struct stores *stores,
                         const struct counter_holds *page, struct ledger_placed **ret,
@@ -126,7 +127,7 @@ static bool list_placed(struct op_list_reservations *op, struct stores *stores,
     if (status == STATUS_OK)
         return true;
     *ret_count = 0;
-    if (!stores_refused(stores, status) &&
+    if (!stores_refused(stores, status) && !op->degraded &&
         !dirty_has(base->services->dirty, base->plan->tenant_id, stores_mono_us(stores)))
         return true;
     op_fail_read(base, status, stores_sqlstate(stores));
@@ -145,7 +146,10 @@ static void list(struct op *base, struct stores *stores)
     base->now_ms = services_now_ms(base->services);
     if (op_need_plan(base, stores)) {
         holds = page_of(op);
-        if (!stores_run_shard(stores, base->plan->shard, &call, 1, &recovering))
+        op->degraded = !stores_run_shard(stores, base->plan->shard, &call, 1, &recovering);
+        if (op->degraded)
+            holds.holds_count = 0;
+        if (op->degraded && (recovering || !redis_is_away(base->services)))
             query_fail_counter(base, recovering);
         else if (list_placed(op, stores, &holds, &placed, &placed_count))
             show(op, &holds, placed, placed_count);

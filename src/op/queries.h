@@ -79,7 +79,8 @@ struct op_list_reservations {
     /* out */
     size_t found_count;
     struct op_reservation *found;
-    bool more; /* and then the after_ fields are those of the next page */
+    bool more;     /* and then the after_ fields are those of the next page */
+    bool degraded; /* Redis is away: without what it holds */
 };
 
 void op_list_reservations_start(struct op_list_reservations *op);

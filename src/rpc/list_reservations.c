@@ -33,6 +33,7 @@ static void list_reservations_done(struct op *base)
         reply.reservations[i] = &reservations[i];
     }
     reply.n_reservations = PAGE_FIT(reply.reservations, op->found_count);
+    reply.degraded = op->degraded;
     if (reply.n_reservations < op->found_count) {
         const struct op_reservation *last = &op->found[reply.n_reservations - 1];
 

@@ -90,7 +90,7 @@ class Places(Case):
         self.reserve("long", 1, ttl=LONG)
         locked = threading.Event()
         query = (f"BEGIN; SELECT FROM quota WHERE {self.mine()} FOR UPDATE;"
-                 " SELECT pg_sleep(8); COMMIT")
+                 " SELECT pg_sleep(6); COMMIT")
         self.make_due("long", copies=900, in_ms=2500)
         keeper = threading.Thread(target=lambda: (locked.set(), sql(query)))
         keeper.start()
@@ -139,6 +139,45 @@ class Places(Case):
             " '\\1:' || n || ':') FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
             f" - 1 AS n) c WHERE {self.mine()} AND job_id = 'a'")
         self.assertFalse(self.commit("a", 10).late)
+
+    def pages(self, size):
+        """Job ids, and whether a page was degraded."""
+        jobs, degraded, token = [], False, ""
+        while True:
+            page = server.quota.ListReservations(service.ListReservationsRequest(
+                tenant=self.tenant, page_size=size, page_token=token), timeout=10)
+            jobs += [each.job_id for each in page.reservations]
+            degraded |= page.degraded
+            token = page.next_page_token
+            if not token:
+                return jobs, degraded
+
+    def test_a_list_goes_on_behind_what_nobody_can_read(self):
+        self.limit(units=1000)
+        jobs = [f"job-{n}" for n in range(6)]
+        for job in jobs:
+            self.reserve(job, 1, ttl=LONG)
+        sql(f"UPDATE pg_hold SET hold = 'x' WHERE {self.mine()} AND job_id IN ('job-1', 'job-2')")
+        left = [job for job in jobs if job not in ("job-1", "job-2")]
+        for size in 1, 2, 3, 10:
+            self.assertEqual(self.pages(size), (left, False))
+        sql(f"DELETE FROM pg_hold WHERE {self.mine()}")
+        sql(f"UPDATE quota SET pg_held = 0 WHERE {self.mine()}")
+
+    def test_what_postgres_holds_is_listed_while_redis_is_away(self):
+        self.limit(units=1000)
+        self.limit(meter="other")
+        self.reserve("here", 1)
+        self.reserve("long", 1, ttl=LONG)
+        self.assertEqual(self.pages(1), (["here", "long"], False))
+        self.away()
+        jobs, degraded = self.pages(1)
+        self.assertTrue(degraded)
+        self.assertIn("long", jobs)
+        self.assertNotIn("here", jobs)
+        self.back()
+        self.until(lambda: {"here", "long"} <= set(self.pages(1)[0]), 5)
+        self.assertFalse(self.pages(1)[1])
 
     def test_a_refusal_of_a_long_one_is_not_degraded(self):
         self.limit(units=100)

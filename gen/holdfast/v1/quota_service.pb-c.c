@@ -3176,7 +3176,7 @@ const ProtobufCMessageDescriptor holdfast__v1__list_reservations_request__descri
   (ProtobufCMessageInit) holdfast__v1__list_reservations_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__list_reservations_response__field_descriptors[2] =
+static const ProtobufCFieldDescriptor holdfast__v1__list_reservations_response__field_descriptors[3] =
 {
   {
     "reservations",
@@ -3202,15 +3202,28 @@ static const ProtobufCFieldDescriptor holdfast__v1__list_reservations_response__
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "degraded",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ListReservationsResponse, degraded),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__list_reservations_response__field_indices_by_name[] = {
+  2,   /* field[2] = degraded */
   1,   /* field[1] = next_page_token */
   0,   /* field[0] = reservations */
 };
 static const ProtobufCIntRange holdfast__v1__list_reservations_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__list_reservations_response__descriptor =
 {
@@ -3220,7 +3233,7 @@ const ProtobufCMessageDescriptor holdfast__v1__list_reservations_response__descr
   "Holdfast__V1__ListReservationsResponse",
   "holdfast.v1",
   sizeof(Holdfast__V1__ListReservationsResponse),
-  2,
+  3,
   holdfast__v1__list_reservations_response__field_descriptors,
   holdfast__v1__list_reservations_response__field_indices_by_name,
   1,  holdfast__v1__list_reservations_response__number_ranges,

@@ -1011,10 +1011,14 @@ struct  Holdfast__V1__ListReservationsResponse
    * Pass it as page_token for the next page. Empty on the last page.
    */
   char *next_page_token;
+  /*
+   * True: Redis is away, and what it holds is not in the page; only holds in Postgres are.
+   */
+  protobuf_c_boolean degraded;
 };
 #define HOLDFAST__V1__LIST_RESERVATIONS_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__list_reservations_response__descriptor) \
-    , 0,NULL, (char *)protobuf_c_empty_string }
+    , 0,NULL, (char *)protobuf_c_empty_string, 0 }
 
 
 /*

@@ -144,9 +144,11 @@ struct holdfast_v1_quota_service_handlers {
 
     /*
      * Lists the live holds of a tenant, soonest expiry first, in pages. Holds that come and go
-     * between two pages may be missed or seen twice; a hold that lasts is seen. Changes nothing.
+     * between two pages may be missed or seen twice; a hold that lasts is seen. While Redis is away
+     * those in Postgres are listed: degraded. Changes nothing.
      *
-     * Errors: NOT_FOUND (UNKNOWN_TENANT); UNAVAILABLE (REDIS_UNAVAILABLE).
+     * Errors: NOT_FOUND (UNKNOWN_TENANT); UNAVAILABLE (POSTGRES_UNAVAILABLE; REDIS_UNAVAILABLE: its
+     * holds cannot be listed for another reason than that it is away).
      */
     void (*list_reservations)(void *user, struct stub_call *call,
         const Holdfast__V1__ListReservationsRequest *request);
