@@ -35,8 +35,8 @@ def as_postgres(*words):
 class Node:
     """A cluster of this test, on a port of its own."""
 
-    def __init__(self, name, make):
-        self.port, self.name, self.data = free_port(), name, DIR / name
+    def __init__(self, name, make, port=None):
+        self.port, self.name, self.data = port or free_port(), name, DIR / name
         self.log = DIR / f"{name}.postgres"  # its FATALs on the way are none of ours
         self.data.mkdir()
         self.log.touch()
@@ -79,6 +79,9 @@ class Node:
                 os.kill(pid, number)
             except ProcessLookupError:
                 pass  # it ended meanwhile
+
+    def stop(self, how):
+        as_postgres(BIN / "pg_ctl", "-D", self.data, "-w", "-s", "-m", how, "stop")
 
     def promote(self):
         as_postgres(BIN / "pg_ctl", "-D", self.data, "-w", "-s", "promote")

@@ -99,6 +99,8 @@ def judge_job(job, row, lost):
     for answer in [job.reserve, *job.extends, job.commit, job.release]:
         if answer and answer.reason == "STUCK":
             yield f"I11 no answer for good in time, the last: {answer.text}"
+        if answer and answer.reason == "READ_ONLY":
+            yield "I1 it is said that something was lost"
     if job.commit and job.commit.reply is not None:
         yield from judge_committed(job, row)
     elif job.commit and not job.commit.doubts and row and job.commit.reason != "STUCK":

@@ -52,6 +52,10 @@ class Altered(unittest.TestCase):
         del self.tenants[0].rows[1]
         self.names("I1")
 
+    def test_a_loss_that_was_none(self):
+        self.jobs[0].extends.append(Answer(3, 3, 3, reason="READ_ONLY"))
+        self.names("I1")
+
     def test_a_record_with_another_amount(self):
         self.tenants[0].rows[0].amount = 21
         self.names("I1")

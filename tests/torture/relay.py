@@ -11,6 +11,7 @@ connected stays where they are, who connects next reaches the new one. What can 
     cut_bytes N        the connection that has brought N bytes is cut, wherever that is in a message
     refuse SECONDS     whoever connects is turned away
     reset              all connections are cut
+    shut, open         nobody listens at the port, as if nothing were there; and again
 """
 import asyncio
 import json
@@ -68,6 +69,16 @@ class Relay:
         self.up.set()
         self.down.set()
         self.writers = set()
+        self.listener, self.port, self.there = None, 0, False
+
+    async def listen(self):
+        """Opens or shuts the port, as was said last."""
+        if self.there and not self.listener:
+            self.listener = await asyncio.start_server(self.serve, "127.0.0.1", self.port, backlog=512)
+            self.port = self.listener.sockets[0].getsockname()[1]
+        elif not self.there and self.listener:
+            self.listener.close()
+            self.listener = None
 
     async def serve(self, reader, writer):
         if self.refused:
@@ -157,6 +168,9 @@ class Relay:
         elif what == "reset":
             for writer in list(self.writers):
                 writer.transport.abort()
+        elif what in ("shut", "open"):
+            self.there = what == "open"
+            loop.create_task(self.listen())
         elif what == "target":
             self.target = value
         elif what == "delay":
@@ -172,8 +186,9 @@ async def serve_all():
     relays, ports, over = {}, {}, asyncio.Event()
     for name, kind, target in json.loads(sys.stdin.readline()):
         relays[name] = Relay(kind, target)
-        server = await asyncio.start_server(relays[name].serve, "127.0.0.1", 0, backlog=512)
-        ports[name] = server.sockets[0].getsockname()[1]
+        relays[name].there = True
+        await relays[name].listen()
+        ports[name] = relays[name].port
     print(json.dumps(ports), flush=True)
 
     def listen():

@@ -1,9 +1,9 @@
 """Real servers, real stores, callers that repeat, and trouble all the while; then the history is judged.
 
-    tests/torture/run [--minutes M] [--seed S] [--callers N]
+    tests/torture/run [--minutes M] [--seed S] [--callers N] [--each E] [--state FILE]
 
-Two servers, each behind relays of its own to Redis and to Postgres; a second Redis follows the first and may
-be promoted. A seed decides what the callers ask and which trouble comes when; the machine decides how it
+Two servers, each behind relays of its own to Redis and to Postgres, which both stand there twice (pairs.py): a
+replica under Sentinel, and a synchronous standby that the servers find by their conninfo. A seed decides what the callers ask and which trouble comes when; the machine decides how it
 falls, so a seed is a theme and no replay. The history is judged by judge.py; at rest everything that is not
 recorded can be had again, to the last unit.
 """
@@ -18,11 +18,13 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "integration"))
 import harness  # noqa: E402
+import total  # noqa: E402
 from harness import DIR, admin, quota, service, sql  # noqa: E402
 from judge import Row, Tenant, judge  # noqa: E402
+from pairs import PostgresPair, RedisPair  # noqa: E402
 from relay import Relays  # noqa: E402
 from story import TTL_MAX_S, Caller, Watcher  # noqa: E402
-from trouble import Store, Trouble  # noqa: E402
+from trouble import Trouble  # noqa: E402
 
 SERVERS = 2
 REST_S = 150      # a lease that was set aside ends within this after the last loss
@@ -145,24 +147,27 @@ def at_rest(server):
 
 def build(options):
     harness.server.stop()
-    plan = [(f"{store}-{number}", store, address) for number in range(SERVERS) for store, address in (
-        ("redis", os.environ["HOLDFAST_TEST_REDIS"]), ("postgres", postgres_address()))]
+    harness.stores("stop")
+    redis, postgres = RedisPair(), PostgresPair()
+    plan = []
+    for number in range(SERVERS):
+        plan.append((f"redis-{number}", "redis", redis.address()))
+        plan += [(f"postgres-{number}-{node}", "postgres", f"127.0.0.1:{port}")
+                 for node, port in enumerate(postgres.ports)]
     relays = Relays(plan)
     servers = [Server("--redis", f"127.0.0.1:{relays.ports[f'redis-{number}']}",
-                      "--postgres", f"host=127.0.0.1 port={relays.ports[f'postgres-{number}']} user=postgres "
-                      "dbname=holdfast sslmode=disable", "--start-timeout", "600")
+                      "--postgres", conninfo(relays, number), "--start-timeout", "600")
                for number in range(SERVERS)]
     for kind in KINDS:
         kind.create(servers[0])
-    trouble = Trouble(options.seed, servers, relays, KINDS)
-    trouble.second = Store("redis-second")
-    trouble.second.start(os.environ["HOLDFAST_TEST_REDIS_PORT"])
-    return relays, servers, trouble
+    return relays, servers, Trouble(options.seed, servers, relays, KINDS, redis, postgres)
 
 
-def postgres_address():
-    address = os.environ["HOLDFAST_TEST_POSTGRES"].split("@")[1].split("/")[0]
-    return address
+def conninfo(relays, number):
+    """The standby first: it is not the one."""
+    ports = ",".join(str(relays.ports[f"postgres-{number}-{node}"]) for node in (1, 0))
+    return (f"host=127.0.0.1,127.0.0.1 port={ports} user=postgres dbname=holdfast sslmode=disable"
+            " target_session_attrs=read-write")
 
 
 def run(options):
@@ -185,6 +190,7 @@ def run(options):
     wrong = [f"a caller ended: {caller.failure!r}" for caller in callers if caller.failure]
     wrong += [f"trouble failed: {failure}" for failure in trouble.failures]
     wrong += at_rest(servers[0])
+    trouble.joined_redis()
     jobs = [job for caller in callers for job in caller.jobs]
     tenants = [read_record(kind) for kind in KINDS]
     wait_for_events(watchers, tenants)
@@ -195,8 +201,9 @@ def run(options):
     wrong += judge(jobs, tenants, trouble.lost, watchers) + check_leases()
     for server in servers:
         server.stop()
-    trouble.second.stop()
     relays.close()
+    trouble.redis.close()
+    trouble.postgres.close()
     tell(options, trouble, callers, jobs, tenants, wrong, time.monotonic() - begun)
     return wrong
 
@@ -209,22 +216,22 @@ def wait_for_events(watchers, tenants):
 
 
 def tell(options, trouble, callers, jobs, tenants, wrong, seconds):
-    commits = sum(job.commit is not None and job.commit.reply is not None for job in jobs)
-    print(f"seed {options.seed}: {seconds:.0f} s, {sum(caller.calls for caller in callers)} calls, "
-          f"{len(jobs)} jobs, {commits} commits acknowledged, "
-          f"{sum(len(tenant.rows) for tenant in tenants)} recorded, "
-          f"{sum(len(tenant.events) for tenant in tenants)} events")
-    print(f"  trouble {sum(trouble.done.values())}: " + ", ".join(
-        f"{name} {count}" for name, count in sorted(trouble.done.items())))
-    for each in wrong[:40]:
-        print("  VIOLATION " + each)
+    stretch = {"seed": options.seed, "minutes": options.minutes, "calls": sum(caller.calls for caller in callers),
+               "jobs": len(jobs),
+               "commits": sum(job.commit is not None and job.commit.reply is not None for job in jobs),
+               "recorded": sum(len(tenant.rows) for tenant in tenants),
+               "events": sum(len(tenant.events) for tenant in tenants), "trouble": trouble.done, "wrong": wrong}
+    lines, _ = total.tell([stretch])
+    print("\n".join(lines))
+    print(f"  {seconds:.0f} s", flush=True)
     if wrong:
         with open(DIR / "torture.history", "w") as out:
             for when, *what in trouble.log:
                 print(f"{when:.3f}", *what, file=out)
             for job in jobs:
                 print(job, file=out)
-    print(f"  {len(wrong)} violations")
+    if options.state:
+        total.append(options.state, stretch)
 
 
 def main():
@@ -232,6 +239,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=2)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--callers", type=int, default=16)
+    parser.add_argument("--state")
     options = parser.parse_args()
     assert TTL_MAX_S < REST_S
     wrong = run(options)

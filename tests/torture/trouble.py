@@ -2,7 +2,7 @@
 without netem and device-mapper can do them). Each is a method; it returns when the trouble is over.
 
 Not done here: slow or full disks, packet loss and reordering, clocks that jump (time namespaces do not have
-CLOCK_REALTIME), Cluster, certificates.
+CLOCK_REALTIME), Cluster, certificates; an asynchronous standby.
 """
 import contextlib
 import os
@@ -13,53 +13,26 @@ import subprocess
 import threading
 import time
 
-from harness import DIR, admin, free_port, quota, sql, stores
+from harness import DIR, admin, quota, sql
 
 CRASHES = ("commit.before_commit", "commit.after_commit_sent", "commit.after_commit", "grant.between",
            "notify.lost", "reap.between", "recall.between", "recover.between", "extend.between",
-           "extend.after_retake", "extend.before_facts", "mend.between", "limit.between", "periods.made")
-
-
-class Store:
-    """A Redis of ours beside the one of with_stores: a replica that may be promoted."""
-
-    def __init__(self, name):
-        self.home = DIR / name
-        self.home.mkdir()
-        self.socket = self.home / "redis.sock"
-        self.port = free_port()
-        self.process = None
-
-    def start(self, primary):
-        self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--unixsocket", str(self.socket), "--dir", str(self.home),
-             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
-             "--maxmemory-policy", "noeviction", "--zset-max-listpack-entries", "33",
-             "--hash-max-listpack-entries", "32", "--hash-max-listpack-value", "128",
-             "--replicaof", "127.0.0.1", primary],
-            stdin=subprocess.DEVNULL, stdout=open(DIR / f"{self.home.name}.log", "ab"),
-            stderr=subprocess.STDOUT)
-
-    def cli(self, *words):
-        return subprocess.run(["redis-cli", "-s", str(self.socket), *words], text=True,
-                              capture_output=True, timeout=20).stdout.strip()
-
-    def stop(self):
-        if self.process:
-            self.process.kill()
-            self.process.wait()
+           "extend.after_retake", "extend.before_facts", "mend.between", "limit.between", "periods.made",
+           "place.after")
 
 
 class Trouble:
-    def __init__(self, seed, servers, relays, tenants):
+    def __init__(self, seed, servers, relays, tenants, redis, postgres):
         self.random = random.Random(f"{seed} trouble")
         self.servers, self.relays, self.tenants = servers, relays, tenants
         self.done, self.lost, self.log, self.failures = {}, [], [], []
         self.locks = {name: threading.Lock() for name in ("redis", "postgres", "server-0", "server-1")}
-        self.primary = f"unix:{os.environ['HOLDFAST_TEST_REDIS'][5:]}"
-        self.main = self.primary[5:]
-        self.second, self.failed_over = None, False
+        self.redis, self.postgres = redis, postgres
         self.over = threading.Event()
+        self.apart_since = None
+        redis.on_switch, redis.on_joined = self.follow_redis, self.joined_redis
+        postgres.on_node = self.follow_postgres
+        redis.thread.start()
 
     # ---- helpers
 
@@ -67,8 +40,24 @@ class Trouble:
         self.over.wait(self.random.uniform(shortest, longest))
 
     def cli(self, *words):
-        return subprocess.run(["redis-cli", "-s", self.primary[5:], *words], text=True,
-                              capture_output=True, timeout=30).stdout.strip()
+        return self.redis.primary.cli(*words)
+
+    def follow_redis(self):
+        """Sentinel has moved it; what the old one was told meanwhile is lost."""
+        for number in range(len(self.servers)):
+            self.relays.act(f"redis-{number}", "target", self.redis.address())
+        self.apart_since = self.apart_since or time.time() - 5
+        self.count("switches of Redis")
+
+    def joined_redis(self):
+        """The old one is demoted: until now, who could not ask Postgres for the new epoch went on with it."""
+        if self.apart_since:
+            self.lost.append((self.apart_since, time.time() + 5))
+            self.apart_since = None
+
+    def follow_postgres(self, port, there):
+        for number in range(len(self.servers)):
+            self.relays.act(f"postgres-{number}-{self.postgres.ports.index(port)}", "open" if there else "shut")
 
     @contextlib.contextmanager
     def losing(self):
@@ -82,7 +71,10 @@ class Trouble:
         return number, self.servers[number]
 
     def link(self, kind):
-        return f"{kind}-{self.random.randrange(len(self.servers))}"
+        name = f"{kind}-{self.random.randrange(len(self.servers))}"
+        if kind == "postgres":
+            return f"{name}-{self.postgres.ports.index(self.postgres.primary.port)}"
+        return name
 
     # ---- servers
 
@@ -125,36 +117,32 @@ class Trouble:
     # ---- Redis
 
     def redis_killed(self):
+        node = self.redis.primary
         with self.losing():  # the log is written once a second
-            if self.failed_over:
-                return self.redis_flushed()
-            stores("kill-redis")
-            self.pause(0, 2)
-            stores("start-redis")
+            node.end()
+            self.pause(0, 3)
+            node.start()
 
     def redis_lost(self):
+        node = self.redis.primary
         with self.losing():
-            if self.failed_over:
-                return self.redis_flushed()
-            stores("kill-redis")
-            shutil.rmtree(DIR / "redis", ignore_errors=True)
-            stores("start-redis")
+            node.end()
+            shutil.rmtree(node.data)
+            node.start()
 
     def redis_old(self):
         """A dump of some seconds ago comes back."""
-        if self.failed_over:
-            return self.redis_flushed()
-        copy = DIR / "redis-old"
+        node, copy = self.redis.primary, DIR / "redis-old"
         shutil.rmtree(copy, ignore_errors=True)
-        stores("stop-redis")
-        shutil.copytree(DIR / "redis", copy)
-        stores("start-redis")
-        self.pause(1, 5)
         with self.losing():
-            stores("kill-redis")
-            shutil.rmtree(DIR / "redis")
-            shutil.copytree(copy, DIR / "redis")
-            stores("start-redis")
+            node.end(signal.SIGTERM)
+            shutil.copytree(node.data, copy)
+            node.start()
+            self.pause(1, 5)
+            node.end()
+            shutil.rmtree(node.data)
+            shutil.copytree(copy, node.data)
+            node.start()
 
     def redis_flushed(self):
         with self.losing():
@@ -164,9 +152,10 @@ class Trouble:
         self.cli("script", "flush")
 
     def redis_full(self):
-        self.cli("config", "set", "maxmemory", "1")
+        node = self.redis.primary
+        node.cli("config", "set", "maxmemory", "1")
         self.pause(0.1, 2)
-        self.cli("config", "set", "maxmemory", "0")
+        node.cli("config", "set", "maxmemory", "0")
 
     def redis_asleep(self):
         self.cli("debug", "sleep", f"{self.random.uniform(0.1, 1.5):.2f}")
@@ -178,38 +167,52 @@ class Trouble:
         self.cli("client", "kill", "type", "normal")
 
     def redis_failed_over(self):
-        """The replica becomes the primary; the old one goes on for a while for who is connected there."""
-        if not self.second:
-            return
-        with self.losing():
-            old, new = self.primary, (f"unix:{self.second.socket}" if not self.failed_over
-                                      else f"unix:{self.main}")
-            subprocess.run(["redis-cli", "-s", new[5:], "replicaof", "no", "one"], capture_output=True,
-                           timeout=20)
-            for number in range(len(self.servers)):
-                self.relays.act(f"redis-{number}", "target", new)
-            self.primary, self.failed_over = new, not self.failed_over
-            self.pause(0, 2)
-            subprocess.run(["redis-cli", "-s", old[5:], "replicaof", "127.0.0.1",
-                            self.port_of(new)], capture_output=True, timeout=20)
-            subprocess.run(["redis-cli", "-s", old[5:], "client", "kill", "type", "normal"],
-                           capture_output=True, timeout=20)
+        """Sentinel is asked to; the old one goes on for a while for who is connected there."""
+        before = self.redis.switches
+        if not self.redis.ask("failover", "one").startswith("OK"):
+            self.count("redis failed over, not yet again")
+        elif not self.redis.switched(before, 15):
+            self.count("redis failed over, in vain")
 
-    def port_of(self, address):
-        if address[5:] == self.main:
-            return os.environ["HOLDFAST_TEST_REDIS_PORT"]
-        return str(self.second.port)
+    def redis_hung(self):
+        """Sentinel moves it, and the old one wakes up, a primary as before."""
+        node, before = self.redis.primary, self.redis.switches
+        node.process.send_signal(signal.SIGSTOP)
+        self.redis.switched(before, self.random.uniform(1, 8))
+        self.pause(0, 1)
+        node.process.send_signal(signal.SIGCONT)
+
+    def replica_killed(self):
+        node = self.redis.other
+        node.end()
+        self.pause(0, 1)
+        node.start("--replicaof", "127.0.0.1", str(self.redis.primary.port))
 
     # ---- Postgres
 
     def postgres_killed(self):
-        stores("kill-postgres")
+        self.postgres.kill()
         self.pause(0, 1)
-        stores("start-postgres")
+        self.postgres.start()
 
     def postgres_restarted(self):
-        stores("stop-postgres")
-        stores("start-postgres")
+        self.postgres.restart("fast")
+
+    def postgres_failed_over(self):
+        self.postgres.fail_over(lambda: self.pause(0, 2))
+
+    def postgres_stopped(self):
+        """As a machine that hangs: postmaster and backends."""
+        self.stop_node(self.postgres.primary)
+
+    def standby_stopped(self):
+        """No COMMIT is durable as it should be."""
+        self.stop_node(self.postgres.standby)
+
+    def stop_node(self, node):
+        node.send(signal.SIGSTOP)
+        self.pause(0.1, 2.5)
+        node.send(signal.SIGCONT)
 
     def backends_ended(self):
         self.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
@@ -221,19 +224,6 @@ class Trouble:
         self.sql(f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SELECT 1 FROM quota q JOIN tenant t"
                  f" USING (tenant_id) WHERE t.name = '{tenant}' FOR UPDATE OF q; SELECT pg_sleep({seconds:.1f});"
                  " COMMIT")
-
-    def postgres_stopped(self):
-        """As a machine that hangs: postmaster and backends."""
-        pids = [int(line) for line in subprocess.run(
-            ["pgrep", "-f", f"^postgres: {DIR.name}: |-D {DIR}/data"], text=True,
-            capture_output=True).stdout.split()]
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-        self.pause(0.1, 2.5)
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
 
     def sql(self, text):
         with contextlib.suppress(subprocess.CalledProcessError):
@@ -332,10 +322,13 @@ KINDS = (
     ("redis scripts flushed", "redis", Trouble.redis_scripts_flushed), ("redis full", "redis", Trouble.redis_full),
     ("redis asleep", "redis", Trouble.redis_asleep), ("redis paused", "redis", Trouble.redis_paused),
     ("redis clients killed", "redis", Trouble.redis_clients_killed),
-    ("redis failed over", "redis", Trouble.redis_failed_over),
+    ("redis failed over", "redis", Trouble.redis_failed_over), ("redis hung", "redis", Trouble.redis_hung),
+    ("replica killed", "redis", Trouble.replica_killed),
     ("postgres killed", "postgres", Trouble.postgres_killed),
     ("postgres restarted", "postgres", Trouble.postgres_restarted),
     ("postgres stopped", "postgres", Trouble.postgres_stopped),
+    ("postgres failed over", "postgres", Trouble.postgres_failed_over),
+    ("standby stopped", "postgres", Trouble.standby_stopped),
     ("backends ended", None, Trouble.backends_ended), ("row locked", None, Trouble.row_locked),
     ("limit changed", None, Trouble.limit_changed),
     *((f"{store} {name}", store + "-link", method) for store in ("redis", "postgres")
