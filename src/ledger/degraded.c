@@ -8,6 +8,7 @@
  */
 #include "ledger/ledger.h"
 #include "ledger/rows.h"
+#include "quota/times.h"
 
 /* clang-format off */
 static const struct statement lock = {
@@ -27,10 +28,13 @@ static const struct statement note = {
     " WHERE NOT EXISTS (SELECT FROM degraded d WHERE d.tenant_id = o.tenant_id)),"
     TOLD("$3::bigint", "0")};
 
-/* A row d that is over: of the server that asks, or of one that is gone. */
+/*
+ * A row d that is over: of the server that asks, or of one that is gone. One that was missed for a moment
+ * may have been stopped, or slow, and goes on to serve from Postgres.
+ */
 #define OVER(name)                                                                                 \
     "(d.server = " name "::text OR NOT EXISTS (SELECT FROM server s WHERE s.name = d.server"       \
-    " AND s.until_ms > " SQL_MS_OF("clock_timestamp()") "))"
+    " AND s.until_ms > " SQL_MS_OF("clock_timestamp()") " - " TEXT_OF(DEGRADED_GONE_MS) "))"
 
 static const struct statement find = {
     "degraded_find",

@@ -10,6 +10,7 @@
 #include "op/dirty.h"
 #include "op/notify.h"
 #include "op/reap.h"
+#include "op/redis.h"
 #include "op/shares.h"
 #include "quota/times.h"
 
@@ -206,13 +207,16 @@ static enum duty_end turn(void *own, struct duty_tools *tools)
     end = reap_some(stores, shards, list_shards(stores->services, true, shards), 0, &removed);
     if (placed == DUTY_MORE)
         return DUTY_MORE;
+    if (end == DUTY_FAILED && redis_is_away(stores->services))
+        end = DUTY_DONE; /* what Postgres holds ends in time all the same */
     if (busy && stores_mono_us(stores) >= reaper->others_us) {
         reaper->others_us = stores_mono_us(stores) + REAP_OTHERS_MS * INT64_C(1000);
         (void)reap_placed(tools, false, REAP_LATE_MS, &removed); /* the rest the next time */
         if (end != DUTY_DONE)
             return end;
-        end = reap_some(stores, shards, list_shards(stores->services, false, shards), REAP_LATE_MS,
-                        &removed);
+        if (!redis_is_away(stores->services))
+            end = reap_some(stores, shards, list_shards(stores->services, false, shards),
+                            REAP_LATE_MS, &removed);
     }
     if (end == DUTY_DONE && (busy || removed > 0)) {
         tools->again_ms = REAP_BUSY_MS;

@@ -155,6 +155,8 @@
 #define DEGRADED_EVERY_MS 250
 #define DEGRADED_CALM_MS 2000
 #define DEGRADED_TOLD_MS 5000
+/* What a server has told is over if it has been missed for so long. */
+#define DEGRADED_GONE_MS 5000
 /* Who has holds in Postgres is believed for this long (op/dirty.h). */
 #define DIRTY_LASTS_MS 3000
 
@@ -285,6 +287,8 @@ _Static_assert(FINAL_MS > CALL_MS, "a caller who repeats because no answer came 
 _Static_assert(SHARES_LASTS_MS > 2 * LOOK_EVERY_MS && SHARES_BUSY_LASTS_MS > 2 * LOOK_BUSY_MS,
                "a server is not missed for one beat that came late");
 _Static_assert(SHARES_BUSY_LASTS_MS <= SHARES_LASTS_MS, "a busy server is missed sooner");
+_Static_assert(SERVER_FORGET_MS > DEGRADED_GONE_MS,
+               "a server that is only missed is known, so what it has told stands");
 _Static_assert(SERVER_FORGET_MS > SHARES_LASTS_MS, "a server is missed before it is forgotten");
 _Static_assert(REAP_EVERY_MS < EXPIRY_WITHIN_MS, "whoever has the shard reaps in time");
 _Static_assert(REAP_LATE_MS > 2 * REAP_BUSY_MS, "a busy owner has had its turn before others look");

@@ -7,7 +7,7 @@ import time
 import grpc
 
 import harness
-from harness import Case, quota, redis, server, service, sql
+from harness import Case, Server, quota, redis, server, service, sql
 
 LONG = {"seconds": 3600}  # longer than Redis keeps any
 OF_TENANT = "tenant_id = (SELECT tenant_id FROM tenant WHERE name = '{}')"
@@ -53,7 +53,10 @@ class Places(Case):
             f" WHERE {self.mine()}")
 
     def events(self):
-        return [int(kind) for kind in sql(f"SELECT kind FROM event WHERE {self.mine()} ORDER BY seq")]
+        """Those of its being served from Postgres."""
+        kinds = quota.EVENT_KIND_DEGRADED, quota.EVENT_KIND_RECOVERED
+        return [int(kind) for kind in sql(f"SELECT kind FROM event WHERE {self.mine()}"
+                                          f" AND kind IN {kinds} ORDER BY seq")]
 
     def test_a_due_one_in_postgres_makes_room_while_redis_is_there(self):
         for _ in range(5):
@@ -184,6 +187,39 @@ class Places(Case):
         self.reserve("a", 100, ttl=LONG)
         refused = self.reserve("b", 100, ttl=LONG)
         self.assertEqual((refused.decision, refused.degraded), (quota.DECISION_REJECT, False))
+
+    def test_who_was_missed_for_a_moment_has_not_recovered(self):
+        self.limit(units=1000)
+        alone = Server("--redis", "unix:/nonexistent")
+        self.addCleanup(lambda: alone.process.poll() is None and alone.stop())
+        self.assertTrue(self.reserve("a", 1, on=alone).degraded)
+        told = [quota.EVENT_KIND_DEGRADED]
+        self.until(self.events, 10)
+        time.sleep(1)
+        self.assertEqual(self.events(), told)
+        alone.process.send_signal(signal.SIGSTOP)
+        time.sleep(2.5)
+        alone.process.send_signal(signal.SIGCONT)
+        self.assertTrue(self.reserve("b", 1, on=alone).degraded)
+        time.sleep(0.5)
+        self.assertEqual(self.events(), told)
+        alone.process.kill()
+        told.append(quota.EVENT_KIND_RECOVERED)
+        self.until(lambda: self.events() == told, 15)
+
+    def test_what_ends_while_redis_is_away_is_reaped_as_soon_as_otherwise(self):
+        self.limit(units=1000)
+        self.limit(meter="other")
+        self.away()
+        late = []
+        for n in range(9):
+            self.reserve(f"ends-{n}", 1, ttl={"nanos": 300 * 1000 * 1000})
+            ends = time.monotonic() + 0.3
+            self.until(lambda: sql(f"SELECT count(*) FROM pg_hold WHERE {self.mine()}"
+                                   " AND job_id LIKE 'ends-%'") == ["0"], 15)
+            late.append(time.monotonic() - ends)
+        print("reaped after", sorted(round(each, 2) for each in late))
+        self.assertLess(sorted(late)[len(late) // 2], 0.6)  # REAP_BUSY_MS and what is done in it
 
     def test_an_absence_that_follows_soon_is_told_too(self):
         self.limit(units=1000)
