@@ -171,6 +171,32 @@ bool admin_delete_limit(struct cli *cli, const char *tenant, const Holdfast__V1_
     return true;
 }
 
+bool admin_repair_drift(struct cli *cli, const char *tenant, const char *page_token,
+                        const struct admin_change *how, Holdfast__V1__RepairDriftResponse **ret,
+                        struct stub_status *ret_status)
+{
+    Holdfast__V1__RepairDriftRequest request = HOLDFAST__V1__REPAIR_DRIFT_REQUEST__INIT;
+    struct stub_call_options call = call_options(cli);
+    Holdfast__V1__ChangeNote note;
+    char id[CLI_ID_BYTES];
+    int64_t start_us = clock_mono_us(clock_real());
+
+    call.timeout_us = INT64_MAX;
+    cli->last_call = how->validate_only ? CLI_CALL_READS : CLI_CALL_CHANGES;
+    stub_status_clear(ret_status);
+    fill_note(&note, how->reason, id);
+    request.tenant = arguments_text(tenant);
+    request.note = &note;
+    request.validate_only = how->validate_only;
+    request.page_size = 1000;
+    request.page_token = arguments_text(page_token);
+    while (
+        holdfast_v1_admin_service_repair_drift(cli_channel(cli), &call, &request, ret, ret_status))
+        if (!admin_again(cli, ret_status, start_us))
+            return false;
+    return true;
+}
+
 bool admin_bounds(struct cli *cli, struct room_bounds *ret, struct stub_status *ret_status)
 {
     Holdfast__V1__GetStatusRequest request = HOLDFAST__V1__GET_STATUS_REQUEST__INIT;

@@ -42,6 +42,11 @@ bool admin_put_limit(struct cli *cli, Holdfast__V1__Limit *limit, const struct a
 bool admin_delete_limit(struct cli *cli, const char *tenant, const Holdfast__V1__Limit *limit,
                         const struct admin_change *how, struct stub_status *ret_status);
 
+/* Repairs accounts that differ, of a page of the tenant's limits and periods. */
+bool admin_repair_drift(struct cli *cli, const char *tenant, const char *page_token,
+                        const struct admin_change *how, Holdfast__V1__RepairDriftResponse **ret,
+                        struct stub_status *ret_status);
+
 /* What the server allows; the bounds that it does not tell are 0. */
 bool admin_bounds(struct cli *cli, struct room_bounds *ret, struct stub_status *ret_status);
 

@@ -29,6 +29,8 @@ static void check_needs(const struct arguments *arguments, struct argp_state *st
 {
     switch (arguments->needs) {
     case ARGUMENTS_NEED_NOTHING:
+        if (arguments->dry_run && !arguments->repair)
+            argp_error(state, "--dry-run goes with --repair");
         return;
     case ARGUMENTS_NEED_TENANT:
         if (!*arguments->tenant)
@@ -95,6 +97,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGUMENT_KEY_BELOW:
         arguments->below = true;
+        return 0;
+    case ARGUMENT_KEY_REPAIR:
+        arguments->repair = true;
+        return 0;
+    case ARGUMENT_KEY_DRY_RUN:
+        arguments->dry_run = true;
         return 0;
     case ARGUMENT_KEY_NOTE:
         arguments->note = arg;

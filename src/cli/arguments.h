@@ -28,6 +28,8 @@ enum arguments_key {
     ARGUMENT_KEY_COUNT,
     ARGUMENT_KEY_KIND,
     ARGUMENT_KEY_RECEIPT,
+    ARGUMENT_KEY_REPAIR,
+    ARGUMENT_KEY_DRY_RUN,
 };
 
 /* Lines for a command's table of options; it ends with {0}. */
@@ -50,6 +52,15 @@ enum arguments_key {
 #define ARGUMENT_RECEIPT                                                                           \
     {                                                                                              \
         "receipt", ARGUMENT_KEY_RECEIPT, "TEXT", 0, "receipt from commit", 0                       \
+    }
+#define ARGUMENT_REPAIR                                                                            \
+    {                                                                                              \
+        "repair", ARGUMENT_KEY_REPAIR, NULL, 0,                                                    \
+            "put right what differs, where it is proven which account is right", 0                 \
+    }
+#define ARGUMENT_DRY_RUN                                                                           \
+    {                                                                                              \
+        "dry-run", ARGUMENT_KEY_DRY_RUN, NULL, 0, "with --repair: only say what would be done", 0  \
     }
 #define ARGUMENT_METER                                                                             \
     {                                                                                              \
@@ -101,6 +112,7 @@ struct arguments {
     bool deferrable;
     bool brief;
     bool below;
+    bool repair, dry_run;
     int64_t after_seq; /* -1: not given */
     int64_t count;     /* 0: no end */
     struct amount_argument amounts[ARGUMENTS_AMOUNTS_MAX];

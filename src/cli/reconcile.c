@@ -1,3 +1,4 @@
+#include "cli/admin.h"
 #include "cli/arguments.h"
 #include "cli/print.h"
 #include "cli/tenants.h"
@@ -9,6 +10,8 @@
 
 static const struct argp_option options[] = {
     ARGUMENT_TENANT,
+    ARGUMENT_REPAIR,
+    ARGUMENT_DRY_RUN,
     {0},
 };
 
@@ -17,8 +20,13 @@ static const char doc[] =
     "row says, what its leases, its holds in Postgres and its entries of the record add up to, and what "
     "Redis shows. Prints what differs and what will be done.\v"
     "Exits with 4 if anything differs. The time for a call (--timeout) does not count for the books.\n\n"
+    "With --repair accounts are made to agree where something proves which of them is right; the others are "
+    "refused, with the reason. Capacity that no account explains is set aside until no hold of it can be "
+    "live. Exits with 4 if anything was refused.\n\n"
     "  holdfast reconcile\n"
-    "  holdfast reconcile -t demo";
+    "  holdfast reconcile -t demo\n"
+    "  holdfast reconcile --repair --dry-run -t demo\n"
+    "  holdfast reconcile --repair -t demo";
 
 /* Of one tenant, page by page. */
 struct sums {
@@ -95,11 +103,97 @@ static int reconcile_tenant(struct cli *cli, const char *tenant)
     return sums.differ > 0 ? CLI_UNBALANCED : CLI_OK;
 }
 
+/* --- repair ----------------------------------------------------------------------------------- */
+
+struct repaired {
+    int64_t repaired, refused;
+    bool degraded;
+};
+
+static void print_repair(const char *tenant, const Holdfast__V1__DriftRepair *repair, bool dry_run)
+{
+    const Holdfast__V1__Drift *drift = repair->drift;
+
+    printf("%s%s%s %s ", tenant, *repair->scope ? "/" : "", repair->scope, repair->limit_id);
+    print_time(stdout, repair->period_start);
+    printf("\n  %s: %" PRId64 ", should be %" PRId64, print_drift(drift->kind), drift->is,
+           drift->other);
+    if (drift->since) {
+        fputs(", since ", stdout);
+        print_time(stdout, drift->since);
+    }
+    printf("; %s: %s\n",
+           !repair->repaired ? "refused"
+           : dry_run         ? "would be repaired"
+                             : "repaired",
+           drift->action);
+}
+
+static void take_repairs(const struct cli *cli, const char *tenant, bool dry_run,
+                         struct repaired *sums, const Holdfast__V1__RepairDriftResponse *page)
+{
+    sums->degraded |= page->degraded;
+    for (size_t i = 0; i < page->n_repairs; i++) {
+        if (page->repairs[i]->repaired)
+            sums->repaired++;
+        else
+            sums->refused++;
+        if (!cli->json)
+            print_repair(tenant, page->repairs[i], dry_run);
+    }
+    if (cli->json)
+        cli_print_json(&page->base);
+}
+
+static int repair_pages(struct cli *cli, const char *tenant, bool dry_run)
+{
+    const struct admin_change how = {.reason = "holdfast reconcile --repair",
+                                     .validate_only = dry_run};
+    Holdfast__V1__RepairDriftResponse *page = NULL, *next = NULL;
+    struct stub_status status = STUB_STATUS_INIT;
+    struct repaired sums = {0};
+    int result = CLI_OK;
+
+    do {
+        if (!admin_repair_drift(cli, tenant, page ? page->next_page_token : "", &how, &next,
+                                &status)) {
+            result = cli_fail(cli, cli->last_call, &status);
+            break;
+        }
+        if (page)
+            holdfast__v1__repair_drift_response__free_unpacked(page, NULL);
+        page = next;
+        take_repairs(cli, tenant, dry_run, &sums, page);
+    } while (*page->next_page_token);
+    if (page)
+        holdfast__v1__repair_drift_response__free_unpacked(page, NULL);
+    stub_status_clear(&status);
+    if (result != CLI_OK)
+        return result;
+    if (!cli->json)
+        printf("%s: %" PRId64 " accounts %s, %" PRId64 " refused%s\n", tenant, sums.repaired,
+               dry_run ? "would be repaired" : "repaired", sums.refused,
+               sums.degraded ? "; Redis did not answer" : "");
+    return sums.refused > 0 ? CLI_UNBALANCED : CLI_OK;
+}
+
+static int repair_tenant(struct cli *cli, const char *tenant)
+{
+    return repair_pages(cli, tenant, false);
+}
+
+static int try_tenant(struct cli *cli, const char *tenant)
+{
+    return repair_pages(cli, tenant, true);
+}
+
 int command_reconcile(struct cli *cli, int argc, char **argv)
 {
     struct arguments arguments = {0};
+    int (*run)(struct cli * cli, const char *tenant) = reconcile_tenant;
 
     arguments_parse(cli, options, NULL, doc, argc, argv, &arguments);
-    return *arguments.tenant ? reconcile_tenant(cli, arguments.tenant)
-                             : tenants_each(cli, reconcile_tenant);
+    if (arguments.repair)
+        run = arguments.dry_run ? try_tenant : repair_tenant;
+    return *arguments.tenant ? run(cli, arguments.tenant) : tenants_each(cli, run);
 }

@@ -498,12 +498,11 @@ enum status rows_expired_find_read(PGresult *result, struct arena *arena, struct
 
 /* --- blocking --------------------------------------------------------------------------------- */
 
-enum status rows_lock(struct database *db, struct book *book, const struct rows_ref *refs,
-                      size_t count)
+enum status rows_lock_as_they_are(struct database *db, struct book *book,
+                                  const struct rows_ref *refs, size_t count)
 {
     struct sql_params params;
     PGresult *result;
-    char what[ALARMS_TEXT_BYTES];
     enum status status;
     int64_t sent_us;
 
@@ -523,6 +522,17 @@ enum status rows_lock(struct database *db, struct book *book, const struct rows_
     if (status != STATUS_OK)
         return status;
     database_observe(db, book->now_ms, sent_us);
+    return STATUS_OK;
+}
+
+enum status rows_lock(struct database *db, struct book *book, const struct rows_ref *refs,
+                      size_t count)
+{
+    char what[ALARMS_TEXT_BYTES];
+    enum status status = rows_lock_as_they_are(db, book, refs, count);
+
+    if (status != STATUS_OK)
+        return status;
     if (!book_audit(book, what, sizeof(what)))
         return STATUS_EXHAUSTED;
     for (size_t i = 0; i < book->bad_count; i++)

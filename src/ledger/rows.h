@@ -88,6 +88,13 @@ MUST_CHECK enum status rows_lock_tenant(struct database *db, struct book *book,
                                         const struct rows_ref *refs, size_t count);
 
 /*
+ * The same, also of a tenant whose rows contradict each other: for who puts them right. Nothing else may be
+ * decided on them.
+ */
+MUST_CHECK enum status rows_lock_as_they_are(struct database *db, struct book *book,
+                                             const struct rows_ref *refs, size_t count);
+
+/*
  * Row of pg_hold, ledger, fences and newest expired hold of each job (sorted by rows_job_compare, no
  * duplicates). A hold that nobody can read is a fact of its job, and no failure of the others.
  */

@@ -10,6 +10,7 @@
 
 #include "ledger/ledger.h"
 #include "ledger/reconcile.h"
+#include "ledger/repair.h"
 #include "ledger/verify.h"
 #include "op/op.h"
 
@@ -73,6 +74,24 @@ struct op_reconciliation { /* GetReconciliation */
 };
 
 void op_reconciliation_start(struct op_reconciliation *op);
+
+struct op_repair { /* RepairDrift */
+    struct op op;  /* its tenant stays empty: nobody is to wait for a desk behind it */
+    struct slice name, limit_name; /* limit_name empty: all */
+    struct ledger_note note;
+    bool validate_only;
+    size_t max;
+    struct quota_ref after; /* {0, -1}: from the first */
+    /* out */
+    size_t quotas_count;
+    struct ledger_repaired *quotas; /* those that differed, and others */
+    int64_t (*since_ms)[DRIFT_KINDS];
+    bool more;
+    bool degraded; /* Redis did not answer */
+    int64_t looked_at;
+};
+
+void op_repair_start(struct op_repair *op);
 
 struct op_limit { /* PutLimit, DeleteLimit */
     struct op op;

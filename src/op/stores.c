@@ -56,6 +56,7 @@ const struct store_table stores_real = {
     .drift_totals_read = ledger_drift_totals_read,
     .sums_list = ledger_sums_list,
     .sums_read = ledger_sums_read,
+    .repair = ledger_repair,
     .tenant_create = ledger_tenant_create,
     .tenant_update = ledger_tenant_update,
     .tenant_list = ledger_tenant_list,

@@ -23,6 +23,7 @@
 #include "ledger/drifts.h"
 #include "ledger/ledger.h"
 #include "ledger/reconcile.h"
+#include "ledger/repair.h"
 #include "ledger/verify.h"
 #include "op/services.h"
 
@@ -75,6 +76,7 @@ struct store_table {
     __typeof__(ledger_drift_totals_read) *drift_totals_read;
     __typeof__(ledger_sums_list) *sums_list;
     __typeof__(ledger_sums_read) *sums_read;
+    __typeof__(ledger_repair) *repair;
     __typeof__(ledger_tenant_create) *tenant_create;
     __typeof__(ledger_tenant_update) *tenant_update;
     __typeof__(ledger_tenant_list) *tenant_list;

@@ -85,7 +85,7 @@ bool drift_is_behind(const struct drift_sums *sums)
     const struct quota_row *row = sums->row;
     const struct drift_redis *redis = &sums->redis;
 
-    return drift_is_compared(sums) &&
+    return drift_is_compared(sums) && row->leased == sums->leases &&
            (redis->spent < row->spent || redis->granted < row->granted ||
             redis->returned < row->returned || redis->used_seq < row->ledger_seq);
 }

@@ -62,7 +62,10 @@ size_t drift_find(const struct drift_sums *sums, struct drift ret[DRIFT_KINDS]);
 /* Redis has the lease of the row, and is compared. */
 bool drift_is_compared(const struct drift_sums *sums);
 
-/* Redis knows less than the row, of the same lease: told again, it would know. */
+/*
+ * Redis knows less than the row, of the same lease: told again, it would know. A row that contradicts its
+ * leases tells nobody: what is wrong with it would be in Redis then, and nothing would say what was right.
+ */
 bool drift_is_behind(const struct drift_sums *sums);
 
 /* More than a thousandth of the cap, or any at all of an unlimited quota: its tenant is told. */

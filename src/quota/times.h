@@ -123,6 +123,9 @@
 #define SEAL_EVERY_MS 2000
 #define SEAL_GAP_AGAIN_MS MINUTE_IN_MS
 
+/* An entry that is older and not sealed proves nothing to a repair (quota/repair.h): nobody seals. */
+#define SEAL_STUCK_MS MINUTE_IN_MS
+
 /* A look for one gap may take this long: the janitor has other duties. */
 #define SEAL_GAP_MS 1000
 

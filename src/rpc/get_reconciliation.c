@@ -31,11 +31,11 @@ static const char *action_of(const struct drift *drift)
     case DRIFT_LEASES:
     case DRIFT_HOLDS:
     case DRIFT_LEDGER:
-        return "the row was altered or is damaged: an operator sets it to what the others add up to";
+        return "somebody altered it, or it is damaged: RepairDrift, which says first what it will do";
     case DRIFT_ENTRIES:
         return "entries were altered or are missing: restore them; VerifyTenant names the first";
     case DRIFT_REDIS:
-        return "none now: the next lease begins with the right totals, and the next commit brings use";
+        return "the next lease begins with the right totals: RepairDrift begins it now";
     }
     return "";
 }

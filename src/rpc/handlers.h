@@ -43,5 +43,7 @@ void rpc_verify_tenant(void *user, struct stub_call *call,
                        const Holdfast__V1__VerifyTenantRequest *request);
 void rpc_get_reconciliation(void *user, struct stub_call *call,
                             const Holdfast__V1__GetReconciliationRequest *request);
+void rpc_repair_drift(void *user, struct stub_call *call,
+                      const Holdfast__V1__RepairDriftRequest *request);
 
 #endif

@@ -75,6 +75,7 @@ bool rpc_register(struct rpc *rpc, struct stub_server *server)
         .get_status = rpc_get_status,
         .verify_tenant = rpc_verify_tenant,
         .get_reconciliation = rpc_get_reconciliation,
+        .repair_drift = rpc_repair_drift,
     };
 
     return holdfast_v1_quota_service_register(server, &quota, rpc) &&

@@ -69,7 +69,7 @@ static enum counter_took fill_one(struct counter_quota *quota, int64_t *filled,
     } else {
         struct counter_quota fresh = {.exists = true, .lease_id = lease_id, .used_seq = -1};
 
-        if (quota->exists) {
+        if (quota->exists && quota->used_seq > totals->used_seq) {
             fresh.used = quota->used;
             fresh.debt = quota->debt;
             fresh.used_seq = quota->used_seq;

@@ -18,7 +18,9 @@ def holdfast(*args):
     return ended.returncode, ended.stdout, ended.stderr
 
 
-class Reconciling(harness.Case):
+class Books(harness.Case):
+    """A tenant with some use, and hands for its accounts."""
+
     def setUp(self):
         super().setUp()
         self.limit("tokens", 10_000)
@@ -31,8 +33,8 @@ class Reconciling(harness.Case):
         self.row = f"tenant_id = {self.number} AND limit_id = {self.tokens}"
 
     def use(self, job):
-        self.reserve(job)
-        return server.quota.Commit(service.CommitRequest(tenant=self.tenant, job_id=job))
+        return server.quota.Commit(service.CommitRequest(
+            reservation_id=self.reserve(job).reservation_id))
 
     def reserve(self, job):
         return server.quota.Reserve(service.ReserveRequest(
@@ -53,6 +55,16 @@ class Reconciling(harness.Case):
         self.assertEqual(code, 4 if kind else 0, out)
         self.assertIn(f"{kind}: {is_}, should be {other}" if kind else "0 of 2 limits", out)
 
+    def alter_redis(self, at, change):
+        """One number of the quota's text in its tenant's hash (counter/README.md): H L G B S ..."""
+        key, = redis("--scan", "--pattern", f"q:*:t:{self.number}")
+        text, = redis("HGET", key, f"{self.tokens}:0")
+        numbers = text.split()
+        numbers[at] = str(change(int(numbers[at])))
+        redis("HSET", key, f"{self.tokens}:0", " ".join(numbers))
+
+
+class Reconciling(Books):
     def test_accounts_that_nobody_touched_agree(self):
         self.reserve("live")
         answer = self.reconcile()
@@ -154,14 +166,6 @@ class Reconciling(harness.Case):
     def read_redis(self, at):
         key, = redis("--scan", "--pattern", f"q:*:t:{self.number}")
         return int(redis("HGET", key, f"{self.tokens}:0")[0].split()[at])
-
-    def alter_redis(self, at, change):
-        """One number of the quota's text in its tenant's hash (counter/README.md): H L G B S ..."""
-        key, = redis("--scan", "--pattern", f"q:*:t:{self.number}")
-        text, = redis("HGET", key, f"{self.tokens}:0")
-        numbers = text.split()
-        numbers[at] = str(change(int(numbers[at])))
-        redis("HSET", key, f"{self.tokens}:0", " ".join(numbers))
 
 
 if __name__ == "__main__":

@@ -108,6 +108,16 @@ Test(drift, redis_may_be_behind_and_not_ahead)
     expect(&sums, DRIFT_REDIS, 41, 42, 1);
 }
 
+Test(drift, a_row_that_contradicts_its_leases_tells_redis_nothing)
+{
+    struct drift_sums sums = agreeing();
+
+    row.spent += 3;
+    sums.leases -= 3;
+    sums.redis.used_seq = 5;
+    cr_assert_not(drift_is_behind(&sums));
+}
+
 Test(drift, what_redis_gave_back_it_knows_first)
 {
     struct drift_sums sums = agreeing();

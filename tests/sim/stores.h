@@ -53,6 +53,7 @@
     X(drift_totals_read, ledger_drift_totals_read)                                                 \
     X(sums_list, ledger_sums_list)                                                                 \
     X(sums_read, ledger_sums_read)                                                                 \
+    X(repair, ledger_repair)                                                                       \
     X(tenant_create, ledger_tenant_create)                                                         \
     X(tenant_update, ledger_tenant_update)                                                         \
     X(tenant_list, ledger_tenant_list)                                                             \

@@ -35,7 +35,7 @@ STEMS = {
         "duty": 3, "duty_close": 3, "duty_degraded": 3, "duty_idle": 3, "idle": 3, "duty_look": 3, "duty_mend": 3,
         "duty_probe": 3, "mend": 3, "duty_reap": 3, "duty_recall": 3, "duty_reconcile": 3, "duty_seal": 3,
         "grant_root": 3, "grant_script": 3, "granting": 3, "list_reservations": 3, "notify": 3, "queries": 3,
-        "reap": 3, "reconcile": 3, "retake": 3, "recall": 3, "recover": 3, "reserve": 3, "status": 3, "usage": 3,
+        "reap": 3, "reconcile": 3, "repair": 3, "retake": 3, "recall": 3, "recover": 3, "reserve": 3, "status": 3, "usage": 3,
         "verify": 3, "verify_receipt": 3,
         "desk": 4, "granter": 4, "janitor": 4, "worker": 4,
     },

@@ -1087,6 +1087,141 @@ void   holdfast__v1__get_reconciliation_response__free_unpacked
   assert(message->base.descriptor == &holdfast__v1__get_reconciliation_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   holdfast__v1__repair_drift_request__init
+                     (Holdfast__V1__RepairDriftRequest         *message)
+{
+  static const Holdfast__V1__RepairDriftRequest init_value = HOLDFAST__V1__REPAIR_DRIFT_REQUEST__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__repair_drift_request__get_packed_size
+                     (const Holdfast__V1__RepairDriftRequest *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__repair_drift_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__repair_drift_request__pack
+                     (const Holdfast__V1__RepairDriftRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__repair_drift_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__repair_drift_request__pack_to_buffer
+                     (const Holdfast__V1__RepairDriftRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__repair_drift_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__RepairDriftRequest *
+       holdfast__v1__repair_drift_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__RepairDriftRequest *)
+     protobuf_c_message_unpack (&holdfast__v1__repair_drift_request__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__repair_drift_request__free_unpacked
+                     (Holdfast__V1__RepairDriftRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__repair_drift_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__v1__drift_repair__init
+                     (Holdfast__V1__DriftRepair         *message)
+{
+  static const Holdfast__V1__DriftRepair init_value = HOLDFAST__V1__DRIFT_REPAIR__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__drift_repair__get_packed_size
+                     (const Holdfast__V1__DriftRepair *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__drift_repair__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__drift_repair__pack
+                     (const Holdfast__V1__DriftRepair *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__drift_repair__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__drift_repair__pack_to_buffer
+                     (const Holdfast__V1__DriftRepair *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__drift_repair__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__DriftRepair *
+       holdfast__v1__drift_repair__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__DriftRepair *)
+     protobuf_c_message_unpack (&holdfast__v1__drift_repair__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__drift_repair__free_unpacked
+                     (Holdfast__V1__DriftRepair *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__drift_repair__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__v1__repair_drift_response__init
+                     (Holdfast__V1__RepairDriftResponse         *message)
+{
+  static const Holdfast__V1__RepairDriftResponse init_value = HOLDFAST__V1__REPAIR_DRIFT_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__repair_drift_response__get_packed_size
+                     (const Holdfast__V1__RepairDriftResponse *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__repair_drift_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__repair_drift_response__pack
+                     (const Holdfast__V1__RepairDriftResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__repair_drift_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__repair_drift_response__pack_to_buffer
+                     (const Holdfast__V1__RepairDriftResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__repair_drift_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__RepairDriftResponse *
+       holdfast__v1__repair_drift_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__RepairDriftResponse *)
+     protobuf_c_message_unpack (&holdfast__v1__repair_drift_response__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__repair_drift_response__free_unpacked
+                     (Holdfast__V1__RepairDriftResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__repair_drift_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 static const ProtobufCFieldDescriptor holdfast__v1__tenant__field_descriptors[7] =
 {
   {
@@ -3422,6 +3557,302 @@ const ProtobufCMessageDescriptor holdfast__v1__get_reconciliation_response__desc
   (ProtobufCMessageInit) holdfast__v1__get_reconciliation_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor holdfast__v1__repair_drift_request__field_descriptors[6] =
+{
+  {
+    "tenant",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__RepairDriftRequest, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "limit_id",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__RepairDriftRequest, limit_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "note",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__RepairDriftRequest, note),
+    &holdfast__v1__change_note__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "validate_only",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__RepairDriftRequest, validate_only),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "page_size",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__RepairDriftRequest, page_size),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "page_token",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__RepairDriftRequest, page_token),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__repair_drift_request__field_indices_by_name[] = {
+  1,   /* field[1] = limit_id */
+  2,   /* field[2] = note */
+  4,   /* field[4] = page_size */
+  5,   /* field[5] = page_token */
+  0,   /* field[0] = tenant */
+  3,   /* field[3] = validate_only */
+};
+static const ProtobufCIntRange holdfast__v1__repair_drift_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__repair_drift_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.RepairDriftRequest",
+  "RepairDriftRequest",
+  "Holdfast__V1__RepairDriftRequest",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__RepairDriftRequest),
+  6,
+  holdfast__v1__repair_drift_request__field_descriptors,
+  holdfast__v1__repair_drift_request__field_indices_by_name,
+  1,  holdfast__v1__repair_drift_request__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__repair_drift_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__drift_repair__field_descriptors[7] =
+{
+  {
+    "limit_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__DriftRepair, limit_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "scope",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__DriftRepair, scope),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "meter",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__DriftRepair, meter),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "period",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__DriftRepair, period),
+    &holdfast__v1__period__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "period_start",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__DriftRepair, period_start),
+    &google__protobuf__timestamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "drift",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__DriftRepair, drift),
+    &holdfast__v1__drift__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "repaired",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__DriftRepair, repaired),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__drift_repair__field_indices_by_name[] = {
+  5,   /* field[5] = drift */
+  0,   /* field[0] = limit_id */
+  2,   /* field[2] = meter */
+  3,   /* field[3] = period */
+  4,   /* field[4] = period_start */
+  6,   /* field[6] = repaired */
+  1,   /* field[1] = scope */
+};
+static const ProtobufCIntRange holdfast__v1__drift_repair__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__drift_repair__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.DriftRepair",
+  "DriftRepair",
+  "Holdfast__V1__DriftRepair",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__DriftRepair),
+  7,
+  holdfast__v1__drift_repair__field_descriptors,
+  holdfast__v1__drift_repair__field_indices_by_name,
+  1,  holdfast__v1__drift_repair__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__drift_repair__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__repair_drift_response__field_descriptors[4] =
+{
+  {
+    "repairs",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__V1__RepairDriftResponse, n_repairs),
+    offsetof(Holdfast__V1__RepairDriftResponse, repairs),
+    &holdfast__v1__drift_repair__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "next_page_token",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__RepairDriftResponse, next_page_token),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "degraded",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__RepairDriftResponse, degraded),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "looked_at",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__RepairDriftResponse, looked_at),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__repair_drift_response__field_indices_by_name[] = {
+  2,   /* field[2] = degraded */
+  3,   /* field[3] = looked_at */
+  1,   /* field[1] = next_page_token */
+  0,   /* field[0] = repairs */
+};
+static const ProtobufCIntRange holdfast__v1__repair_drift_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__repair_drift_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.RepairDriftResponse",
+  "RepairDriftResponse",
+  "Holdfast__V1__RepairDriftResponse",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__RepairDriftResponse),
+  4,
+  holdfast__v1__repair_drift_response__field_descriptors,
+  holdfast__v1__repair_drift_response__field_indices_by_name,
+  1,  holdfast__v1__repair_drift_response__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__repair_drift_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCEnumValue holdfast__v1__tenant_state__enum_values_by_number[3] =
 {
   { "TENANT_STATE_UNSPECIFIED", "HOLDFAST__V1__TENANT_STATE__TENANT_STATE_UNSPECIFIED", 0 },
@@ -3518,7 +3949,7 @@ const ProtobufCEnumDescriptor holdfast__v1__drift_kind__descriptor =
   holdfast__v1__drift_kind__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descriptors[9] =
+static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descriptors[10] =
 {
   { "CreateTenant", &holdfast__v1__create_tenant_request__descriptor, &holdfast__v1__create_tenant_response__descriptor },
   { "UpdateTenant", &holdfast__v1__update_tenant_request__descriptor, &holdfast__v1__update_tenant_response__descriptor },
@@ -3529,6 +3960,7 @@ static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descr
   { "GetStatus", &holdfast__v1__get_status_request__descriptor, &holdfast__v1__get_status_response__descriptor },
   { "VerifyTenant", &holdfast__v1__verify_tenant_request__descriptor, &holdfast__v1__verify_tenant_response__descriptor },
   { "GetReconciliation", &holdfast__v1__get_reconciliation_request__descriptor, &holdfast__v1__get_reconciliation_response__descriptor },
+  { "RepairDrift", &holdfast__v1__repair_drift_request__descriptor, &holdfast__v1__repair_drift_response__descriptor },
 };
 const unsigned holdfast__v1__admin_service__method_indices_by_name[] = {
   0,        /* CreateTenant */
@@ -3538,6 +3970,7 @@ const unsigned holdfast__v1__admin_service__method_indices_by_name[] = {
   5,        /* ListLimits */
   2,        /* ListTenants */
   3,        /* PutLimit */
+  9,        /* RepairDrift */
   1,        /* UpdateTenant */
   7         /* VerifyTenant */
 };
@@ -3548,7 +3981,7 @@ const ProtobufCServiceDescriptor holdfast__v1__admin_service__descriptor =
   "AdminService",
   "Holdfast__V1__AdminService",
   "holdfast.v1",
-  9,
+  10,
   holdfast__v1__admin_service__method_descriptors,
   holdfast__v1__admin_service__method_indices_by_name
 };
@@ -3623,6 +4056,14 @@ void holdfast__v1__admin_service__get_reconciliation(ProtobufCService *service,
 {
   assert(service->descriptor == &holdfast__v1__admin_service__descriptor);
   service->invoke(service, 8, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void holdfast__v1__admin_service__repair_drift(ProtobufCService *service,
+                                               const Holdfast__V1__RepairDriftRequest *input,
+                                               Holdfast__V1__RepairDriftResponse_Closure closure,
+                                               void *closure_data)
+{
+  assert(service->descriptor == &holdfast__v1__admin_service__descriptor);
+  service->invoke(service, 9, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__admin_service__init (Holdfast__V1__AdminService_Service *service,
                                         Holdfast__V1__AdminService_ServiceDestroy destroy)

@@ -42,6 +42,9 @@ typedef struct Holdfast__V1__Drift Holdfast__V1__Drift;
 typedef struct Holdfast__V1__QuotaReconciliation Holdfast__V1__QuotaReconciliation;
 typedef struct Holdfast__V1__GetReconciliationRequest Holdfast__V1__GetReconciliationRequest;
 typedef struct Holdfast__V1__GetReconciliationResponse Holdfast__V1__GetReconciliationResponse;
+typedef struct Holdfast__V1__RepairDriftRequest Holdfast__V1__RepairDriftRequest;
+typedef struct Holdfast__V1__DriftRepair Holdfast__V1__DriftRepair;
+typedef struct Holdfast__V1__RepairDriftResponse Holdfast__V1__RepairDriftResponse;
 
 
 /* --- enums --- */
@@ -832,7 +835,8 @@ struct  Holdfast__V1__Drift
    */
   int64_t units;
   /*
-   * What is to be done, a sentence for people. Holdfast itself only tells Redis again what it has not heard.
+   * What is to be done, a sentence for people; in RepairDrift, what was done. By itself Holdfast only tells
+   * Redis again what it has not heard.
    */
   char *action;
   /*
@@ -1001,6 +1005,112 @@ struct  Holdfast__V1__GetReconciliationResponse
 };
 #define HOLDFAST__V1__GET_RECONCILIATION_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__get_reconciliation_response__descriptor) \
+    , 0,NULL, (char *)protobuf_c_empty_string, 0, 0 }
+
+
+/*
+ * Request of RepairDrift.
+ */
+struct  Holdfast__V1__RepairDriftRequest
+{
+  ProtobufCMessage base;
+  /*
+   * The tenant. Required. Unknown: NOT_FOUND, reason UNKNOWN_TENANT.
+   */
+  char *tenant;
+  /*
+   * Only of this limit. Empty: of all.
+   */
+  char *limit_id;
+  /*
+   * Who and why, and the request_id: of one page.
+   */
+  Holdfast__V1__ChangeNote *note;
+  /*
+   * True: only say what would be done.
+   */
+  protobuf_c_boolean validate_only;
+  /*
+   * Most limits and periods that are looked at. 0: 50. Above 250: 250. Negative: INVALID_ARGUMENT.
+   */
+  int32_t page_size;
+  /*
+   * next_page_token of the page before; empty for the first page. All fields but page_size and note must be
+   * those of the page before. A token that is damaged or of another list is INVALID_ARGUMENT.
+   */
+  char *page_token;
+};
+#define HOLDFAST__V1__REPAIR_DRIFT_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__repair_drift_request__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0, 0, (char *)protobuf_c_empty_string }
+
+
+/*
+ * One account that differed, and what became of it.
+ */
+struct  Holdfast__V1__DriftRepair
+{
+  ProtobufCMessage base;
+  /*
+   * Name of the limit.
+   */
+  char *limit_id;
+  /*
+   * Scope of the limit; empty is the tenant itself.
+   */
+  char *scope;
+  /*
+   * Meter.
+   */
+  char *meter;
+  /*
+   * Period length.
+   */
+  Holdfast__V1__Period period;
+  /*
+   * First instant of the period, UTC. Unset for PERIOD_NEVER.
+   */
+  Google__Protobuf__Timestamp *period_start;
+  /*
+   * What differed, and since when.
+   */
+  Holdfast__V1__Drift *drift;
+  /*
+   * True: it was repaired; with validate_only, it would be. False: it was refused, and nothing was changed.
+   */
+  protobuf_c_boolean repaired;
+};
+#define HOLDFAST__V1__DRIFT_REPAIR__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__drift_repair__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, HOLDFAST__V1__PERIOD__PERIOD_UNSPECIFIED, NULL, NULL, 0 }
+
+
+/*
+ * Response of RepairDrift.
+ */
+struct  Holdfast__V1__RepairDriftResponse
+{
+  ProtobufCMessage base;
+  /*
+   * What differed, by limit and period. drift.action says what was done, or why it was refused.
+   */
+  size_t n_repairs;
+  Holdfast__V1__DriftRepair **repairs;
+  /*
+   * Pass it as page_token for the next page. Empty on the last page.
+   */
+  char *next_page_token;
+  /*
+   * True: Redis did not answer. It was not compared, or will hear of the repair with the next lease.
+   */
+  protobuf_c_boolean degraded;
+  /*
+   * Limits and periods that were looked at.
+   */
+  int64_t looked_at;
+};
+#define HOLDFAST__V1__REPAIR_DRIFT_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__repair_drift_response__descriptor) \
     , 0,NULL, (char *)protobuf_c_empty_string, 0, 0 }
 
 
@@ -1460,6 +1570,63 @@ Holdfast__V1__GetReconciliationResponse *
 void   holdfast__v1__get_reconciliation_response__free_unpacked
                      (Holdfast__V1__GetReconciliationResponse *message,
                       ProtobufCAllocator *allocator);
+/* Holdfast__V1__RepairDriftRequest methods */
+void   holdfast__v1__repair_drift_request__init
+                     (Holdfast__V1__RepairDriftRequest         *message);
+size_t holdfast__v1__repair_drift_request__get_packed_size
+                     (const Holdfast__V1__RepairDriftRequest   *message);
+size_t holdfast__v1__repair_drift_request__pack
+                     (const Holdfast__V1__RepairDriftRequest   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__repair_drift_request__pack_to_buffer
+                     (const Holdfast__V1__RepairDriftRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__RepairDriftRequest *
+       holdfast__v1__repair_drift_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__repair_drift_request__free_unpacked
+                     (Holdfast__V1__RepairDriftRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__V1__DriftRepair methods */
+void   holdfast__v1__drift_repair__init
+                     (Holdfast__V1__DriftRepair         *message);
+size_t holdfast__v1__drift_repair__get_packed_size
+                     (const Holdfast__V1__DriftRepair   *message);
+size_t holdfast__v1__drift_repair__pack
+                     (const Holdfast__V1__DriftRepair   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__drift_repair__pack_to_buffer
+                     (const Holdfast__V1__DriftRepair   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__DriftRepair *
+       holdfast__v1__drift_repair__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__drift_repair__free_unpacked
+                     (Holdfast__V1__DriftRepair *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__V1__RepairDriftResponse methods */
+void   holdfast__v1__repair_drift_response__init
+                     (Holdfast__V1__RepairDriftResponse         *message);
+size_t holdfast__v1__repair_drift_response__get_packed_size
+                     (const Holdfast__V1__RepairDriftResponse   *message);
+size_t holdfast__v1__repair_drift_response__pack
+                     (const Holdfast__V1__RepairDriftResponse   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__repair_drift_response__pack_to_buffer
+                     (const Holdfast__V1__RepairDriftResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__RepairDriftResponse *
+       holdfast__v1__repair_drift_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__repair_drift_response__free_unpacked
+                     (Holdfast__V1__RepairDriftResponse *message,
+                      ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
 typedef void (*Holdfast__V1__Tenant_Closure)
@@ -1534,6 +1701,15 @@ typedef void (*Holdfast__V1__GetReconciliationRequest_Closure)
 typedef void (*Holdfast__V1__GetReconciliationResponse_Closure)
                  (const Holdfast__V1__GetReconciliationResponse *message,
                   void *closure_data);
+typedef void (*Holdfast__V1__RepairDriftRequest_Closure)
+                 (const Holdfast__V1__RepairDriftRequest *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__DriftRepair_Closure)
+                 (const Holdfast__V1__DriftRepair *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__RepairDriftResponse_Closure)
+                 (const Holdfast__V1__RepairDriftResponse *message,
+                  void *closure_data);
 
 /* --- services --- */
 
@@ -1577,6 +1753,10 @@ struct Holdfast__V1__AdminService_Service
                              const Holdfast__V1__GetReconciliationRequest *input,
                              Holdfast__V1__GetReconciliationResponse_Closure closure,
                              void *closure_data);
+  void (*repair_drift)(Holdfast__V1__AdminService_Service *service,
+                       const Holdfast__V1__RepairDriftRequest *input,
+                       Holdfast__V1__RepairDriftResponse_Closure closure,
+                       void *closure_data);
 };
 typedef void (*Holdfast__V1__AdminService_ServiceDestroy)(Holdfast__V1__AdminService_Service *);
 void holdfast__v1__admin_service__init (Holdfast__V1__AdminService_Service *service,
@@ -1593,7 +1773,8 @@ void holdfast__v1__admin_service__init (Holdfast__V1__AdminService_Service *serv
       function_prefix__ ## list_limits,\
       function_prefix__ ## get_status,\
       function_prefix__ ## verify_tenant,\
-      function_prefix__ ## get_reconciliation  }
+      function_prefix__ ## get_reconciliation,\
+      function_prefix__ ## repair_drift  }
 void holdfast__v1__admin_service__create_tenant(ProtobufCService *service,
                                                 const Holdfast__V1__CreateTenantRequest *input,
                                                 Holdfast__V1__CreateTenantResponse_Closure closure,
@@ -1630,6 +1811,10 @@ void holdfast__v1__admin_service__get_reconciliation(ProtobufCService *service,
                                                      const Holdfast__V1__GetReconciliationRequest *input,
                                                      Holdfast__V1__GetReconciliationResponse_Closure closure,
                                                      void *closure_data);
+void holdfast__v1__admin_service__repair_drift(ProtobufCService *service,
+                                               const Holdfast__V1__RepairDriftRequest *input,
+                                               Holdfast__V1__RepairDriftResponse_Closure closure,
+                                               void *closure_data);
 
 /* --- descriptors --- */
 
@@ -1660,6 +1845,9 @@ extern const ProtobufCMessageDescriptor holdfast__v1__drift__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__quota_reconciliation__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__get_reconciliation_request__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__get_reconciliation_response__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__repair_drift_request__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__drift_repair__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__repair_drift_response__descriptor;
 extern const ProtobufCServiceDescriptor holdfast__v1__admin_service__descriptor;
 
 PROTOBUF_C__END_DECLS

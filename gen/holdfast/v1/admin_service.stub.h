@@ -129,10 +129,25 @@ struct holdfast_v1_admin_service_handlers {
      */
     void (*get_reconciliation)(void *user, struct stub_call *call,
         const Holdfast__V1__GetReconciliationRequest *request);
+
+    /*
+     * Makes the accounts that differ agree again, where something proves which of them is right, and says why
+     * not where nothing does. What may be promised is never freed: capacity that no account explains is set
+     * aside until no hold of it can be live, and comes back by itself. committed and debt become what the
+     * entries add up to, less only where the seals prove the entries; entries that were altered or lost are
+     * refused. Each repair has an audit row with the numbers of before and after. Done twice, it does nothing
+     * the second time. In pages, as GetReconciliation, which tells what it costs.
+     *
+     * Errors: NOT_FOUND (UNKNOWN_TENANT); ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (OVERLOADED:
+     * another tenant's books are being read by this server); ABORTED (CONTENTION: another repair is under way, or
+     * a row stays locked).
+     */
+    void (*repair_drift)(void *user, struct stub_call *call,
+        const Holdfast__V1__RepairDriftRequest *request);
 };
 
 extern const struct stub_service holdfast_v1_admin_service_service;
-extern const struct stub_method holdfast_v1_admin_service_methods[9];
+extern const struct stub_method holdfast_v1_admin_service_methods[10];
 
 /* Serves it with a copy of *handlers; before stub_server_start. False: there already. */
 static inline bool holdfast_v1_admin_service_register(struct stub_server *server,
@@ -386,6 +401,33 @@ void holdfast_v1_admin_service_get_reconciliation_async(struct stub_channel *cha
     const struct stub_call_options *options, const Holdfast__V1__GetReconciliationRequest *request,
     void (*done)(void *user, const struct stub_status *status,
         const Holdfast__V1__GetReconciliationResponse *reply),
+    void *user);
+
+/* RepairDrift: STUB_KIND_UNARY */
+
+static inline bool holdfast_v1_admin_service_repair_drift_reply(struct stub_call *call,
+    const Holdfast__V1__RepairDriftResponse *reply)
+{
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
+}
+
+static inline int holdfast_v1_admin_service_repair_drift(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__RepairDriftRequest *request,
+    Holdfast__V1__RepairDriftResponse **ret_reply, struct stub_status *ret_status)
+{
+    ProtobufCMessage *reply;
+    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[9], options,
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
+
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__RepairDriftResponse *)(void *)reply;
+    return code;
+}
+
+void holdfast_v1_admin_service_repair_drift_async(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__RepairDriftRequest *request,
+    void (*done)(void *user, const struct stub_status *status,
+        const Holdfast__V1__RepairDriftResponse *reply),
     void *user);
 
 #ifdef __cplusplus

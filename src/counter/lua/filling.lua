@@ -37,8 +37,9 @@ local function check_whole(t, c)
 end
 
 -- 0 TAKEN | 1 VANISHED | 2 OLDER; was: the lease in c's entry, or false. Creates a quota that this
--- lease never filled, resets one of an earlier lease; a lease of an earlier epoch is OLDER: what
--- this incarnation would call idle was promised to holds that it may never have heard of.
+-- lease never filled, resets one of an earlier lease, of which it keeps only use of later entries;
+-- a lease of an earlier epoch is OLDER: what this incarnation would call idle was promised to holds
+-- that it may never have heard of.
 local function fill(t, tenant, was)
     local q = load(tenant, t.field)
     local newest = q and q.L or was and was + 0 or -1
@@ -58,7 +59,7 @@ local function fill(t, tenant, was)
         local before = q
         q = create(tenant, t.field)
         q.L = t.L
-        if before then
+        if before and before.Cv > t.Cv then
             q.C, q.Cv, q.Cd, q.fresh = before.C, before.Cv, before.Cd, nil
         end
     end
