@@ -42,6 +42,12 @@ static void check_needs(const struct arguments *arguments, struct argp_state *st
         if (arguments->amounts_count == 0)
             argp_error(state, "an amount is needed, such as tokens=1500");
         return;
+    case ARGUMENTS_NEED_JOB_AMOUNTS:
+        if (!*arguments->tenant || !*arguments->job)
+            argp_error(state, "--tenant and --job are needed");
+        if (arguments->amounts_count == 0)
+            argp_error(state, "an amount is needed, such as tokens=1500");
+        return;
     case ARGUMENTS_NEED_JOB:
         if (!*arguments->reservation && (!*arguments->tenant || !*arguments->job))
             argp_error(state, "--reservation is needed, or --tenant and --job");

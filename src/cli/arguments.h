@@ -91,9 +91,10 @@ enum arguments_key {
 /* What a command cannot do without. */
 enum arguments_needs {
     ARGUMENTS_NEED_NOTHING,
-    ARGUMENTS_NEED_TENANT,  /* --tenant */
-    ARGUMENTS_NEED_AMOUNTS, /* --tenant and an amount */
-    ARGUMENTS_NEED_JOB,     /* --reservation, or --tenant and --job */
+    ARGUMENTS_NEED_TENANT,      /* --tenant */
+    ARGUMENTS_NEED_AMOUNTS,     /* --tenant and an amount */
+    ARGUMENTS_NEED_JOB,         /* --reservation, or --tenant and --job */
+    ARGUMENTS_NEED_JOB_AMOUNTS, /* --tenant, --job and an amount */
 };
 
 struct arguments {

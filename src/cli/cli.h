@@ -84,6 +84,7 @@ const char *cli_random_id(const char *prefix, char text[CLI_ID_BYTES]);
 
 /* The commands. argv[0] is the full name, "holdfast reserve"; each returns an enum cli_exit. */
 int command_reserve(struct cli *cli, int argc, char **argv);
+int command_charge(struct cli *cli, int argc, char **argv);
 int command_commit(struct cli *cli, int argc, char **argv);
 int command_release(struct cli *cli, int argc, char **argv);
 int command_extend(struct cli *cli, int argc, char **argv);

@@ -17,11 +17,12 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"reserve", command_reserve},     {"commit", command_commit}, {"release", command_release},
-    {"extend", command_extend},       {"check", command_check},   {"usage", command_usage},
-    {"holds", command_holds},         {"show", command_show},     {"status", command_status},
-    {"verify", command_verify},       {"watch", command_watch},   {"apply", command_apply},
-    {"reconcile", command_reconcile}, {"replay", command_replay}, {"bench", command_bench},
+    {"reserve", command_reserve}, {"commit", command_commit},       {"release", command_release},
+    {"charge", command_charge},   {"extend", command_extend},       {"check", command_check},
+    {"usage", command_usage},     {"holds", command_holds},         {"show", command_show},
+    {"status", command_status},   {"verify", command_verify},       {"watch", command_watch},
+    {"apply", command_apply},     {"reconcile", command_reconcile}, {"replay", command_replay},
+    {"bench", command_bench},
 };
 
 #define TIMEOUT_DEFAULT_US INT64_C(10000000) /* as --help says (cli.c) */
@@ -32,6 +33,7 @@ static const char doc[] =
     "  reserve    hold amounts for a job: may it start?\n"
     "  commit     record what the job used, free the rest\n"
     "  release    give the hold back\n"
+    "  charge     record work that is done and was not reserved\n"
     "  extend     move the expiry of a hold\n"
     "  check      what would reserve answer now?\n"
     "  usage      limits, use and holds of a tenant\n"

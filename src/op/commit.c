@@ -3,6 +3,7 @@
 #include "base/amount.h"
 #include "base/check.h"
 #include "base/stage.h"
+#include "op/charge.h"
 #include "op/inbox.h"
 #include "op/plans.h"
 #include "op/quotas.h"
@@ -18,7 +19,12 @@
 
 static const char *verb(const struct op_commit *op)
 {
-    return op->item.settle.kind == SETTLE_COMMIT ? "recorded" : "released";
+    return op->item.settle.kind == SETTLE_RELEASE ? "released" : "recorded";
+}
+
+static bool is_charge(const struct op_commit *op)
+{
+    return op->item.settle.kind == SETTLE_CHARGE;
 }
 
 /* --- stages -------------------------------------------------------------------------------------- */
@@ -67,6 +73,7 @@ static bool wants_notify(const void *owner)
         return op->item.settle.subject; /* that attempt's hold */
     case SETTLE_UNDECIDED:
     case SETTLE_UNKNOWN_JOB:
+    case SETTLE_OTHER_SCOPE:
     case SETTLE_EXPIRED:
     case SETTLE_OVERRUN:
     case SETTLE_TOO_LARGE:
@@ -81,12 +88,14 @@ static bool wants_notify(const void *owner)
 }
 
 /*
- * A late commit: of its hold nothing may be left in Redis, and then no reap would ever bring what the
- * notify did not.
+ * A late commit, or one of what no store held: nothing of it may be in Redis. Then no reap would ever bring
+ * what the notify did not, and only the mark keeps a Reserve of the job from a new hold.
  */
-static bool is_of_late(const struct op_commit *op)
+static bool leaves_no_hold(const struct op_commit *op)
 {
-    return op->item.settle.record && op->item.settle.record->late;
+    const struct settle_record *record = op->item.settle.record;
+
+    return record && (record->late || attempt_is_open(record->attempt));
 }
 
 /* From each of them op_finish may end it with an error. */
@@ -164,7 +173,8 @@ static void fill_item(struct op_commit *op)
     op->item.arena = op->op.arena;
     op->item.settle.tenant_id = op->op.plan->tenant_id;
     op->item.settle.job_id = op->job_id;
-    op->item.settle.token = op->token ? &op->token->hold : NULL;
+    if (!is_charge(op)) /* whose token charge_choose has made */
+        op->item.settle.token = op->token ? &op->token->hold : NULL;
 }
 
 /* What the job holds, from here: a shard that this server knows nothing of yet is looked at first. */
@@ -201,12 +211,12 @@ static bool submit_if_known(struct op_commit *op)
     return true;
 }
 
-/* The tenant was not known to this server: load it here, look Redis up here, then commit. */
+/* The tenant was not known to this server, or not well enough: load it, look Redis up, then commit. */
 static void start_on_desk(struct op *base, struct stores *stores)
 {
     struct op_commit *op = container_of(base, struct op_commit, op);
 
-    if (!op_need_plan(&op->op, stores)) {
+    if (is_charge(op) ? !charge_plan(op, stores) : !op_need_plan(&op->op, stores)) {
         op_finish(&op->op);
         return;
     }
@@ -217,6 +227,10 @@ static void start_on_desk(struct op *base, struct stores *stores)
 void op_commit_start(struct op_commit *op, struct inbox_worker *worker)
 {
     op->op.plan = plans_get(op->op.services->plans, op->op.tenant);
+    if (op->op.plan && is_charge(op) && !charge_choose(op)) {
+        plan_unref(op->op.plan);
+        op->op.plan = NULL;
+    }
     if (!op->op.plan) {
         go(op, COMMIT_LOADING);
         inbox_to_desk(&op->op, start_on_desk);
@@ -233,7 +247,8 @@ static void fail_status(struct op_commit *op, enum status status)
     op_fail_status(&op->op, status, op->item.sqlstate,
                    op->item.settle.kind == SETTLE_COMMIT
                        ? "nothing was recorded (the hold can be extended meanwhile)"
-                       : "nothing was released");
+                   : is_charge(op) ? "nothing was recorded"
+                                   : "nothing was released");
 }
 
 /* Which attempt is meant is not guessed: an older one may have expired, a newer one be live. */
@@ -245,6 +260,10 @@ static void fail_which_hold(struct op_commit *op)
                 "one with it: only the reservation_id still names the hold");
     else if (op->unreadable)
         op_fail_unreadable(&op->op, false);
+    else if (is_charge(op))
+        op_fail(&op->op, FAILURE_REDIS_UNAVAILABLE, false,
+                "it does not fit, unless the job is held, and Redis cannot be asked; nothing was "
+                "recorded: try again");
     else
         op_fail(&op->op, FAILURE_REDIS_UNAVAILABLE, false,
                 "Redis cannot be asked what this job holds; nothing was %s: give the "
@@ -278,9 +297,12 @@ static void judge_outcome(struct op_commit *op)
     case SETTLE_RELEASED:
         break;
     case SETTLE_UNKNOWN_JOB:
-        op_fail(&op->op, FAILURE_UNKNOWN_JOB, false,
-                "no hold and no record of this job; after a loss of Redis only the "
-                "reservation_id still names the hold");
+        if (is_charge(op))
+            charge_refuse(op);
+        else
+            op_fail(&op->op, FAILURE_UNKNOWN_JOB, false,
+                    "no hold and no record of this job; after a loss of Redis only the "
+                    "reservation_id still names the hold");
         break;
     case SETTLE_WHICH_HOLD:
         fail_which_hold(op);
@@ -299,8 +321,9 @@ static void judge_outcome(struct op_commit *op)
         break;
     case SETTLE_OVERRUN:
         op_fail(&op->op, FAILURE_OVERRUN, false,
-                "policy STRICT: meter \"%.*s\" lacks %lld units for the excess; the hold stays",
-                SLICE_ARGS(item->overrun_meter), (long long)item->overrun_short_by);
+                "policy STRICT: meter \"%.*s\" lacks %lld units for the excess; %s",
+                SLICE_ARGS(item->overrun_meter), (long long)item->overrun_short_by,
+                is_charge(op) ? "nothing was recorded" : "the hold stays");
         break;
     case SETTLE_TOO_LARGE:
         op_fail_field(&op->op, FAILURE_AMOUNT_BOUND, "actual",
@@ -317,6 +340,10 @@ static void judge_outcome(struct op_commit *op)
     case SETTLE_MISMATCH:
         op_fail_field(&op->op, FAILURE_JOB_MISMATCH, "actual",
                       "the job was committed before with other amounts");
+        break;
+    case SETTLE_OTHER_SCOPE:
+        op_fail_field(&op->op, FAILURE_JOB_MISMATCH, "scope",
+                      "the job was reserved or recorded before with another scope");
         break;
     case SETTLE_BAD_METERS:
         fail_bad_meters(op);
@@ -386,8 +413,9 @@ static void part_done(struct op_commit *op)
 }
 
 /*
- * A brief one is answered before its notify runs; what the others show comes from the notify. A late one
- * never is: if this server dies in between, its caller has no answer yet, and his repeat notifies again.
+ * A brief one is answered before its notify runs; what the others show comes from the notify. One that
+ * leaves no hold never is: if this server dies in between, its caller has no answer yet, and his repeat
+ * notifies again.
  */
 static void commit_return(struct op_commit *op, struct inbox_worker *worker)
 {
@@ -395,7 +423,7 @@ static void commit_return(struct op_commit *op, struct inbox_worker *worker)
 
     if (!conclude(op, worker))
         return;
-    brief = (brief || op->op.error.failure != FAILURE_NONE) && !is_of_late(op);
+    brief = (brief || op->op.error.failure != FAILURE_NONE) && !leaves_no_hold(op);
     op->answered = brief;
     op->parts = brief ? 2 : 1;
     notifies_add(op->op.services->notifies, op);
@@ -416,7 +444,7 @@ void commit_not_notified(struct op_commit *op)
 {
     struct services *services = op->op.services;
 
-    if (is_of_late(op))
+    if (leaves_no_hold(op))
         notifies_keep_mark(services->notifies, op->item.settle.tenant_id, op->op.plan->shard,
                            op->job_id, services_mono_us(services) + FINAL_MARK_MS * INT64_C(1000));
     commit_notified(op);

@@ -12,7 +12,6 @@
 #include "base/breaker.h"
 #include "base/check.h"
 #include "op/ask.h"
-#include "op/authority.h"
 #include "op/open.h"
 #include "op/redis.h"
 
@@ -63,16 +62,6 @@ bool pass_open_again(struct pass *pass, struct op_reserve *op)
     return true;
 }
 
-/* No two are the same, whichever servers make them. */
-static struct attempt next_attempt(struct services *services, int shard, int64_t now_ms)
-{
-    struct shard_view view;
-    bool known = authority_believed(services->authority, shard, &view);
-
-    return (struct attempt){known ? view.epoch : 1,
-                            attempt_open_seq(now_ms, entropy_u64(services->entropy))};
-}
-
 static struct hold *make_hold(struct pass *pass, struct op_reserve *op)
 {
     struct arena *arena = op->op.arena;
@@ -81,7 +70,7 @@ static struct hold *make_hold(struct pass *pass, struct op_reserve *op)
 
     CHECK(hold);
     *hold = (struct hold){
-        .attempt = next_attempt(pass->stores->services, op->op.plan->shard, pass->now_ms),
+        .attempt = open_attempt(pass->stores->services, op->op.plan->shard, pass->now_ms),
         .created_ms = pass->now_ms,
         .deadline_ms = pass->now_ms + reserve_ttl_ms(op, true),
         .scope = op->scope,

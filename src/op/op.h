@@ -10,7 +10,7 @@
  *
  *   worker     Reserve that Redis can answer; looks holds up for a Commit by job_id
  *   granter    everything of Reserve and Extend that needs Postgres; notifies
- *   committer  Commit, Release
+ *   committer  Commit, Release, Charge
  *   desk       reads and admin changes, blocking, a few threads
  */
 #ifndef HOLDFAST_OP_OP_H
@@ -212,7 +212,7 @@ struct op_reserve {
 
 void op_reserve_start(struct op_reserve *op, struct inbox_worker *worker);
 
-/* Where a Commit or Release is; commit.c has the steps and what is true in each. */
+/* Where a Commit, Release or Charge is; commit.c has the steps and what is true in each. */
 enum commit_stage {
     COMMIT_ARRIVED,   /* on a worker; nothing is known yet */
     COMMIT_LOADING,   /* on a desk: the plan of its tenant */
@@ -222,21 +222,23 @@ enum commit_stage {
     COMMIT_TELLING,   /* decided; Redis is told, by a worker or the granter */
 };
 
-struct op_commit { /* Commit and Release */
+struct op_commit { /* Commit, Release and Charge */
     struct op op;
     enum commit_stage stage; /* private */
     /* in */
     bool brief;
     const struct token *token; /* verified; or NULL */
     struct slice job_id;
-    struct commit_item item; /* in: notify.kind, actual, actual_count */
+    struct commit_item item; /* in: settle.kind, actual, actual_count, scope */
     /* out: item.settle, and */
     size_t quotas_count;
-    struct op_quota *quotas; /* unless brief */
-    int recalls;             /* private: how often capacity was taken back for it */
-    bool unreadable;         /* private: what Redis has of the job is no hold */
-    bool answered;           /* private: done comes before the notify */
-    _Atomic int parts;       /* private: of answer and notify, those still to be done */
+    struct op_quota *quotas;       /* unless brief */
+    int recalls;                   /* private: how often capacity was taken back for it */
+    bool unreadable;               /* private: what Redis has of the job is no hold */
+    enum plan_selection selection; /* private to Charge: what the plan says of it, */
+    size_t selection_meter;        /* and of which of its meters */
+    bool answered;                 /* private: done comes before the notify */
+    _Atomic int parts;             /* private: of answer and notify, those still to be done */
 };
 
 void op_commit_start(struct op_commit *op, struct inbox_worker *worker);

@@ -1,6 +1,8 @@
 #include "op/open.h"
 
 #include "base/hash.h"
+#include "op/authority.h"
+#include "op/services.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -65,6 +67,15 @@ void open_destroy(struct open *open)
     free(open->quotas);
     pthread_mutex_destroy(&open->lock);
     free(open);
+}
+
+struct attempt open_attempt(struct services *services, int shard, int64_t now_ms)
+{
+    struct shard_view view;
+    bool known = authority_believed(services->authority, shard, &view);
+
+    return (struct attempt){known ? view.epoch : 1,
+                            attempt_open_seq(now_ms, entropy_u64(services->entropy))};
 }
 
 /* --- how much ------------------------------------------------------------------------------------- */

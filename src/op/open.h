@@ -25,9 +25,13 @@
 enum { OPEN_QUOTAS_MAX = 8192, OPEN_HOLDS_MAX = 65536, OPEN_BYTES_MAX = 64 << 20 };
 
 struct open;
+struct services;
 
 struct open *open_create(void);
 void open_destroy(struct open *open); /* accepts NULL */
+
+/* An attempt that no store has made: no two are the same, whichever servers make them. */
+struct attempt open_attempt(struct services *services, int shard, int64_t now_ms);
 
 /*
  * Counts all quotas of the hold and keeps it, or does nothing: some quota has had its redis_away_units in

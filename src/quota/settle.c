@@ -246,7 +246,7 @@ static bool resolve(struct settle_item *item, const struct hold *hold, struct ve
         named[meter] = true;
         verdict->actual[meter] = actual->units;
         /* Nothing was held, so nothing can be refused or left out: the use is recorded as it was. */
-        if (!attempt_is_open(hold->attempt))
+        if (!attempt_is_open(hold->attempt) || item->kind == SETTLE_CHARGE)
             verdict->overrun[meter] = actual->overrun;
     }
     for (size_t i = 0; i < hold->meters_count; i++) {
@@ -315,6 +315,12 @@ static bool split(struct booking *booking)
     return booking->debt == 0 || wanted <= AMOUNT_MAX - sum;
 }
 
+/* A Charge of what Redis may hold: with the units of that hold it might fit. */
+static bool is_guess(const struct settle_item *item, const struct hold *hold)
+{
+    return item->kind == SETTLE_CHARGE && hold == item->token && !item->redis_asked;
+}
+
 /* One meter on all its quotas. False: the item is decided, and not committed. */
 static bool fit_meter(struct book *book, struct settle_item *item, const struct hold *hold,
                       uint32_t meter, struct verdict *verdict)
@@ -340,6 +346,10 @@ static bool fit_meter(struct book *book, struct settle_item *item, const struct 
     }
     if (is_bound && verdict->overrun[meter] != OVERRUN_CAP) {
         too_large(item, name);
+        return false;
+    }
+    if (least < excess && verdict->overrun[meter] != OVERRUN_RECORD && is_guess(item, hold)) {
+        item->outcome = SETTLE_WHICH_HOLD;
         return false;
     }
     if (least < excess && verdict->overrun[meter] == OVERRUN_STRICT)
@@ -497,23 +507,57 @@ static bool may_be_extended(const struct book *book, const struct settle_item *i
            hold->deadline_ms > item->looked_up_ms;
 }
 
+/* A hold of the job that lives, or may have been extended since Redis was asked; else what is charged. */
+static const struct hold *subject_of_charge(struct book *book, const struct settle_item *item)
+{
+    const struct hold *held = settle_newer(item->facts->placed, item->live);
+
+    if (held && !settle_is_fenced(item->facts, held->attempt) &&
+        (is_live(book, item, held) || may_be_extended(book, item, held)))
+        return held;
+    return item->token;
+}
+
+/* False: the job has another scope than is charged; the item is decided. */
+static bool shares_scope(struct settle_item *item, struct slice scope)
+{
+    if (item->kind != SETTLE_CHARGE || slice_equal(item->scope, scope))
+        return true;
+    item->outcome = SETTLE_OTHER_SCOPE;
+    return false;
+}
+
+static void replay(struct settle_item *item)
+{
+    const struct settle_record *record = item->facts->record;
+
+    item->record = item->facts->record;
+    if (!shares_scope(item, record->scope))
+        return;
+    item->late = record->late;
+    item->replayed = is_repeat(item, record);
+    item->outcome = item->replayed ? SETTLE_COMMITTED : SETTLE_MISMATCH;
+}
+
 static void commit(struct book *book, struct settle_item *item)
 {
     const struct settle_facts *facts = item->facts;
 
     if (facts->record) {
-        item->record = facts->record;
-        item->late = facts->record->late;
-        item->replayed = is_repeat(item, facts->record);
-        item->outcome = item->replayed ? SETTLE_COMMITTED : SETTLE_MISMATCH;
+        replay(item);
         return;
     }
     if (is_unsure(book, item)) {
         item->outcome = SETTLE_WHICH_HOLD;
         return;
     }
-    item->subject = subject_of_commit(book, item);
-    if (!item->subject)
+    item->subject =
+        item->kind == SETTLE_CHARGE ? subject_of_charge(book, item) : subject_of_commit(book, item);
+    if (item->subject && !shares_scope(item, item->subject->scope))
+        return;
+    if (!item->subject && item->kind == SETTLE_CHARGE)
+        item->outcome = SETTLE_UNKNOWN_JOB;
+    else if (!item->subject)
         item->outcome = facts->fences_count > 0 ? SETTLE_WAS_RELEASED : SETTLE_UNKNOWN_JOB;
     else if (settle_is_fenced(facts, item->subject->attempt))
         item->outcome = SETTLE_WAS_RELEASED;
@@ -619,10 +663,10 @@ void settle_decide(struct book *book, struct settle_item *item)
     item->record = NULL;
     if (book_is_bad(book, item->tenant_id))
         item->outcome = SETTLE_INCONSISTENT;
-    else if (item->kind == SETTLE_COMMIT)
-        commit(book, item);
-    else
+    else if (item->kind == SETTLE_RELEASE)
         release(book, item);
+    else
+        commit(book, item);
 }
 
 static size_t add_ref(struct quota_ref *refs, size_t count, size_t refs_max, struct quota_ref ref)

@@ -19,6 +19,10 @@
  * A hold that no store counts (op/open.h) has nothing of its own either: it is booked at the root, RECORD
  * whatever the caller says, and it is not late before its deadline.
  *
+ * A Charge is the use of a job that nobody has to hold: what is charged comes as `token`, a hold of no
+ * units that no store counts. A live hold of the job is committed instead. What is charged anew is booked
+ * at the root under the caller's policy and is never late.
+ *
  * A hold is live while deadline > greatest(now, reaped_to of all its quotas). A late one that no reap
  * has seen yet (deadline > reaped_to) still has its units in its lease, and uses them like a live one,
  * unless one of its leases is closed. A hold in Postgres is live while its row stands and its deadline is
@@ -83,7 +87,7 @@ struct settle_facts {
     bool expired_unreadable;    /* the same of expired */
 };
 
-enum settle_kind { SETTLE_COMMIT, SETTLE_RELEASE };
+enum settle_kind { SETTLE_COMMIT, SETTLE_RELEASE, SETTLE_CHARGE };
 
 /* Values as in holdfast.v1.OverrunPolicy. */
 enum overrun { OVERRUN_RECORD = 1, OVERRUN_STRICT = 2, OVERRUN_CAP = 3 };
@@ -96,15 +100,17 @@ struct settle_actual {
 
 enum settle_outcome {
     SETTLE_UNDECIDED,
-    SETTLE_COMMITTED,     /* record: new, or replayed; `made` tells */
-    SETTLE_RELEASED,      /* fence: new, or replayed */
-    SETTLE_UNKNOWN_JOB,   /* no hold, no record, no fence */
-    SETTLE_WAS_RELEASED,  /* Commit of a released attempt */
+    SETTLE_COMMITTED,    /* record: new, or replayed; `made` tells */
+    SETTLE_RELEASED,     /* fence: new, or replayed */
+    SETTLE_UNKNOWN_JOB,  /* no hold, no record, no fence; of a Charge without token: the plan has no
+                             limits for it, and it is no repeat */
+    SETTLE_WAS_RELEASED, /* Commit of a released attempt */
     SETTLE_WAS_COMMITTED, /* Release of a committed job; record says what */
     SETTLE_EXPIRED,       /* Commit later than the late window */
     SETTLE_OVERRUN,       /* STRICT: the excess does not fit; overrun_* say where */
     SETTLE_TOO_LARGE,     /* the sum of a quota would pass AMOUNT_MAX; overrun_meter says of what */
     SETTLE_MISMATCH,      /* committed before with other amounts */
+    SETTLE_OTHER_SCOPE,   /* Charge: committed or held with another scope */
     SETTLE_BAD_METERS,    /* actual does not name every held meter exactly once; bad_* say which */
     SETTLE_WHICH_HOLD,    /* by job id, and nobody can say what the newest attempt is: Redis was not
                              asked, or it has lost its data since the one that is known expired */
@@ -119,11 +125,13 @@ struct settle_item {
     enum settle_kind kind;
     int64_t tenant_id;
     struct slice job_id;
-    const struct hold *token; /* of the reservation id, or NULL */
+    const struct hold *token; /* of the reservation id, or NULL; Charge: what is charged, or NULL if
+                                 the plan refuses it */
+    struct slice scope;       /* Charge */
     const struct hold *live;  /* what Redis held for the job when it was asked, or NULL */
     bool redis_asked;         /* Redis answered: live is what it said, also when it said none */
     int64_t looked_up_ms;     /* when Redis was asked last, answered or not; 0: never */
-    const struct settle_actual *actual; /* Commit; count 0: the whole hold */
+    const struct settle_actual *actual; /* Commit, Charge; Commit's count 0: the whole hold */
     size_t actual_count;
     bool recall_done; /* decide without another reap and recall */
     struct settle_facts *facts;

@@ -11,6 +11,7 @@
 #include "holdfast/v1/quota_service.pb-c.h"
 
 void rpc_reserve(void *user, struct stub_call *call, const Holdfast__V1__ReserveRequest *request);
+void rpc_charge(void *user, struct stub_call *call, const Holdfast__V1__ChargeRequest *request);
 void rpc_commit(void *user, struct stub_call *call, const Holdfast__V1__CommitRequest *request);
 void rpc_release(void *user, struct stub_call *call, const Holdfast__V1__ReleaseRequest *request);
 void rpc_extend(void *user, struct stub_call *call, const Holdfast__V1__ExtendRequest *request);

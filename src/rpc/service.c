@@ -55,6 +55,7 @@ bool rpc_register(struct rpc *rpc, struct stub_server *server)
 {
     static const struct holdfast_v1_quota_service_handlers quota = {
         .reserve = rpc_reserve,
+        .charge = rpc_charge,
         .commit = rpc_commit,
         .release = rpc_release,
         .extend = rpc_extend,

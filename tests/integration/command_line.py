@@ -61,8 +61,8 @@ class Help(unittest.TestCase):
 
 class Examples(unittest.TestCase):
     """Every line that a command's help shows as an example works as it stands, in this order."""
-    ORDER = ("apply", "check", "reserve", "extend", "show", "holds", "usage", "commit", "release", "verify",
-             "reconcile", "watch", "status", "replay", "bench")
+    ORDER = ("apply", "check", "reserve", "extend", "show", "holds", "usage", "commit", "release", "charge",
+             "verify", "reconcile", "watch", "status", "replay", "bench")
 
     def examples(self, command):
         lines = re.findall(r"^  (holdfast .*)$", holdfast(command, "--help")[1], flags=re.M)
@@ -123,6 +123,8 @@ class Mistakes(unittest.TestCase):
     def test_what_is_missing_or_empty_is_named(self):
         self.expect("--tenant is needed", "usage")
         self.expect("--tenant is needed", "reserve", "tokens=1")
+        self.expect("--tenant and --job are needed", "charge", "-t", "demo", "tokens=1")
+        self.expect("an amount is needed", "charge", "-t", "demo", "-j", "x")
         self.expect("an amount is needed", "reserve", "-t", "demo")
         self.expect("--reservation is needed, or --tenant and --job", "commit", "-t", "demo")
         self.expect("--job is empty", "reserve", "-t", "demo", "-j", "", "tokens=1")

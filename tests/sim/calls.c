@@ -21,7 +21,7 @@ const char *const verb_names[VERBS] = {
     [VERB_RELEASE] = "Release",        [VERB_EXTEND] = "Extend",
     [VERB_GET] = "GetReservation",     [VERB_USAGE] = "GetUsage",
     [VERB_PUT_LIMIT] = "PutLimit",     [VERB_DELETE_LIMIT] = "DeleteLimit",
-    [VERB_TENANT] = "UpdateTenant",
+    [VERB_TENANT] = "UpdateTenant",    [VERB_CHARGE] = "Charge",
 };
 
 static int64_t open_calls;
@@ -131,8 +131,11 @@ static void fill_commit(struct call *call, const struct ask *ask)
     op->token = make_token(call, ask);
     op->job_id = text(call, ask->job);
     op->brief = ask->brief;
-    op->item.settle.kind = ask->verb == VERB_COMMIT ? SETTLE_COMMIT : SETTLE_RELEASE;
-    for (size_t i = 0; i < SIM_METERS && ask->verb == VERB_COMMIT; i++)
+    op->item.settle.kind = ask->verb == VERB_COMMIT   ? SETTLE_COMMIT
+                           : ask->verb == VERB_CHARGE ? SETTLE_CHARGE
+                                                      : SETTLE_RELEASE;
+    op->item.settle.scope = text(call, "");
+    for (size_t i = 0; i < SIM_METERS && ask->verb != VERB_RELEASE; i++)
         if (ask->units[i] >= 0)
             actual[count++] = (struct settle_actual){slice_from_cstr(sim_meters[i]), ask->units[i],
                                                      ask->overrun};
@@ -166,6 +169,7 @@ static void fill(struct call *call, const struct ask *ask)
         fill_reserve(call, ask);
         break;
     case VERB_COMMIT:
+    case VERB_CHARGE:
     case VERB_RELEASE:
         call->op = &call->commit.op;
         fill_commit(call, ask);
@@ -282,9 +286,10 @@ static void keep(struct call *call)
         keep_record(reply, call->reserve.record);
         break;
     case VERB_COMMIT:
+    case VERB_CHARGE:
     case VERB_RELEASE:
         reply->replayed = call->commit.item.settle.replayed;
-        if (call->verb == VERB_COMMIT)
+        if (call->verb != VERB_RELEASE)
             keep_record(reply, call->commit.item.settle.record);
         else
             reply->recorded = call->commit.item.settle.released;
@@ -354,6 +359,7 @@ static void begin(void *user, void *worker)
         op_reserve_start(&call->reserve, worker);
         break;
     case VERB_COMMIT:
+    case VERB_CHARGE:
     case VERB_RELEASE:
         op_commit_start(&call->commit, worker);
         break;

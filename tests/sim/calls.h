@@ -27,6 +27,7 @@ enum verb {
     VERB_PUT_LIMIT,
     VERB_DELETE_LIMIT,
     VERB_TENANT,
+    VERB_CHARGE,
     VERBS
 };
 
@@ -46,7 +47,7 @@ struct ask {
     const char *tenant;
     const char *job;                /* also a limit's name, and a request_id */
     const struct sim_hold *token;   /* or NULL: by job */
-    int64_t units[SIM_METERS];      /* Reserve: -1: not asked for; Commit: -1: the whole hold */
+    int64_t units[SIM_METERS];      /* -1: not asked for; Commit: the whole hold */
     enum overrun overrun;
     int64_t ttl_ms;
     bool deferrable, brief;

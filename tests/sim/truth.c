@@ -216,7 +216,7 @@ static bool has_room(const struct truth *truth, const struct truth_job *job, siz
 
 static bool finishes(enum verb verb)
 {
-    return verb == VERB_COMMIT || verb == VERB_RELEASE;
+    return verb == VERB_COMMIT || verb == VERB_CHARGE || verb == VERB_RELEASE;
 }
 
 void truth_begin(struct truth *truth, struct truth_job *job, const struct ask *ask)
@@ -241,10 +241,10 @@ void truth_begin(struct truth *truth, struct truth_job *job, const struct ask *a
         return;
     job->finishes_open++;
     job->finish_last_us = fibre_now_us();
-    if (ask->verb == VERB_COMMIT)
-        job->commit_asked = true;
-    else
+    if (ask->verb == VERB_RELEASE)
         job->release_asked = true;
+    else
+        job->commit_asked = true;
     for (size_t i = 0; i < job->attempts_count; i++)
         if (job->attempts[i].finish_invoked_us < 0)
             job->attempts[i].finish_invoked_us = fibre_now_us();
@@ -531,6 +531,30 @@ static void note_record(struct truth *truth, struct truth_job *job, const struct
             truth_break(truth, "one record per job", job, "another amount");
 }
 
+/* What nobody held. While every store answers it is told from what is held, and fits if there is room. */
+static void check_charge(struct truth *truth, struct truth_job *job, int64_t begun_us,
+                         const struct reply *reply)
+{
+    const struct truth_attempt *newest = truth_newest(job);
+
+    if (reply->late)
+        truth_break(truth, "a Charge is never late", job, "it is");
+    if (reply->replayed || job->committed || !truth->strict)
+        return;
+    if (newest && !newest->released && newest->acked_us < begun_us &&
+        newest->hold.deadline_ms > now_ms(truth))
+        truth_break(truth, "a Charge of a held job commits its hold", job,
+                    "recorded beside attempt %" PRId64 ".%" PRId64, newest->hold.attempt.epoch,
+                    newest->hold.attempt.seq);
+    if (begun_us - job->tenant->cap_changed_us < 2000000 || job->tenant->admin_open > 0 ||
+        job->tenant->stuck)
+        return;
+    for (size_t i = 0; i < SIM_METERS; i++) /* it is recorded by now */
+        if (reply->debt[i] > 0 && has_room(truth, job, i, 0, begun_us))
+            truth_break(truth, "no debt beside free capacity", job, "debt %" PRId64 " of a Charge",
+                        reply->debt[i]);
+}
+
 static void check_commit(struct truth *truth, struct truth_job *job, const struct ask *ask,
                          int64_t begun_us, const struct reply *reply)
 {
@@ -546,6 +570,10 @@ static void check_commit(struct truth *truth, struct truth_job *job, const struc
                     "recorded %" PRId64 ".%" PRId64 " by the id of %" PRId64 ".%" PRId64,
                     reply->recorded.epoch, reply->recorded.seq, asked->hold.attempt.epoch,
                     asked->hold.attempt.seq);
+    if (attempt_is_open(reply->recorded) && ask->verb == VERB_CHARGE) {
+        check_charge(truth, job, begun_us, reply);
+        return;
+    }
     if (!ask->token && newest && attempt != newest && (!attempt || newer(&newest->hold, &attempt->hold)) &&
         newest->acked_us < begun_us && !reply->replayed && !newest->released && !job->committed &&
         /* A live hold goes before one that has expired, also one that Extend took again after a loss. */
@@ -657,6 +685,7 @@ void truth_end(struct truth *truth, struct truth_job *job, const struct ask *ask
         end_extend(truth, job, ask, begun_us, reply);
         break;
     case VERB_COMMIT:
+    case VERB_CHARGE:
         end_commit(truth, job, ask, begun_us, reply);
         break;
     case VERB_RELEASE:

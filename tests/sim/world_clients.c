@@ -73,7 +73,7 @@ static const char *answer_text(const struct ask *ask, const struct reply *reply,
                  (int)reply->decision, (int)reply->reason, reply->replayed ? " replayed" : "",
                  reply->hold.attempt.epoch, reply->hold.attempt.seq,
                  reply->hold.deadline_ms ? reply->hold.deadline_ms - SIM_EPOCH_MS : 0);
-    else if (ask->verb == VERB_COMMIT)
+    else if (ask->verb == VERB_COMMIT || ask->verb == VERB_CHARGE)
         snprintf(text, size, "ok%s%s %" PRId64 ".%" PRId64 " amounts %" PRId64 " %" PRId64
                  " debt %" PRId64 " %" PRId64, reply->replayed ? " replayed" : "",
                  reply->late ? " late" : "", reply->recorded.epoch, reply->recorded.seq,
@@ -108,7 +108,8 @@ void world_ask(struct world *world, struct truth_job *job, struct ask *ask)
                 answer_text(ask, &reply, text, sizeof(text)));
     world->allows += reply.has_hold;
     world->rejects += reply.answered && reply.decision == DECISION_REJECT;
-    world->commits += reply.answered && reply.failure == FAILURE_NONE && ask->verb == VERB_COMMIT;
+    world->commits += reply.answered && reply.failure == FAILURE_NONE &&
+                      (ask->verb == VERB_COMMIT || ask->verb == VERB_CHARGE);
     truth_end(&world->truth, job, ask, begun_us, &reply);
 }
 
@@ -196,6 +197,17 @@ static void wait_for_deadline(struct world *world, struct truth_job *job)
         fibre_sleep_us(left_us);
 }
 
+/* A Charge says what was used; a job whose Commits say nothing is committed. */
+static enum verb or_charge(struct world *world, const struct truth_job *job, enum verb verb)
+{
+    bool given = job->actual[0] >= 0 || job->actual[1] >= 0;
+
+    if (given && ((verb == VERB_COMMIT && dice_one_in(&world->dice, 5)) ||
+                  (verb == VERB_RESERVE && job->attempts_count == 0 && dice_one_in(&world->dice, 8))))
+        return VERB_CHARGE;
+    return verb;
+}
+
 static void one_call(struct world *world)
 {
     struct truth_tenant *tenant = &world->tenants[dice_below(&world->dice, WORLD_TENANTS)];
@@ -206,12 +218,13 @@ static void one_call(struct world *world)
                       .brief = dice_one_in(&world->dice, 2)};
     struct sim_hold token;
 
-    if (ask.verb == VERB_COMMIT || ask.verb == VERB_EXTEND)
+    ask.verb = or_charge(world, job, ask.verb);
+    if (ask.verb == VERB_COMMIT || ask.verb == VERB_CHARGE || ask.verb == VERB_EXTEND)
         wait_for_deadline(world, job);
     ask.give_up_us = fibre_now_us() + any_patience_us(world);
     for (size_t i = 0; i < SIM_METERS; i++)
         ask.units[i] = ask.verb == VERB_RESERVE ? job->units[i] : job->actual[i];
-    if (ask.verb != VERB_RESERVE)
+    if (ask.verb != VERB_RESERVE && ask.verb != VERB_CHARGE)
         use_token(world, job, &ask, &token);
     world_ask(world, job, &ask);
 }

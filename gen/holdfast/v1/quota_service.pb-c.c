@@ -289,6 +289,102 @@ void   holdfast__v1__commit_response__free_unpacked
   assert(message->base.descriptor == &holdfast__v1__commit_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   holdfast__v1__charge_request__labels_entry__init
+                     (Holdfast__V1__ChargeRequest__LabelsEntry         *message)
+{
+  static const Holdfast__V1__ChargeRequest__LabelsEntry init_value = HOLDFAST__V1__CHARGE_REQUEST__LABELS_ENTRY__INIT;
+  *message = init_value;
+}
+void   holdfast__v1__charge_request__init
+                     (Holdfast__V1__ChargeRequest         *message)
+{
+  static const Holdfast__V1__ChargeRequest init_value = HOLDFAST__V1__CHARGE_REQUEST__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__charge_request__get_packed_size
+                     (const Holdfast__V1__ChargeRequest *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__charge_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__charge_request__pack
+                     (const Holdfast__V1__ChargeRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__charge_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__charge_request__pack_to_buffer
+                     (const Holdfast__V1__ChargeRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__charge_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__ChargeRequest *
+       holdfast__v1__charge_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__ChargeRequest *)
+     protobuf_c_message_unpack (&holdfast__v1__charge_request__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__charge_request__free_unpacked
+                     (Holdfast__V1__ChargeRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__charge_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__v1__charge_response__init
+                     (Holdfast__V1__ChargeResponse         *message)
+{
+  static const Holdfast__V1__ChargeResponse init_value = HOLDFAST__V1__CHARGE_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__charge_response__get_packed_size
+                     (const Holdfast__V1__ChargeResponse *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__charge_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__charge_response__pack
+                     (const Holdfast__V1__ChargeResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__charge_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__charge_response__pack_to_buffer
+                     (const Holdfast__V1__ChargeResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__charge_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__ChargeResponse *
+       holdfast__v1__charge_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__ChargeResponse *)
+     protobuf_c_message_unpack (&holdfast__v1__charge_response__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__charge_response__free_unpacked
+                     (Holdfast__V1__ChargeResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__charge_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   holdfast__v1__release_request__init
                      (Holdfast__V1__ReleaseRequest         *message)
 {
@@ -2018,6 +2114,302 @@ const ProtobufCMessageDescriptor holdfast__v1__commit_response__descriptor =
   holdfast__v1__commit_response__field_indices_by_name,
   1,  holdfast__v1__commit_response__number_ranges,
   (ProtobufCMessageInit) holdfast__v1__commit_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__charge_request__labels_entry__field_descriptors[2] =
+{
+  {
+    "key",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ChargeRequest__LabelsEntry, key),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ChargeRequest__LabelsEntry, value),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__charge_request__labels_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key */
+  1,   /* field[1] = value */
+};
+static const ProtobufCIntRange holdfast__v1__charge_request__labels_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__charge_request__labels_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.ChargeRequest.LabelsEntry",
+  "LabelsEntry",
+  "Holdfast__V1__ChargeRequest__LabelsEntry",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__ChargeRequest__LabelsEntry),
+  2,
+  holdfast__v1__charge_request__labels_entry__field_descriptors,
+  holdfast__v1__charge_request__labels_entry__field_indices_by_name,
+  1,  holdfast__v1__charge_request__labels_entry__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__charge_request__labels_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__charge_request__field_descriptors[6] =
+{
+  {
+    "tenant",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ChargeRequest, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "job_id",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ChargeRequest, job_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "scope",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ChargeRequest, scope),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "actual",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__V1__ChargeRequest, n_actual),
+    offsetof(Holdfast__V1__ChargeRequest, actual),
+    &holdfast__v1__actual_amount__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "labels",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__V1__ChargeRequest, n_labels),
+    offsetof(Holdfast__V1__ChargeRequest, labels),
+    &holdfast__v1__charge_request__labels_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "brief",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ChargeRequest, brief),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__charge_request__field_indices_by_name[] = {
+  3,   /* field[3] = actual */
+  5,   /* field[5] = brief */
+  1,   /* field[1] = job_id */
+  4,   /* field[4] = labels */
+  2,   /* field[2] = scope */
+  0,   /* field[0] = tenant */
+};
+static const ProtobufCIntRange holdfast__v1__charge_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__charge_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.ChargeRequest",
+  "ChargeRequest",
+  "Holdfast__V1__ChargeRequest",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__ChargeRequest),
+  6,
+  holdfast__v1__charge_request__field_descriptors,
+  holdfast__v1__charge_request__field_indices_by_name,
+  1,  holdfast__v1__charge_request__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__charge_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__charge_response__field_descriptors[9] =
+{
+  {
+    "state",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ChargeResponse, state),
+    &holdfast__v1__reservation_state__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "committed",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__V1__ChargeResponse, n_committed),
+    offsetof(Holdfast__V1__ChargeResponse, committed),
+    &holdfast__v1__committed_amount__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "replayed",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ChargeResponse, replayed),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "was_held",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ChargeResponse, was_held),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "over_limit",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ChargeResponse, over_limit),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "commit_time",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ChargeResponse, commit_time),
+    &google__protobuf__timestamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "quotas",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__V1__ChargeResponse, n_quotas),
+    offsetof(Holdfast__V1__ChargeResponse, quotas),
+    &holdfast__v1__quota_state__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "attempt",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ChargeResponse, attempt),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "receipt",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__ChargeResponse, receipt),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__charge_response__field_indices_by_name[] = {
+  7,   /* field[7] = attempt */
+  5,   /* field[5] = commit_time */
+  1,   /* field[1] = committed */
+  4,   /* field[4] = over_limit */
+  6,   /* field[6] = quotas */
+  8,   /* field[8] = receipt */
+  2,   /* field[2] = replayed */
+  0,   /* field[0] = state */
+  3,   /* field[3] = was_held */
+};
+static const ProtobufCIntRange holdfast__v1__charge_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 9 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__charge_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.ChargeResponse",
+  "ChargeResponse",
+  "Holdfast__V1__ChargeResponse",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__ChargeResponse),
+  9,
+  holdfast__v1__charge_response__field_descriptors,
+  holdfast__v1__charge_response__field_indices_by_name,
+  1,  holdfast__v1__charge_response__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__charge_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor holdfast__v1__release_request__field_descriptors[5] =
@@ -3816,10 +4208,11 @@ const ProtobufCEnumDescriptor holdfast__v1__receipt_verdict__descriptor =
   holdfast__v1__receipt_verdict__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor holdfast__v1__quota_service__method_descriptors[10] =
+static const ProtobufCMethodDescriptor holdfast__v1__quota_service__method_descriptors[11] =
 {
   { "Reserve", &holdfast__v1__reserve_request__descriptor, &holdfast__v1__reserve_response__descriptor },
   { "Commit", &holdfast__v1__commit_request__descriptor, &holdfast__v1__commit_response__descriptor },
+  { "Charge", &holdfast__v1__charge_request__descriptor, &holdfast__v1__charge_response__descriptor },
   { "Release", &holdfast__v1__release_request__descriptor, &holdfast__v1__release_response__descriptor },
   { "Extend", &holdfast__v1__extend_request__descriptor, &holdfast__v1__extend_response__descriptor },
   { "Check", &holdfast__v1__check_request__descriptor, &holdfast__v1__check_response__descriptor },
@@ -3830,16 +4223,17 @@ static const ProtobufCMethodDescriptor holdfast__v1__quota_service__method_descr
   { "VerifyReceipt", &holdfast__v1__verify_receipt_request__descriptor, &holdfast__v1__verify_receipt_response__descriptor },
 };
 const unsigned holdfast__v1__quota_service__method_indices_by_name[] = {
-  4,        /* Check */
+  2,        /* Charge */
+  5,        /* Check */
   1,        /* Commit */
-  3,        /* Extend */
-  6,        /* GetReservation */
-  8,        /* GetUsage */
-  7,        /* ListReservations */
-  2,        /* Release */
+  4,        /* Extend */
+  7,        /* GetReservation */
+  9,        /* GetUsage */
+  8,        /* ListReservations */
+  3,        /* Release */
   0,        /* Reserve */
-  9,        /* VerifyReceipt */
-  5         /* Watch */
+  10,        /* VerifyReceipt */
+  6         /* Watch */
 };
 const ProtobufCServiceDescriptor holdfast__v1__quota_service__descriptor =
 {
@@ -3848,7 +4242,7 @@ const ProtobufCServiceDescriptor holdfast__v1__quota_service__descriptor =
   "QuotaService",
   "Holdfast__V1__QuotaService",
   "holdfast.v1",
-  10,
+  11,
   holdfast__v1__quota_service__method_descriptors,
   holdfast__v1__quota_service__method_indices_by_name
 };
@@ -3868,13 +4262,21 @@ void holdfast__v1__quota_service__commit(ProtobufCService *service,
   assert(service->descriptor == &holdfast__v1__quota_service__descriptor);
   service->invoke(service, 1, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
+void holdfast__v1__quota_service__charge(ProtobufCService *service,
+                                         const Holdfast__V1__ChargeRequest *input,
+                                         Holdfast__V1__ChargeResponse_Closure closure,
+                                         void *closure_data)
+{
+  assert(service->descriptor == &holdfast__v1__quota_service__descriptor);
+  service->invoke(service, 2, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
 void holdfast__v1__quota_service__release(ProtobufCService *service,
                                           const Holdfast__V1__ReleaseRequest *input,
                                           Holdfast__V1__ReleaseResponse_Closure closure,
                                           void *closure_data)
 {
   assert(service->descriptor == &holdfast__v1__quota_service__descriptor);
-  service->invoke(service, 2, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__quota_service__extend(ProtobufCService *service,
                                          const Holdfast__V1__ExtendRequest *input,
@@ -3882,7 +4284,7 @@ void holdfast__v1__quota_service__extend(ProtobufCService *service,
                                          void *closure_data)
 {
   assert(service->descriptor == &holdfast__v1__quota_service__descriptor);
-  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__quota_service__check(ProtobufCService *service,
                                         const Holdfast__V1__CheckRequest *input,
@@ -3890,7 +4292,7 @@ void holdfast__v1__quota_service__check(ProtobufCService *service,
                                         void *closure_data)
 {
   assert(service->descriptor == &holdfast__v1__quota_service__descriptor);
-  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__quota_service__watch(ProtobufCService *service,
                                         const Holdfast__V1__WatchRequest *input,
@@ -3898,7 +4300,7 @@ void holdfast__v1__quota_service__watch(ProtobufCService *service,
                                         void *closure_data)
 {
   assert(service->descriptor == &holdfast__v1__quota_service__descriptor);
-  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__quota_service__get_reservation(ProtobufCService *service,
                                                   const Holdfast__V1__GetReservationRequest *input,
@@ -3906,7 +4308,7 @@ void holdfast__v1__quota_service__get_reservation(ProtobufCService *service,
                                                   void *closure_data)
 {
   assert(service->descriptor == &holdfast__v1__quota_service__descriptor);
-  service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 7, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__quota_service__list_reservations(ProtobufCService *service,
                                                     const Holdfast__V1__ListReservationsRequest *input,
@@ -3914,7 +4316,7 @@ void holdfast__v1__quota_service__list_reservations(ProtobufCService *service,
                                                     void *closure_data)
 {
   assert(service->descriptor == &holdfast__v1__quota_service__descriptor);
-  service->invoke(service, 7, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 8, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__quota_service__get_usage(ProtobufCService *service,
                                             const Holdfast__V1__GetUsageRequest *input,
@@ -3922,7 +4324,7 @@ void holdfast__v1__quota_service__get_usage(ProtobufCService *service,
                                             void *closure_data)
 {
   assert(service->descriptor == &holdfast__v1__quota_service__descriptor);
-  service->invoke(service, 8, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 9, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__quota_service__verify_receipt(ProtobufCService *service,
                                                  const Holdfast__V1__VerifyReceiptRequest *input,
@@ -3930,7 +4332,7 @@ void holdfast__v1__quota_service__verify_receipt(ProtobufCService *service,
                                                  void *closure_data)
 {
   assert(service->descriptor == &holdfast__v1__quota_service__descriptor);
-  service->invoke(service, 9, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 10, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__quota_service__init (Holdfast__V1__QuotaService_Service *service,
                                         Holdfast__V1__QuotaService_ServiceDestroy destroy)

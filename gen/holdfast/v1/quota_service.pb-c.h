@@ -26,6 +26,9 @@ typedef struct Holdfast__V1__PartialCommit Holdfast__V1__PartialCommit;
 typedef struct Holdfast__V1__CommitRequest Holdfast__V1__CommitRequest;
 typedef struct Holdfast__V1__CommitRequest__LabelsEntry Holdfast__V1__CommitRequest__LabelsEntry;
 typedef struct Holdfast__V1__CommitResponse Holdfast__V1__CommitResponse;
+typedef struct Holdfast__V1__ChargeRequest Holdfast__V1__ChargeRequest;
+typedef struct Holdfast__V1__ChargeRequest__LabelsEntry Holdfast__V1__ChargeRequest__LabelsEntry;
+typedef struct Holdfast__V1__ChargeResponse Holdfast__V1__ChargeResponse;
 typedef struct Holdfast__V1__ReleaseRequest Holdfast__V1__ReleaseRequest;
 typedef struct Holdfast__V1__ReleaseResponse Holdfast__V1__ReleaseResponse;
 typedef struct Holdfast__V1__ExtendRequest Holdfast__V1__ExtendRequest;
@@ -524,6 +527,106 @@ struct  Holdfast__V1__CommitResponse
 #define HOLDFAST__V1__COMMIT_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__commit_response__descriptor) \
     , HOLDFAST__V1__RESERVATION_STATE__RESERVATION_STATE_UNSPECIFIED, 0,NULL, 0, 0, 0, NULL, 0,NULL, (char *)protobuf_c_empty_string, HOLDFAST__V1__ADVICE__ADVICE_UNSPECIFIED, (char *)protobuf_c_empty_string }
+
+
+struct  Holdfast__V1__ChargeRequest__LabelsEntry
+{
+  ProtobufCMessage base;
+  char *key;
+  char *value;
+};
+#define HOLDFAST__V1__CHARGE_REQUEST__LABELS_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__charge_request__labels_entry__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+
+
+/*
+ * Request of Charge.
+ */
+struct  Holdfast__V1__ChargeRequest
+{
+  ProtobufCMessage base;
+  /*
+   * Whose quota. Required. Unknown: NOT_FOUND, reason UNKNOWN_TENANT.
+   */
+  char *tenant;
+  /*
+   * Idempotency key, in one space with that of Reserve. Required. 1 to 255 bytes of printable ASCII.
+   */
+  char *job_id;
+  /*
+   * Path below the tenant, as in Reserve. Empty: the tenant itself. Part of the identity.
+   */
+  char *scope;
+  /*
+   * What was used: 1 to 32 entries, each meter once; 0 is a use like any other. Required. Part of the
+   * identity.
+   */
+  size_t n_actual;
+  Holdfast__V1__ActualAmount **actual;
+  /*
+   * Labels for the ledger record. Later. Refused with INVALID_ARGUMENT if set, in this version.
+   */
+  size_t n_labels;
+  Holdfast__V1__ChargeRequest__LabelsEntry **labels;
+  /*
+   * True: leave quotas out of the reply.
+   */
+  protobuf_c_boolean brief;
+};
+#define HOLDFAST__V1__CHARGE_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__charge_request__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0 }
+
+
+/*
+ * Reply of Charge. The record is durable.
+ */
+struct  Holdfast__V1__ChargeResponse
+{
+  ProtobufCMessage base;
+  /*
+   * COMMITTED.
+   */
+  Holdfast__V1__ReservationState state;
+  /*
+   * What was recorded, one entry per meter. freed is not 0 only where the job was held.
+   */
+  size_t n_committed;
+  Holdfast__V1__CommittedAmount **committed;
+  /*
+   * True: the record existed before this call; this reply describes that record.
+   */
+  protobuf_c_boolean replayed;
+  /*
+   * True: the job was held, and its hold is what was committed.
+   */
+  protobuf_c_boolean was_held;
+  /*
+   * True: part of the use did not fit and was recorded as debt; CommittedAmount.debt says how much.
+   */
+  protobuf_c_boolean over_limit;
+  /*
+   * Time of the durable record.
+   */
+  Google__Protobuf__Timestamp *commit_time;
+  /*
+   * State of every quota that was charged, after this. Left out if brief.
+   */
+  size_t n_quotas;
+  Holdfast__V1__QuotaState **quotas;
+  /*
+   * Names what was recorded: the attempt of a hold, or one that this Charge has made.
+   */
+  char *attempt;
+  /*
+   * Proof of the record, for VerifyReceipt, as in CommitResponse.
+   */
+  char *receipt;
+};
+#define HOLDFAST__V1__CHARGE_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__charge_response__descriptor) \
+    , HOLDFAST__V1__RESERVATION_STATE__RESERVATION_STATE_UNSPECIFIED, 0,NULL, 0, 0, 0, NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
 
 
 /*
@@ -1283,6 +1386,47 @@ Holdfast__V1__CommitResponse *
 void   holdfast__v1__commit_response__free_unpacked
                      (Holdfast__V1__CommitResponse *message,
                       ProtobufCAllocator *allocator);
+/* Holdfast__V1__ChargeRequest__LabelsEntry methods */
+void   holdfast__v1__charge_request__labels_entry__init
+                     (Holdfast__V1__ChargeRequest__LabelsEntry         *message);
+/* Holdfast__V1__ChargeRequest methods */
+void   holdfast__v1__charge_request__init
+                     (Holdfast__V1__ChargeRequest         *message);
+size_t holdfast__v1__charge_request__get_packed_size
+                     (const Holdfast__V1__ChargeRequest   *message);
+size_t holdfast__v1__charge_request__pack
+                     (const Holdfast__V1__ChargeRequest   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__charge_request__pack_to_buffer
+                     (const Holdfast__V1__ChargeRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__ChargeRequest *
+       holdfast__v1__charge_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__charge_request__free_unpacked
+                     (Holdfast__V1__ChargeRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__V1__ChargeResponse methods */
+void   holdfast__v1__charge_response__init
+                     (Holdfast__V1__ChargeResponse         *message);
+size_t holdfast__v1__charge_response__get_packed_size
+                     (const Holdfast__V1__ChargeResponse   *message);
+size_t holdfast__v1__charge_response__pack
+                     (const Holdfast__V1__ChargeResponse   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__charge_response__pack_to_buffer
+                     (const Holdfast__V1__ChargeResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__ChargeResponse *
+       holdfast__v1__charge_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__charge_response__free_unpacked
+                     (Holdfast__V1__ChargeResponse *message,
+                      ProtobufCAllocator *allocator);
 /* Holdfast__V1__ReleaseRequest methods */
 void   holdfast__v1__release_request__init
                      (Holdfast__V1__ReleaseRequest         *message);
@@ -1670,6 +1814,15 @@ typedef void (*Holdfast__V1__CommitRequest_Closure)
 typedef void (*Holdfast__V1__CommitResponse_Closure)
                  (const Holdfast__V1__CommitResponse *message,
                   void *closure_data);
+typedef void (*Holdfast__V1__ChargeRequest__LabelsEntry_Closure)
+                 (const Holdfast__V1__ChargeRequest__LabelsEntry *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__ChargeRequest_Closure)
+                 (const Holdfast__V1__ChargeRequest *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__ChargeResponse_Closure)
+                 (const Holdfast__V1__ChargeResponse *message,
+                  void *closure_data);
 typedef void (*Holdfast__V1__ReleaseRequest_Closure)
                  (const Holdfast__V1__ReleaseRequest *message,
                   void *closure_data);
@@ -1742,6 +1895,10 @@ struct Holdfast__V1__QuotaService_Service
                  const Holdfast__V1__CommitRequest *input,
                  Holdfast__V1__CommitResponse_Closure closure,
                  void *closure_data);
+  void (*charge)(Holdfast__V1__QuotaService_Service *service,
+                 const Holdfast__V1__ChargeRequest *input,
+                 Holdfast__V1__ChargeResponse_Closure closure,
+                 void *closure_data);
   void (*release)(Holdfast__V1__QuotaService_Service *service,
                   const Holdfast__V1__ReleaseRequest *input,
                   Holdfast__V1__ReleaseResponse_Closure closure,
@@ -1784,6 +1941,7 @@ void holdfast__v1__quota_service__init (Holdfast__V1__QuotaService_Service *serv
     { HOLDFAST__V1__QUOTA_SERVICE__BASE_INIT,\
       function_prefix__ ## reserve,\
       function_prefix__ ## commit,\
+      function_prefix__ ## charge,\
       function_prefix__ ## release,\
       function_prefix__ ## extend,\
       function_prefix__ ## check,\
@@ -1799,6 +1957,10 @@ void holdfast__v1__quota_service__reserve(ProtobufCService *service,
 void holdfast__v1__quota_service__commit(ProtobufCService *service,
                                          const Holdfast__V1__CommitRequest *input,
                                          Holdfast__V1__CommitResponse_Closure closure,
+                                         void *closure_data);
+void holdfast__v1__quota_service__charge(ProtobufCService *service,
+                                         const Holdfast__V1__ChargeRequest *input,
+                                         Holdfast__V1__ChargeResponse_Closure closure,
                                          void *closure_data);
 void holdfast__v1__quota_service__release(ProtobufCService *service,
                                           const Holdfast__V1__ReleaseRequest *input,
@@ -1849,6 +2011,9 @@ extern const ProtobufCMessageDescriptor holdfast__v1__partial_commit__descriptor
 extern const ProtobufCMessageDescriptor holdfast__v1__commit_request__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__commit_request__labels_entry__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__commit_response__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__charge_request__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__charge_request__labels_entry__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__charge_response__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__release_request__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__release_response__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__extend_request__descriptor;

@@ -72,6 +72,28 @@ struct holdfast_v1_quota_service_handlers {
         const Holdfast__V1__CommitRequest *request);
 
     /*
+     * Records use of work that is done and that nobody reserved: Reserve and Commit in one durable step. It
+     * counts against every limit that a Reserve of these meters and this scope would count against, in the
+     * current period of each. Use that does not fit: see OverrunPolicy, of all of the use; the default
+     * records it. A suspended tenant may charge: the work is done. A job that is held is committed instead,
+     * as Commit by job_id would: `actual` then has to name its meters. There is no "late".
+     *
+     * Idempotent by (tenant, job_id), together with Reserve and Commit: a repeat with the same amounts and
+     * scope returns the original record with replayed = true; a later Reserve is ALREADY_COMMITTED. A job
+     * whose last attempt was released or has expired can be charged.
+     *
+     * Errors: NOT_FOUND (UNKNOWN_TENANT); FAILED_PRECONDITION (NO_LIMIT: a meter has none; OVERRUN:
+     * STRICT, nothing is recorded); RESOURCE_EXHAUSTED (LIMITS_FULL: a meter without a limit, in a tenant that admits
+     * such meters, and there is no room for one more); OUT_OF_RANGE (AMOUNT_BOUND: the sum would pass
+     * 2^53-1); ALREADY_EXISTS (JOB_MISMATCH: recorded before with other amounts, or recorded or held with
+     * another scope, BadRequest names "actual" or "scope"); ABORTED (CONTENTION); UNAVAILABLE
+     * (REDIS_UNAVAILABLE: Redis cannot say whether it holds the job, and beside such a hold STRICT or CAP
+     * use does not fit).
+     */
+    void (*charge)(void *user, struct stub_call *call,
+        const Holdfast__V1__ChargeRequest *request);
+
+    /*
      * Gives a hold back without recording anything. After OK no commit of that attempt is ever
      * recorded.
      *
@@ -174,7 +196,7 @@ struct holdfast_v1_quota_service_handlers {
 };
 
 extern const struct stub_service holdfast_v1_quota_service_service;
-extern const struct stub_method holdfast_v1_quota_service_methods[10];
+extern const struct stub_method holdfast_v1_quota_service_methods[11];
 
 /* Serves it with a copy of *handlers; before stub_server_start. False: there already. */
 static inline bool holdfast_v1_quota_service_register(struct stub_server *server,
@@ -237,6 +259,33 @@ void holdfast_v1_quota_service_commit_async(struct stub_channel *channel,
         const Holdfast__V1__CommitResponse *reply),
     void *user);
 
+/* Charge: STUB_KIND_UNARY */
+
+static inline bool holdfast_v1_quota_service_charge_reply(struct stub_call *call,
+    const Holdfast__V1__ChargeResponse *reply)
+{
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
+}
+
+static inline int holdfast_v1_quota_service_charge(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__ChargeRequest *request,
+    Holdfast__V1__ChargeResponse **ret_reply, struct stub_status *ret_status)
+{
+    ProtobufCMessage *reply;
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[2], options,
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
+
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__ChargeResponse *)(void *)reply;
+    return code;
+}
+
+void holdfast_v1_quota_service_charge_async(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__ChargeRequest *request,
+    void (*done)(void *user, const struct stub_status *status,
+        const Holdfast__V1__ChargeResponse *reply),
+    void *user);
+
 /* Release: STUB_KIND_UNARY */
 
 static inline bool holdfast_v1_quota_service_release_reply(struct stub_call *call,
@@ -250,7 +299,7 @@ static inline int holdfast_v1_quota_service_release(struct stub_channel *channel
     Holdfast__V1__ReleaseResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[2], options,
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[3], options,
         (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
     if (ret_reply)
@@ -277,7 +326,7 @@ static inline int holdfast_v1_quota_service_extend(struct stub_channel *channel,
     Holdfast__V1__ExtendResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[3], options,
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[4], options,
         (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
     if (ret_reply)
@@ -304,7 +353,7 @@ static inline int holdfast_v1_quota_service_check(struct stub_channel *channel,
     Holdfast__V1__CheckResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[4], options,
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[5], options,
         (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
     if (ret_reply)
@@ -329,7 +378,7 @@ static inline enum stub_send holdfast_v1_quota_service_watch_send(struct stub_ca
 static inline struct stub_stream *holdfast_v1_quota_service_watch_open(struct stub_channel *channel,
     const struct stub_call_options *options, const Holdfast__V1__WatchRequest *request)
 {
-    return stub_stream_open(channel, &holdfast_v1_quota_service_methods[5], options,
+    return stub_stream_open(channel, &holdfast_v1_quota_service_methods[6], options,
         (const ProtobufCMessage *)request);
 }
 
@@ -362,7 +411,7 @@ static inline int holdfast_v1_quota_service_get_reservation(struct stub_channel 
     Holdfast__V1__GetReservationResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[6], options,
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[7], options,
         (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
     if (ret_reply)
@@ -389,7 +438,7 @@ static inline int holdfast_v1_quota_service_list_reservations(struct stub_channe
     Holdfast__V1__ListReservationsResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[7], options,
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[8], options,
         (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
     if (ret_reply)
@@ -416,7 +465,7 @@ static inline int holdfast_v1_quota_service_get_usage(struct stub_channel *chann
     Holdfast__V1__GetUsageResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[8], options,
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[9], options,
         (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
     if (ret_reply)
@@ -443,7 +492,7 @@ static inline int holdfast_v1_quota_service_verify_receipt(struct stub_channel *
     Holdfast__V1__VerifyReceiptResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[9], options,
+    int code = stub_unary(channel, &holdfast_v1_quota_service_methods[10], options,
         (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
     if (ret_reply)
