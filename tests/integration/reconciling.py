@@ -1,5 +1,6 @@
 """Four accounts of each quota, on real stores, after a hand was in one of them: `holdfast reconcile`."""
 import subprocess
+import threading
 
 import grpc
 
@@ -36,8 +37,8 @@ class Books(harness.Case):
         return server.quota.Commit(service.CommitRequest(
             reservation_id=self.reserve(job).reservation_id))
 
-    def reserve(self, job):
-        return server.quota.Reserve(service.ReserveRequest(
+    def reserve(self, job, on=None):
+        return (on or server).quota.Reserve(service.ReserveRequest(
             tenant=self.tenant, job_id=job, amounts=[quota.Amount(meter="tokens", units=UNITS),
                                                      quota.Amount(meter="requests", units=1)]))
 
@@ -153,6 +154,40 @@ class Reconciling(Books):
         self.until(lambda: self.events() == ["10|0", "9|10"], 60)
         self.until(lambda: self.kept() == [], 60)
         self.expect()
+
+    def test_two_servers_that_are_killed_are_no_drift(self):
+        """Callers at both, each killed twice in the middle; then a real drift shows that somebody looks."""
+        other, stop, done = harness.Server(), threading.Event(), []
+
+        def run(number):
+            while not stop.is_set():
+                on = (server, other)[number % 2]
+                try:
+                    held = self.reserve(f"{number}-{next(harness.ids)}", on)
+                    on.quota.Commit(service.CommitRequest(reservation_id=held.reservation_id), timeout=5)
+                    done.append(number)
+                except (grpc.RpcError, ValueError):  # killed; a channel that is closed
+                    stop.wait(0.05)
+
+        threads = [threading.Thread(target=run, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for one in (server, other, server, other):
+                before = len(done)
+                self.until(lambda before=before: len(done) > before + 50, 30)
+                one.restart()
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        self.until(lambda: self.reconcile().quotas[0].redis_compared, 30)
+        self.expect()
+        for one in (server, other):
+            self.assertNotIn(f"event=drift.began tenant={self.number} ", one.log_path.read_text())
+        sql(f"UPDATE quota SET pg_held = pg_held + 50 WHERE {self.row}")
+        self.until(lambda: self.kept() == ["2|f"] or self.kept() == ["2|t"], 60)
+        other.stop()
 
     def test_redis_that_was_not_told_is_told_again(self):
         self.reserve("live")

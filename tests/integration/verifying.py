@@ -161,6 +161,43 @@ class Verifying(harness.Case):
         self.assertIn(f" {gaps + 1} gaps", holdfast("status")[1])
         self.expect(f'entry {JOBS + 1} is missing; the next one is {JOBS + 2}, job "after-a-gap"')
 
+    def test_after_the_key_was_rotated(self):
+        """What goes on is signed by the new key; what rests needs the old one, and no seal is called forged."""
+        def serve(*lines):
+            path = DIR / f"keys-{next(harness.ids)}"
+            path.touch(mode=0o600)
+            path.write_text("\n".join(lines))
+            return harness.Server("--token-keys", str(path))
+
+        def findings(on):
+            books = list(on.admin.VerifyTenant(admin.VerifyTenantRequest(tenant=self.tenant)))[-1]
+            self.assertEqual(books.wrong, len(books.findings))
+            return books.findings
+
+        def kids():
+            return sql(f"SELECT kid FROM seal WHERE tenant_id = {self.number} ORDER BY limit_id <> {self.tokens}")
+
+        old, new = "1:" + "5a" * 32, "2:" + "6b" * 32
+        server.stop()
+        try:
+            both = serve(new, old)
+            both.quota.Commit(service.CommitRequest(
+                reservation_id=self.reserve("after", 1, on=both).reservation_id))
+            self.until(lambda: kids() == ["2", "1"], 30)
+            self.assertEqual(findings(both), [])
+            both.stop()
+            alone = serve(new)
+            head, rests = findings(alone)
+            self.assertIn("the number of seals, 2, is not signed by a key that is here", head)
+            self.assertIn('limit "requests"', rests)
+            self.assertIn("is signed by key 1, which is not here", rests)
+            alone.stop()
+            both.start()
+            self.assertEqual(findings(both), [])
+            both.stop()
+        finally:
+            server.start()
+
     def test_an_unknown_tenant_is_told(self):
         self.error(lambda: list(server.admin.VerifyTenant(admin.VerifyTenantRequest(tenant="none"))),
                    grpc.StatusCode.NOT_FOUND, "UNKNOWN_TENANT")
