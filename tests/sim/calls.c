@@ -158,6 +158,7 @@ static void fill_limit(struct call *call, const struct ask *ask)
         .amount = ask->amount,
         .overage_kind = ask->overage_percent > 0 ? OVERAGE_PERCENT : OVERAGE_NONE,
         .overage = ask->overage_percent,
+        .reserved_crossings = ask->amount % 2 == 0,
     };
 }
 

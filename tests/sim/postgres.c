@@ -770,7 +770,7 @@ static void write_event(struct pg_tx *tx, const struct event_row *row)
         .committed = row->committed,
         .debt = row->debt,
         .ledger_seq = row->ledger_seq,
-        .level = row->level,
+        .level = row->level, .held = row->held,
         .job_id = pg_keep(tx->pg, row->job_id),
         .attempt = row->attempt,
         .recovered_from = row->recovered_from,
@@ -783,7 +783,8 @@ static void write_event(struct pg_tx *tx, const struct event_row *row)
     event->period = row->quota->period;
     event->period_start_ms = row->quota->ref.period_start_ms;
     event->period_end_ms = row->quota->period_end_ms;
-    event->stops = row->quota->stops;
+    event->stops = row->reserved ? row->stops : row->quota->stops;
+    event->basis = row->kind > EVENT_HARD_CAP ? 0 : row->reserved ? 2 : 1;
 }
 
 void pg_write(struct pg_tx *tx, struct book *book)

@@ -21,6 +21,7 @@
 struct pg_quota {
     struct pg_quota *next;
     struct quota_row row;
+    struct reserved_level reserved;
     int64_t locked_by; /* a transaction's number, or 0 */
 };
 

@@ -280,6 +280,7 @@ static struct limit limit_of(const struct pg_limit *limit)
         .max_ttl_ms = limit->limit.max_ttl_ms,
         .redis_away = limit->limit.redis_away,
         .redis_away_units = limit->limit.redis_away_units,
+        .reserved_crossings = limit->limit.reserved_crossings,
     };
 }
 

@@ -111,7 +111,7 @@ static void audit_events(struct truth *truth, const struct truth_tenant *tenant,
                 continue;
             if (b->ledger_seq < a->ledger_seq)
                 break; /* it was deleted, and another has its name */
-            if (a->kind != b->kind)
+            if (a->kind != b->kind || a->basis != b->basis)
                 continue;
             if (a->direction == b->direction)
                 truth_break(truth, "I8 crossings alternate", NULL, "%s %.*s kind %d", tenant->name,

@@ -127,6 +127,7 @@ static void put_limit(struct database *db, struct arena *arena, const char *tena
         .amount = amount,
         .overage_kind = overage ? OVERAGE_PERCENT : OVERAGE_NONE,
         .overage = overage,
+        .reserved_crossings = amount % 2 == 0,
     };
     struct quota_row *rows;
     enum ledger_admin answer;
