@@ -28,6 +28,8 @@
 #include "op/open.h"
 #include "op/granter.h"
 #include "op/inbox.h"
+#include "op/crier.h"
+#include "op/crossings.h"
 #include "op/janitor.h"
 #include "op/plans.h"
 #include "op/redis.h"
@@ -217,6 +219,7 @@ struct server {
     struct calls *calls;
     struct stub_server *stub;
     struct janitor *janitor;
+    struct crier *crier;
     struct granter *granters[GRANTERS];
     struct desks *desks;
     struct worker *workers[WORKERS_MAX];
@@ -484,6 +487,7 @@ static void build_services(struct server *server)
     services->aside = aside_create();
     services->dirty = dirty_create();
     services->degraded = degraded_create();
+    services->crossings = crossings_create();
     services->open = open_create();
     services->redis_breaker = redis_breaker_create(&services->options);
     services->inbox = inbox_create();
@@ -494,6 +498,7 @@ static void build_services(struct server *server)
         die(EX_CONFIG, "%s", error);
     server->desks = desks_create(services, DESKS);
     server->janitor = janitor_create(services);
+    server->crier = crier_create(services);
 }
 
 static void open_ports(struct server *server)
@@ -623,6 +628,7 @@ static void destroy(struct server *server)
     struct services *services = &server->services;
 
     janitor_destroy(server->janitor);
+    crier_destroy(server->crier);
     stub_server_stop(server->stub);
     for (int64_t i = 0; i < server->settings.workers; i++)
         pthread_join(server->worker_threads[i], NULL);
@@ -641,6 +647,7 @@ static void destroy(struct server *server)
     returns_destroy(services->returns);
     dirty_destroy(services->dirty);
     degraded_destroy(services->degraded);
+    crossings_destroy(services->crossings);
     open_destroy(services->open);
     breaker_destroy(services->redis_breaker);
     stub_server_destroy(server->stub);

@@ -51,7 +51,8 @@ static const char doc[] =
     "          overage_percent: 10           # or overage_units: N,\n"
     "                                        # or overage_unlimited: true\n"
     "          max_ttl: 15m                  # or none\n"
-    "          redis_away: postgres          # closed; or open, with redis_away_units: N\n\n"
+    "          redis_away: postgres          # closed; or open, with redis_away_units: N\n"
+    "          reserved_crossings: false     # true: events also for use with what is held\n\n"
     "  holdfast apply -f quotas.yaml --dry-run\n"
     "  holdfast apply -f quotas.yaml -m \"ticket 4711\"";
 

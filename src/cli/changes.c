@@ -101,6 +101,8 @@ static void wanted_limit(char *tenant, const struct quotas_file_limit *file, str
         limit->soft_percent = (int32_t)file->soft_percent.value;
     set_overage(file, limit);
     set_redis_away(file, limit);
+    if (file->reserved_crossings.given)
+        limit->reserved_crossings = file->reserved_crossings.value;
     if (file->max_ttl.given) {
         change->max_ttl = duration_message(file->max_ttl.us);
         change->own_max_ttl = file->max_ttl.us != 0;

@@ -102,6 +102,7 @@ void fields_of_limit(const Holdfast__V1__Limit *limit, struct fields *ret)
     add_overage(ret, limit);
     add_max_ttl(ret, limit->max_ttl);
     add_redis_away(ret, limit);
+    add(ret, "reserved_crossings", limit->reserved_crossings ? "true" : "false");
 }
 
 bool fields_equal(const struct fields *a, const struct fields *b)

@@ -93,6 +93,7 @@ static const struct document_key limit_keys[] = {
     WORD(max_ttl, read_max_ttl),
     WORD(redis_away, read_redis_away),
     NUMBER(redis_away_units, 1, AMOUNT_MAX),
+    FLAG(reserved_crossings, quotas_file_limit),
 };
 
 static const struct document_map limit_map = {

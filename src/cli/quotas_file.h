@@ -62,6 +62,7 @@ struct quotas_file_limit {
     struct quotas_file_ttl max_ttl;
     enum quotas_file_away redis_away;
     struct document_number redis_away_units; /* only with open, or where the limit has that */
+    struct document_flag reserved_crossings;
 };
 
 struct quotas_file_tenant {

@@ -7,6 +7,9 @@
 #include "base/hash.h"
 #include "counter/kind.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 enum { TERMS_COMPARED = 8 };
 
 struct group {
@@ -155,6 +158,30 @@ static bool same_terms(const struct plan_of_items *plan, const struct counter_re
     return true;
 }
 
+/* The stops of the k-th of the group's keys, or NULL. */
+static const struct stops *stops_of(const struct plan_of_items *plan, const struct group *group,
+                                    const struct counter_reserve *reserve, size_t k)
+{
+    for (size_t o = 0; o < group->items_count; o++) {
+        size_t i = plan->order[group->items_first + o];
+        const struct counter_reserve_item *item = &reserve->items[i];
+
+        for (size_t q = 0; item->crossings && q < item->quotas_count; q++)
+            if (item->crossings[q] && plan->key_of[plan->first_use[i] + q] == k)
+                return item->crossings[q];
+    }
+    return NULL;
+}
+
+static bool wants_crossings(const struct plan_of_items *plan, const struct group *group,
+                            const struct counter_reserve *reserve)
+{
+    for (size_t o = 0; o < group->items_count; o++)
+        if (reserve->items[plan->order[group->items_first + o]].crossings)
+            return true;
+    return false;
+}
+
 /* Only the latest few are compared: the same terms twice cost some bytes and do no harm. */
 static uint32_t intern_terms(struct plan_of_items *plan, struct group *group,
                              const struct counter_reserve *reserve, size_t i)
@@ -239,23 +266,37 @@ static void write_item(struct request *request, const struct counter_reserve_ite
         request_int(request, item->quotas[q].units);
 }
 
+static void write_stops(struct request *request, const struct stops *stops_or_null)
+{
+    char text[3 * 20 + 3];
+    int len = 0;
+
+    if (stops_or_null)
+        len = snprintf(text, sizeof(text), "%" PRId64 " %" PRId64 " %" PRId64, stops_or_null->soft,
+                       stops_or_null->amount, stops_or_null->cap);
+    request_text(request, slice_of(text, (size_t)len));
+}
+
 static void write_head(struct request *request, const struct plan_of_items *plan,
                        const struct group *group, const struct counter_reserve *reserve)
 {
     const size_t *order = plan->order + group->items_first;
     struct attempt version = {group->view->epoch, group->config_version};
+    bool crossings = wants_crossings(plan, group, reserve);
 
     request_int(request, group->tenant_id);
     request_int(request, group->view->shard);
     request_int(request, group->view->epoch);
     request_attempt(request, version);
     request_count(request, group->keys_count);
-    request_count(request, group->terms_count);
+    request_int(request, crossings ? -(int64_t)group->terms_count : (int64_t)group->terms_count);
     request_count(request, group->items_count);
     for (size_t k = 0; k < group->keys_count; k++)
         request_ref(request, plan->keys[group->keys_first + k]);
     for (size_t o = 0; o < group->items_count; o++)
         request_job(request, group->tenant_id, reserve->items[order[o]].job_id);
+    for (size_t k = 0; crossings && k < group->keys_count; k++)
+        write_stops(request, stops_of(plan, group, reserve, k));
 }
 
 static void write_items(struct request *request, const struct plan_of_items *plan,

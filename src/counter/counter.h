@@ -36,6 +36,7 @@
 #include "base/slice.h"
 #include "base/status.h"
 #include "quota/hold.h"
+#include "quota/reserved.h"
 #include "quota/shard.h"
 
 #include <stdatomic.h>
@@ -138,6 +139,8 @@ enum counter_kind {
     COUNTER_REGISTER,
     COUNTER_FORGET,
     COUNTER_CLEAN,
+    COUNTER_CROSSED,
+    COUNTER_TOLD,
     COUNTER_INIT,
     COUNTER_OBSERVE,
 };
@@ -162,6 +165,7 @@ struct counter_call {
     enum counter_guard guard;
     struct counter_observed observed; /* set when the guard says LOST, and by observe and init */
     bool by_text; /* Redis did not know the script: it ran after all that was added later */
+    bool crossed; /* some quota in the answer has crossings to be told (counter_crossed) */
     struct slice below_zero; /* a key whose H would have become negative, else empty: a bug, logged */
 };
 
@@ -205,6 +209,7 @@ struct counter_quota {
     int64_t used_seq;
     int64_t withheld;      /* W: lent beyond the cap; admitted to nobody */
     int64_t period_end_ms; /* E; 0: not known, or the period has no end */
+    bool crossed;          /* it has crossings of what is reserved that are not told yet */
 };
 
 static inline int64_t counter_available(const struct counter_quota *q)
@@ -261,6 +266,11 @@ struct counter_reserve_item {
      * The same wherever quota and config_version are. NULL: nothing is kept.
      */
     const struct hold_warning *warnings;
+    /*
+     * The stops of each quota whose limit wants crossings of what is reserved (quota/reserved.h), NULL of the
+     * others. The same wherever quota and config_version are. NULL: no quota wants them.
+     */
+    const struct stops *const *crossings;
     /* out */
     enum counter_reserved answer;
     struct slice entry;     /* KNOWN and DUE: the hold's text */
@@ -520,6 +530,36 @@ struct counter_clean {
     size_t tenants_count;
     const int64_t *tenants;
     size_t removed; /* out: keys and fields that went or came, also of the shard */
+};
+
+/* --- crossings of what is reserved (quota/reserved.h) ------------------------------------------------ */
+
+/* What the scripts have counted of a quota, oldest first, and is not told yet. */
+struct counter_crossed_quota {
+    int64_t tenant_id;
+    int shard;
+    struct quota_ref ref;
+    size_t reached_count;
+    struct reached *reached;
+};
+
+struct counter_crossed { /* some quotas of the tag of call.view.shard, of all its shards, by chance */
+    struct counter_call call;
+    size_t max; /* quotas */
+    size_t quotas_count;
+    struct counter_crossed_quota *quotas; /* out */
+};
+
+struct counter_told_quota {
+    int64_t tenant_id;
+    struct quota_ref ref;
+    struct reached_name last; /* the database has this and what was counted before */
+};
+
+struct counter_told { /* crossings that the database has go */
+    struct counter_call call;
+    size_t quotas_count;
+    const struct counter_told_quota *quotas;
 };
 
 /* The tenants that a call is about, into ret of COUNTER_LIST_MAX, some perhaps twice; returns how many. */

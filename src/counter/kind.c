@@ -4,7 +4,8 @@
 extern const char script_reserve[], script_fill[], script_notify[], script_lookup[],
     script_extend[], script_due[], script_discard[], script_reap[], script_recall[], script_read[],
     script_holds[], script_check[], script_retake[], script_rebuild[], script_register[],
-    script_forget[], script_clean[], script_init[], script_observe[];
+    script_forget[], script_clean[], script_crossed[], script_told[], script_init[],
+    script_observe[];
 
 static const struct kind kinds[COUNTER_KINDS] = {
     [COUNTER_RESERVE] = {"reserve", script_reserve, write_reserve, read_reserve},
@@ -24,6 +25,8 @@ static const struct kind kinds[COUNTER_KINDS] = {
     [COUNTER_REGISTER] = {"register", script_register, write_register, read_register},
     [COUNTER_FORGET] = {"forget", script_forget, write_forget, read_forget},
     [COUNTER_CLEAN] = {"clean", script_clean, write_clean, read_clean},
+    [COUNTER_CROSSED] = {"crossed", script_crossed, write_crossed, read_crossed},
+    [COUNTER_TOLD] = {"told", script_told, write_told, read_told},
     [COUNTER_INIT] = {"init", script_init, write_init, NULL},
     [COUNTER_OBSERVE] = {"observe", script_observe, write_observe, NULL},
 };
@@ -127,7 +130,12 @@ size_t counter_tenants(struct counter_call *call, int64_t *ret)
         for (size_t i = 0; i < OF(register)->tenants_count; i++)
             add(&tenants, OF(register)->tenants[i]);
         break;
-    case COUNTER_CLEAN: /* it was done */
+    case COUNTER_TOLD:
+        for (size_t i = 0; i < OF(told)->quotas_count; i++)
+            add(&tenants, OF(told)->quotas[i].tenant_id);
+        break;
+    case COUNTER_CROSSED: /* of the tag */
+    case COUNTER_CLEAN:   /* it was done */
     case COUNTER_CHECK: /* of the shard; it tells which */
     case COUNTER_INIT:
     case COUNTER_OBSERVE:

@@ -58,6 +58,10 @@ bool write_forget(struct request *request, struct counter_call *call);
 void read_forget(struct reply *reply, struct counter_call *call);
 bool write_clean(struct request *request, struct counter_call *call);
 void read_clean(struct reply *reply, struct counter_call *call);
+bool write_crossed(struct request *request, struct counter_call *call);
+void read_crossed(struct reply *reply, struct counter_call *call);
+bool write_told(struct request *request, struct counter_call *call);
+void read_told(struct reply *reply, struct counter_call *call);
 bool write_init(struct request *request, struct counter_call *call);
 bool write_observe(struct request *request, struct counter_call *call);
 

@@ -59,7 +59,41 @@ bool packed_quota_read(struct slice text, struct counter_quota *ret)
         if (!slice_cut(&text, ' ', &field) || !slice_to_i64(field, numbers[i]) ||
             !amount_valid(*numbers[i]))
             return false;
-    return !text.data;
+    if (!text.data)
+        return true;
+    ret->crossed = memchr(text.data, ';', text.len) != NULL;
+    return text.len > 0 && text.data[0] == '|';
+}
+
+static bool read_reached(struct slice text, struct reached *ret)
+{
+    int64_t level = -1;
+    int64_t *const numbers[] = {
+        &ret->name.lease_id, &ret->name.n, &level,     &ret->stops.soft, &ret->stops.amount,
+        &ret->stops.cap,     &ret->used,   &ret->used_seq, &ret->debt,   &ret->held,
+    };
+    struct slice field;
+
+    *ret = (struct reached){0};
+    for (size_t i = 0; i < ARRAY_COUNT(numbers); i++)
+        if (!slice_cut(&text, ':', &field) || !slice_to_i64(field, numbers[i]) ||
+            !amount_valid(*numbers[i]))
+            return false;
+    ret->level = (int)level;
+    ret->stops.unlimited = ret->stops.amount == AMOUNT_MAX;
+    return !text.data && level <= LEVEL_BITS;
+}
+
+bool packed_reached_read(struct slice text, struct reached ret[REACHED_MAX], size_t *ret_count)
+{
+    struct slice entry;
+
+    *ret_count = 0;
+    while (text.data)
+        if (*ret_count == REACHED_MAX || !slice_cut(&text, ';', &entry) ||
+            !read_reached(entry, &ret[(*ret_count)++]))
+            return false;
+    return *ret_count > 0;
 }
 
 /* --- holds ------------------------------------------------------------------------------------ */

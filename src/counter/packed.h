@@ -29,8 +29,12 @@ enum {
 size_t packed_ref_write(struct quota_ref ref, char *out);
 MUST_CHECK bool packed_ref_read(struct slice name, struct quota_ref *ret);
 
-/* "H L G B S D C Cv Cd W E"; sets exists. */
+/* "H L G B S D C Cv Cd W E", and perhaps a level (lua/levels.lua); sets exists. */
 MUST_CHECK bool packed_quota_read(struct slice text, struct counter_quota *ret);
+
+/* "lease:n:level:soft:amount:cap:C:Cv:Cd:H;..." */
+MUST_CHECK bool packed_reached_read(struct slice text, struct reached ret[REACHED_MAX],
+                                    size_t *ret_count);
 
 /* The hold's text as hold_parse takes it, in the arena. *ret_no_memory: that was why it failed. */
 MUST_CHECK bool packed_hold_read(struct arena *arena, struct slice packed, struct slice *ret,

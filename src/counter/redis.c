@@ -328,6 +328,7 @@ static void read_answer(struct counter *counter, struct counter_call *call, stru
 
     if (kind->read)
         kind->read(reply, call);
+    call->crossed = reply->crossed;
     if (!kind->read || reply->bad || reply_left(reply) > 0) {
         call->status = reply->no_memory ? STATUS_UNKNOWN : STATUS_CORRUPT;
         keep_error(counter, reply->root);

@@ -129,6 +129,26 @@ void reply_quota(struct reply *reply, struct counter_quota *quota)
     element = next(reply);
     if (!is_text(element) || !packed_quota_read(text_of(element), quota))
         reply->bad = true;
+    reply->crossed |= quota->crossed;
+}
+
+size_t reply_reached(struct reply *reply, struct reached *ret)
+{
+    const struct redisReply *element = next(reply);
+    size_t count = 0;
+
+    if (!is_text(element) || !packed_reached_read(text_of(element), ret, &count))
+        reply->bad = true;
+    return reply->bad ? 0 : count;
+}
+
+struct quota_ref reply_ref(struct reply *reply)
+{
+    struct quota_ref ref = {0};
+
+    if (!packed_ref_read(reply_text(reply), &ref))
+        reply->bad = true;
+    return ref;
 }
 
 size_t reply_left(const struct reply *reply)

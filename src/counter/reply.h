@@ -25,6 +25,7 @@ struct reply {
     struct arena *arena;
     bool bad;
     bool no_memory; /* of the arena */
+    bool crossed;   /* see struct counter_call */
 };
 
 enum reply_head {
@@ -70,6 +71,12 @@ struct slice reply_hold(struct reply *reply);
 
 /* The quota's text, or nil and the lease of the past. */
 void reply_quota(struct reply *reply, struct counter_quota *quota);
+
+/* What is pending of one (lua/levels.lua); room for REACHED_MAX. */
+size_t reply_reached(struct reply *reply, struct reached *ret);
+
+/* The name of a quota (packed.h). */
+struct quota_ref reply_ref(struct reply *reply);
 
 /* Elements that are left. */
 size_t reply_left(const struct reply *reply);

@@ -146,6 +146,15 @@ void request_ref(struct request *request, struct quota_ref ref)
     request_text(request, slice_of(name, packed_ref_write(ref, name)));
 }
 
+void request_tenant_ref(struct request *request, int64_t tenant_id, struct quota_ref ref)
+{
+    char text[DIGITS_MAX + 2 + PACKED_REF_MAX];
+    size_t len = (size_t)snprintf(text, sizeof(text), "%" PRId64 " ", tenant_id);
+
+    len += packed_ref_write(ref, text + len);
+    request_text(request, slice_of(text, len));
+}
+
 void request_attempt(struct request *request, struct attempt attempt)
 {
     request_pair(request, attempt.epoch, '.', attempt.seq);

@@ -56,6 +56,9 @@ void request_job(struct request *request, int64_t tenant_id, struct slice job_id
 /* The name of a quota (packed.h). */
 void request_ref(struct request *request, struct quota_ref ref);
 
+/* "tenant limit:period" */
+void request_tenant_ref(struct request *request, int64_t tenant_id, struct quota_ref ref);
+
 /* "epoch.seq" */
 void request_attempt(struct request *request, struct attempt attempt);
 

@@ -17,7 +17,8 @@ enum { SOFT_PERCENT_DEFAULT = 90, WORK_ARENA_BYTES = 64 * 1024, WORK_ARENA_MAX =
 #define LIMIT_COLUMNS                                                                              \
     "l.limit_id, l.name, l.scope, l.meter, l.period_kind, l.unlimited, l.amount, l.soft_percent,"  \
     " l.overage_kind, l.overage, l.max_ttl_ms, coalesce(l.redis_away, 1),"                         \
-    " coalesce(l.redis_away_units, 0), l.version, l.implicit, l.cap, l.soft,"                      \
+    " coalesce(l.redis_away_units, 0), coalesce(l.reserved_crossings, false), l.version, l.implicit,"       \
+    " l.cap, l.soft,"                      \
     " to_jsonb(l)::text"
 
 static const struct statement lock = {"limit_lock",
@@ -29,9 +30,9 @@ static const struct statement insert = {
     "limit_insert",
     "INSERT INTO limit_ AS l (tenant_id, name, scope, meter, period_kind, unlimited, amount, cap,"
     " soft, soft_percent, overage_kind, overage, max_ttl_ms, redis_away, redis_away_units,"
-    " implicit) VALUES ($1::bigint, $2::text, $3::text, $4::text, $5::bigint,"
+    " reserved_crossings, implicit) VALUES ($1::bigint, $2::text, $3::text, $4::text, $5::bigint,"
     " $6::boolean, $7::bigint, $8::bigint, $9::bigint, $10::bigint,"
-    " $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::boolean)"
+    " $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::boolean, $17::boolean)"
     " ON CONFLICT (tenant_id, name) WHERE deleted_at IS NULL DO NOTHING RETURNING " LIMIT_COLUMNS};
 
 static const struct statement update = {
@@ -39,7 +40,8 @@ static const struct statement update = {
     "UPDATE limit_ l SET unlimited = $3::boolean, amount = $4::bigint, cap = $5::bigint,"
     " soft = $6::bigint, soft_percent = $7::bigint, overage_kind = $8::bigint,"
     " overage = $9::bigint, max_ttl_ms = $10::bigint, redis_away = $11::bigint,"
-    " redis_away_units = $12::bigint, implicit = false, version = version + 1"
+    " redis_away_units = $12::bigint, reserved_crossings = $13::boolean, implicit = false,"
+    " version = version + 1"
     " WHERE tenant_id = $1::bigint AND limit_id = $2::bigint RETURNING " LIMIT_COLUMNS};
 
 static const struct statement delete = {"limit_delete",
@@ -117,6 +119,7 @@ static void read_row(struct sql_row *from, struct row *ret)
     limit->redis_away = (enum redis_away)sql_i64(from);
     from->bad |= !redis_away_known(limit->redis_away);
     limit->redis_away_units = sql_i64(from);
+    limit->reserved_crossings = sql_bool(from);
     limit->version = sql_i64(from);
     limit->implicit = sql_bool(from);
     ret->cap = sql_i64(from);
@@ -239,6 +242,7 @@ static void add_bounds(struct sql_params *params, const struct ledger_limit *lim
     sql_add_i64(params, limit->max_ttl_ms);
     sql_add_i64(params, limit->redis_away);
     sql_add_i64(params, limit->redis_away_units);
+    sql_add_bool(params, limit->reserved_crossings);
 }
 
 /* --- put ---------------------------------------------------------------------------------------------- */
@@ -384,12 +388,13 @@ static bool set_content(struct change *change)
 {
     const struct ledger_limit *limit = &change->asked;
     char *content =
-        arena_printf(change->arena, "%.*s|%.*s|%.*s|%.*s|%d|%d|%lld|%d|%d|%lld|%lld%s",
+        arena_printf(change->arena, "%.*s|%.*s|%.*s|%.*s|%d|%d|%lld|%d|%d|%lld|%lld%s%s",
                      SLICE_ARGS(change->audit.action), SLICE_ARGS(limit->limit_name),
                      SLICE_ARGS(limit->scope), SLICE_ARGS(limit->meter), (int)limit->period,
                      limit->unlimited, (long long)limit->amount, limit->soft_percent,
                      (int)limit->overage_kind, (long long)limit->overage,
-                     (long long)limit->max_ttl_ms, redis_away_content(change->arena, limit));
+                     (long long)limit->max_ttl_ms, redis_away_content(change->arena, limit),
+                     limit->reserved_crossings ? "|reserved" : "");
 
     change->audit.content = slice_from_cstr(content);
     return content;

@@ -11,7 +11,7 @@ static const struct statement find_events = {
     " coalesce(l.meter, ''), coalesce(l.period_kind, 0), coalesce(e.period_start_ms, 0),"
     " coalesce(e.period_end_ms, 0), coalesce(e.soft_amount, 0), coalesce(e.limit_amount, 0),"
     " coalesce(e.cap_amount, 0), coalesce(e.unlimited, false), coalesce(e.committed, 0),"
-    " coalesce(e.debt, 0), coalesce(e.ledger_seq, 0), e.recovered_from"
+    " coalesce(e.debt, 0), coalesce(e.ledger_seq, 0), e.recovered_from, e.held"
     " FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY"
     " AS n(tenant, after, most, i)"
     " CROSS JOIN LATERAL (SELECT * FROM event v WHERE v.tenant_id = n.tenant AND v.seq > n.after"
@@ -60,6 +60,7 @@ static void read_event(struct sql_row *row, struct ledger_event *event)
     event->debt = sql_i64(row);
     event->ledger_seq = sql_i64(row);
     event->recovered_from = (enum event_kind)sql_i64(row);
+    event->held = sql_i64(row);
 }
 
 static enum status read_answer(PGresult *result, struct arena *arena, struct ledger_cursor *cursors,

@@ -20,6 +20,7 @@
 #include "quota/hold.h"
 #include "quota/place.h"
 #include "quota/plan.h"
+#include "quota/reserved.h"
 #include "quota/settle.h"
 #include "quota/shard.h"
 
@@ -442,7 +443,24 @@ struct ledger_event {
     struct slice job_id;
     struct attempt attempt;
     enum event_kind recovered_from; /* of RECOVERED: what is over; else 0 */
+    int64_t held;                   /* of basis 2: what was held then; else 0 */
 };
+
+/* What Redis has counted of a quota, oldest first. */
+struct ledger_crossed {
+    int64_t tenant_id;
+    struct quota_ref ref;
+    size_t reached_count;
+    const struct reached *reached;
+    bool told; /* out, OK: the database has it; false: its tenant's rows contradict each other */
+};
+
+/*
+ * Tells watchers of crossings of what is reserved, each once, however often it is brought. Of a quota that
+ * is closed or gone nobody is told. CONFLICT: a row is locked.
+ */
+MUST_CHECK enum status ledger_crossings_write(struct database *db, struct arena *arena,
+                                              struct ledger_crossed *quotas, size_t count);
 
 /* Each tenant stands in one cursor of a call at most. */
 struct ledger_cursor {
@@ -543,6 +561,7 @@ struct ledger_limit {
     int64_t max_ttl_ms;         /* 0: the server's */
     enum redis_away redis_away; /* 0 given means POSTGRES */
     int64_t redis_away_units;   /* of OPEN, else 0 */
+    bool reserved_crossings;    /* crossings of what is reserved are told (quota/reserved.h) */
     int64_t version;            /* etag */
     int64_t limit_id;
     bool implicit;

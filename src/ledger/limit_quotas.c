@@ -2,6 +2,7 @@
 
 #include "base/amount.h"
 #include "ledger/database_internal.h"
+#include "ledger/reserved.h"
 #include "ledger/rows.h"
 #include "quota/lease.h"
 
@@ -136,6 +137,8 @@ static enum status write_change(struct database *db, struct book *book,
             book_cross(book, &book->quotas[i], (struct slice){NULL, 0}, (struct attempt){0});
     if (book->quotas_count > 0)
         status = write_stops(db, book, bounds);
+    if (status == STATUS_OK && book->quotas_count > 0 && bounds->stops.unlimited)
+        status = reserved_levels_drop(db, book);
     return status == STATUS_OK ? rows_write(db, book) : status;
 }
 

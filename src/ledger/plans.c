@@ -29,7 +29,8 @@ enum { PLANS_ARENA_BYTES = 16 * 1024, PLANS_ARENA_MAX = 1 << 30 };
 #define LOAD(rows)                                                                                 \
     "SELECT t.number, t.tenant_id, t.shard, t.suspended, t.admit_unlimited_meters,"                \
     " t.config_version, t.part, l.limit_id, l.name, l.scope, l.meter, l.period_kind, l.amount,"    \
-    " l.unlimited, l.cap, l.soft, l.soft_percent, l.max_ttl_ms, l.redis_away, l.redis_away_units"  \
+    " l.unlimited, l.cap, l.soft, l.soft_percent, l.max_ttl_ms, l.redis_away, l.redis_away_units," \
+    " l.reserved_crossings"                                                                       \
     " FROM (SELECT n.number,"                                                                      \
     " t.tenant_id, t.shard, t.state = 'S' AS suspended, t.admit_unlimited_meters,"                 \
     " t.config_version, " PART " AS part"                                                          \
@@ -52,6 +53,8 @@ static const struct statement changed = {
 static const struct statement newest = {"plan_newest",
                                         "SELECT coalesce(max(config_position), -1) FROM tenant"};
 
+enum { LIMIT_COLUMNS = 14 };
+
 static void read_limit(struct sql_row *row, struct limit *limit)
 {
     limit->limit_id = sql_i64(row);
@@ -69,6 +72,7 @@ static void read_limit(struct sql_row *row, struct limit *limit)
     limit->redis_away = (enum redis_away)sql_i64(row);
     row->bad |= !redis_away_known(limit->redis_away);
     limit->redis_away_units = sql_i64(row);
+    limit->reserved_crossings = sql_bool(row);
 }
 
 /* How much of a tenant is read. */
@@ -95,7 +99,7 @@ static struct plan *read_plan(struct sql_row *row, struct slice tenant, struct l
         plan.config_version = sql_i64(row);
         plan.ledger_part = (int)sql_i64(row);
         if (row->bad || sql_is_null(row)) {
-            for (int column = 0; column < 13; column++)
+            for (int column = 0; column < LIMIT_COLUMNS; column++)
                 sql_skip(row);
         } else {
             read_limit(row, &plan.limits[plan.limits_count++]);

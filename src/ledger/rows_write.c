@@ -217,14 +217,14 @@ const struct statement rows_event_insert = {
     SQL_ROWS(13, boolean, unlimited) ", " SQL_ROWS(14, bigint, committed) ", " SQL_ROWS(15, bigint, debt) ", "
     SQL_ROWS(16, bigint, ledger_seq) ", " SQL_ROWS(17, bigint, level) ", " SQL_ROWS(18, text, job_id) ", "
     SQL_ROWS(19, bigint, epoch) ", " SQL_ROWS(20, bigint, hold_seq) ", "
-    SQL_ROWS(21, bigint, recovered_from) "),"
+    SQL_ROWS(21, bigint, recovered_from) ", " SQL_ROWS(22, bigint, held) "),"
     " " ROWS_NUMBERED("n") ","
     " done AS (INSERT INTO event (at, tenant_id, seq, kind, direction, basis, limit_id, period_start_ms,"
     " period_end_ms, limit_amount, soft_amount, cap_amount, unlimited, committed, debt, ledger_seq,"
-    " level, job_id, epoch, hold_seq, recovered_from) SELECT $1::timestamptz, n.tenant_id,"
+    " level, job_id, epoch, hold_seq, recovered_from, held) SELECT $1::timestamptz, n.tenant_id,"
     " b.before + n.nth, n.kind, n.direction, n.basis, n.limit_id, n.start, n.ends, n.amount, n.soft,"
     " n.cap, n.unlimited, n.committed, n.debt, n.ledger_seq, n.level, n.job_id, n.epoch, n.hold_seq,"
-    " n.recovered_from"
+    " n.recovered_from, n.held"
     " FROM n JOIN numbered b USING (tenant_id)) " ROWS_WENT_BACK};
 /* clang-format on */
 
@@ -302,6 +302,17 @@ static bool is_crossing(enum event_kind kind)
         }                                                                                          \
     } while (0)
 
+static const struct stops *stops_of(const struct event_row *event)
+{
+    return event->reserved ? &event->stops : &event->quota->stops;
+}
+
+/* As in holdfast.v1.Basis. */
+static int basis_of(const struct event_row *event)
+{
+    return !is_crossing(event->kind) ? 0 : event->reserved ? 2 : 1;
+}
+
 static void event_quotas_params(struct sql_params *params, struct event_row *const *events,
                                 size_t count)
 {
@@ -310,13 +321,13 @@ static void event_quotas_params(struct sql_params *params, struct event_row *con
     ADD_OF_QUOTAS(params, count, i, events[i]->quota->ref.limit_id);
     ADD_OF_QUOTAS(params, count, i, events[i]->quota->ref.period_start_ms);
     ADD_OF_QUOTAS(params, count, i, events[i]->quota->period_end_ms);
-    ADD_OF_QUOTAS(params, count, i, events[i]->quota->stops.amount);
-    ADD_OF_QUOTAS(params, count, i, events[i]->quota->stops.soft);
-    ADD_OF_QUOTAS(params, count, i, events[i]->quota->stops.cap);
+    ADD_OF_QUOTAS(params, count, i, stops_of(events[i])->amount);
+    ADD_OF_QUOTAS(params, count, i, stops_of(events[i])->soft);
+    ADD_OF_QUOTAS(params, count, i, stops_of(events[i])->cap);
     array = sql_array_begin(params, SQL_BOOLEAN, count, 0);
     for (size_t i = 0; i < count; i++) {
         if (events[i]->quota)
-            sql_array_bool(&array, events[i]->quota->stops.unlimited);
+            sql_array_bool(&array, stops_of(events[i])->unlimited);
         else
             sql_array_null(&array);
     }
@@ -353,7 +364,7 @@ void rows_event_insert_params(struct sql_params *params, const struct book *book
     sql_add_i64s(params, numbers, count);
     ADD_I64S(params, count, i, (int64_t)events[i]->kind);
     ADD_I64S(params, count, i, events[i]->direction);
-    ADD_I64S(params, count, i, is_crossing(events[i]->kind));
+    ADD_I64S(params, count, i, basis_of(events[i]));
     event_quotas_params(params, events, count);
     ADD_I64S(params, count, i, events[i]->level);
     array = sql_array_begin(params, SQL_TEXT, count, job_bytes);
@@ -362,6 +373,7 @@ void rows_event_insert_params(struct sql_params *params, const struct book *book
     ADD_I64S(params, count, i, events[i]->attempt.epoch);
     ADD_I64S(params, count, i, events[i]->attempt.seq);
     ADD_I64S(params, count, i, (int64_t)events[i]->recovered_from);
+    ADD_I64S(params, count, i, events[i]->held);
 }
 
 static enum status write_events(struct database *db, const struct book *book)

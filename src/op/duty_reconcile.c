@@ -4,9 +4,9 @@
  *
  *     lent     a page of quotas that have something lent, with Redis: what moves, as long as any does
  *     all      a page of all quotas; a round of them begins every RECONCILE_ROUND_MS
- *     entries  the quotas of one tenant with the entries themselves instead of the seals' sums, at most
- *              ENTRIES_MAX; those with a drift first, then the others, a round every RECONCILE_ROUND_MS.
- *              It comes again so much later that ENTRIES_A_SECOND are not passed
+ *     entries  quotas of one tenant with the entries themselves instead of the seals' sums, unless these are
+ *              more than ENTRIES_MAX; those with a drift first, then the others, a round every
+ *              RECONCILE_ROUND_MS. It comes again so much later that ENTRIES_A_SECOND are not passed
  *
  * A difference that is found is kept in the table drift and told in the log until a look of the same kind
  * finds none. The tenant is told, by DRIFT, of one that is large (drift_is_large) and RECONCILE_TELL_MS old.
@@ -44,7 +44,8 @@ struct reconcile {
     int kind; /* of the turn */
     struct ledger_key lent, all;
     int64_t all_us, entries_us, round_us; /* when the next may begin */
-    int64_t tenant_id;                    /* the last whose entries were looked at */
+    struct ledger_key entries;            /* the last whose entries were looked at */
+    bool large;                           /* the tenant has too many entries to be read */
     size_t drift_at;                      /* whose tenant has its turn among the drifts */
     bool drift_turn;
     struct still *behind; /* quotas of which Redis was behind */
@@ -152,8 +153,8 @@ static enum status end(struct reconcile *own, struct stores *stores, const struc
 }
 
 /* Would this look have found it, if it were still there? */
-static bool would_show(const struct reconcile_look *look, const struct ledger_sums *sums,
-                       enum drift_kind kind)
+static bool would_show(const struct reconcile *own, const struct reconcile_look *look,
+                       const struct ledger_sums *sums, enum drift_kind kind)
 {
     switch (kind) {
     case DRIFT_LEASES:
@@ -162,7 +163,7 @@ static bool would_show(const struct reconcile_look *look, const struct ledger_su
         return sums->sums.holds_known;
     case DRIFT_LEDGER:
     case DRIFT_ENTRIES:
-        return look->from == ENTRIES_FROM_LEDGER;
+        return look->from == ENTRIES_FROM_LEDGER || (own->large && sums->sums.entries_known);
     case DRIFT_REDIS:
         return !look->without_redis && !look->degraded;
     }
@@ -184,7 +185,7 @@ static enum status take_quota(struct reconcile *own, struct stores *stores,
     }
     for (int kind = 1; kind <= DRIFT_KINDS && status == STATUS_OK; kind++) {
         struct ledger_drift *known = find(own, &sums->row, (enum drift_kind)kind);
-        bool still = !known || !would_show(look, sums, (enum drift_kind)kind);
+        bool still = !known || !would_show(own, look, sums, (enum drift_kind)kind);
 
         for (size_t i = 0; i < count; i++)
             still |= (int)found[i].kind == kind;
@@ -285,11 +286,11 @@ static enum status look_at_page(struct reconcile *own, struct stores *stores,
     return look_at(own, stores, &look);
 }
 
-/* The quotas of the first tenant from here on; 0: there is none. */
-static enum status list_tenant(struct stores *stores, int64_t tenant_id,
+/* Quotas after this one, all of one tenant; none: it was the last. */
+static enum status list_tenant(struct stores *stores, struct ledger_key after,
                                struct ledger_sums_key **ret, size_t *ret_count)
 {
-    struct ledger_sums_page page = {.after = {.tenant_id = tenant_id}, .max = TENANT_KEYS};
+    struct ledger_sums_page page = {.after = after, .max = TENANT_KEYS};
     bool exists;
     size_t count = 0;
     enum status status =
@@ -302,33 +303,54 @@ static enum status list_tenant(struct stores *stores, int64_t tenant_id,
     return status;
 }
 
-/* Tenants with a drift and the others take turns. INT64_MAX: there is none to be looked at now. */
-static int64_t choose_tenant(struct reconcile *own, int64_t mono_us)
+static bool is_under_way(const struct ledger_key *after)
 {
-    own->drift_turn = !own->drift_turn && own->drifts_count > 0;
-    if (own->drift_turn)
-        return own->drifts[own->drift_at++ % own->drifts_count].tenant_id;
-    if (own->tenant_id == 0 && mono_us < own->round_us)
-        return INT64_MAX;
-    if (own->tenant_id == 0)
-        own->round_us = mono_us + RECONCILE_ROUND_MS * INT64_C(1000);
-    return own->tenant_id + 1;
+    return after->tenant_id > 0;
 }
 
+/* Quotas with a drift and the others take turns. False: there is none to be looked at now. */
+static bool choose_quotas(struct reconcile *own, int64_t mono_us, struct ledger_key *ret_after)
+{
+    own->drift_turn = !own->drift_turn && own->drifts_count > 0;
+    if (own->drift_turn) {
+        const struct ledger_drift *drift = &own->drifts[own->drift_at++ % own->drifts_count];
+
+        *ret_after = (struct ledger_key){drift->tenant_id, drift->ref};
+        ret_after->ref.period_start_ms--;
+        return true;
+    }
+    if (!is_under_way(&own->entries) && mono_us < own->round_us)
+        return false;
+    if (!is_under_way(&own->entries))
+        own->round_us = mono_us + RECONCILE_ROUND_MS * INT64_C(1000);
+    *ret_after = own->entries;
+    return true;
+}
+
+static void move_on(struct reconcile *own, const struct ledger_sums_key *keys, size_t count)
+{
+    if (own->drift_turn)
+        return;
+    own->entries = (struct ledger_key){0};
+    if (count > 0)
+        own->entries = (struct ledger_key){keys[count - 1].tenant_id, keys[count - 1].ref};
+}
+
+/* Of a tenant that has too many, what the seals say of them must do. */
 static enum status look_at_entries(struct reconcile *own, struct stores *stores)
 {
-    int64_t mono_us = stores_mono_us(stores), from = choose_tenant(own, mono_us), entries = 0;
+    int64_t mono_us = stores_mono_us(stores), entries = 0;
     struct reconcile_look look = {.from = ENTRIES_FROM_SEALS};
     struct ledger_sums_key *keys;
+    struct ledger_key after;
     enum status status;
 
-    if (from == INT64_MAX)
+    if (!choose_quotas(own, mono_us, &after))
         return STATUS_OK;
-    status = list_tenant(stores, from, &keys, &look.count);
+    status = list_tenant(stores, after, &keys, &look.count);
     if (status != STATUS_OK)
         return status;
-    if (!own->drift_turn)
-        own->tenant_id = look.count > 0 ? keys[0].tenant_id : 0;
+    move_on(own, keys, look.count);
     if (look.count == 0)
         return STATUS_OK;
     look.keys = keys;
@@ -336,13 +358,14 @@ static enum status look_at_entries(struct reconcile *own, struct stores *stores)
                                       ENTRIES_FROM_SEALS, &look.sums);
     for (size_t i = 0; status == STATUS_OK && i < look.count; i++)
         entries += look.sums[i].row.ledger_seq > 0 ? look.sums[i].row.ledger_seq : 0;
-    own->entries_us = mono_us + entries * 1000000 / ENTRIES_A_SECOND;
-    if (status != STATUS_OK || entries > ENTRIES_MAX) {
-        own->entries_us = mono_us;
-        return status;
-    }
-    look.from = ENTRIES_FROM_LEDGER;
-    return look_at(own, stores, &look);
+    own->large = entries > ENTRIES_MAX;
+    own->entries_us = own->large ? mono_us : mono_us + entries * 1000000 / ENTRIES_A_SECOND;
+    if (!own->large)
+        look.from = ENTRIES_FROM_LEDGER;
+    if (status == STATUS_OK)
+        status = look_at(own, stores, &look);
+    own->large = false;
+    return status;
 }
 
 static enum status know_drifts(struct reconcile *own, struct stores *stores)
@@ -360,11 +383,6 @@ static enum status know_drifts(struct reconcile *own, struct stores *stores)
     own->drifts_count = count;
     own->known = true;
     return STATUS_OK;
-}
-
-static bool is_under_way(const struct ledger_key *after)
-{
-    return after->tenant_id > 0;
 }
 
 static enum status take_turn(struct reconcile *own, struct duty_tools *tools)

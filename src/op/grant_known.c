@@ -121,12 +121,24 @@ void pass_look_up(struct pass *pass)
     }
 }
 
+/* A plan that refused has chosen no quotas, and nothing was known of any. */
+static bool plan_anew(struct pass *pass, struct op_reserve *op)
+{
+    struct op_reserve_work *work = op->work;
+
+    if (!reserve_plan(op, pass->now_ms))
+        return false;
+    work->known = arena_array(op->op.arena, work->quotas_count, sizeof(*work->known));
+    CHECK(work->known);
+    return true;
+}
+
 /* What the plan says; if that is no refusal (any more), the op goes on. */
 static void refuse(struct pass *pass, struct op_reserve *op)
 {
     if (op->op.plan->suspended) {
         reserve_suspended(op);
-    } else if (reserve_plan(op, pass->now_ms)) {
+    } else if (plan_anew(pass, op)) {
         reserve_step(op, reserve_is_long(op) ? RESERVE_AWAY : RESERVE_PLANNED);
         return;
     }
@@ -148,7 +160,7 @@ static void judge_refused(struct pass *pass, struct op_reserve *op,
         hold = NULL;
     if (replay_placed(pass, op, facts, hold))
         return;
-    if (op->work->redis_unasked && reserve_plan(op, pass->now_ms) && reserve_is_long(op)) {
+    if (op->work->redis_unasked && plan_anew(pass, op) && reserve_is_long(op)) {
         reserve_step(op, RESERVE_AWAY);
         return;
     }

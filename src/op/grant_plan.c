@@ -207,18 +207,20 @@ static void select_quotas(struct pass *pass, struct op_reserve *op)
     size_t before_count = work->quotas_count;
     bool same;
 
-    if (!plan_quotas(pass, op) || reserve_is(op, RESERVE_AWAY))
+    if (!plan_quotas(pass, op))
         return;
-    if (reserve_is_long(op) && !reserve_has_answer(op)) {
-        refuse(op); /* no script makes it; does Redis hold the job all the same? */
-        return;
-    }
     same = before_count == work->quotas_count;
     for (size_t i = 0; same && i < before_count; i++)
         same = quota_ref_equal(before[i].quota, work->quotas[i].quota);
     if (!work->known || !same) {
         work->known = arena_array(op->op.arena, work->quotas_count, sizeof(*work->known));
         CHECK(work->known);
+    }
+    if (reserve_is(op, RESERVE_AWAY))
+        return;
+    if (reserve_is_long(op) && !reserve_has_answer(op)) {
+        refuse(op); /* no script makes it; does Redis hold the job all the same? */
+        return;
     }
     if (!same || !reserve_has_answer(op) || reserve_is(op, RESERVE_STALE))
         reserve_step(op, RESERVE_PLANNED);

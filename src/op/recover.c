@@ -6,6 +6,7 @@
 #include "base/hex.h"
 #include "base/log.h"
 #include "op/authority.h"
+#include "op/crossings.h"
 #include "op/redis.h"
 #include "quota/lease.h"
 #include "quota/times.h"
@@ -397,8 +398,11 @@ bool stores_run(struct stores *stores, struct counter_call *const *calls, size_t
         if (!left)
             break;
     }
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         all = all && calls[i]->status == STATUS_OK && calls[i]->guard == GUARD_PASSED;
+        if (crossings_in(calls[i]))
+            crossings_note(stores->services->crossings, calls[i]->view.shard);
+    }
     return all;
 }
 

@@ -128,6 +128,21 @@ static void *allocate(struct op_reserve *op, size_t count, size_t size)
     return memory;
 }
 
+/* The i-th quota's limit wants to be told of what is reserved. */
+static void keep_crossings(struct op_reserve *op, const struct limit *limit, size_t i)
+{
+    struct op_reserve_work *work = op->work;
+    struct stops *stops = allocate(op, 1, sizeof(*stops));
+
+    if (!work->crossings)
+        work->crossings = allocate(op, work->quotas_count, sizeof(struct stops *));
+    *stops = (struct stops){.soft = limit->soft,
+                            .amount = limit->amount,
+                            .cap = limit->cap,
+                            .unlimited = limit->unlimited};
+    work->crossings[i] = stops;
+}
+
 /* A limit that a reservation may count against is rarely not alone: memory is taken for what is found. */
 static void keep_quotas(struct op_reserve *op, const struct hold_quota *found, size_t count)
 {
@@ -137,6 +152,7 @@ static void keep_quotas(struct op_reserve *op, const struct hold_quota *found, s
     work->quotas = allocate(op, count, sizeof(*work->quotas));
     work->softs = allocate(op, count, sizeof(*work->softs));
     work->warnings = allocate(op, count, sizeof(*work->warnings));
+    work->crossings = NULL;
     memcpy(work->quotas, found, count * sizeof(*found));
     for (size_t i = 0; i < count; i++) {
         const struct limit *limit = plan_limit(op->op.plan, found[i].quota.limit_id);
@@ -149,6 +165,8 @@ static void keep_quotas(struct op_reserve *op, const struct hold_quota *found, s
                                                       .soft = limit->soft,
                                                       .amount = limit->amount,
                                                       .cap = limit->cap};
+        if (limit->reserved_crossings)
+            keep_crossings(op, limit, i);
     }
 }
 
@@ -195,6 +213,7 @@ struct counter_reserve_item reserve_item(struct op_reserve *op, int64_t now_ms)
         .quotas = work->quotas,
         .softs = work->softs,
         .warnings = work->warnings,
+        .crossings = work->crossings,
     };
 }
 

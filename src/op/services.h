@@ -30,6 +30,7 @@ struct status_board; /* op/status.h: are the stores up? */
 struct hub;          /* notice/hub.h */
 struct aside;        /* op/aside.h: tenants that wait alone */
 struct dirty;        /* op/dirty.h: tenants with holds in Postgres */
+struct crossings;    /* op/crossings.h: what watchers are to be told of what is reserved */
 struct degraded;     /* op/degraded.h: tenants that are served from there */
 struct open;         /* op/open.h: what was admitted without any store */
 struct breaker;      /* base/breaker.h: is Redis asked at all? */
@@ -68,6 +69,7 @@ struct services {
     struct aside *aside;
     struct dirty *dirty;
     struct degraded *degraded;
+    struct crossings *crossings;
     struct breaker *redis_breaker;
     struct open *open;
     struct counter_life redis_life;

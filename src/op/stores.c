@@ -51,6 +51,7 @@ const struct store_table stores_real = {
     .seals_read = ledger_seals_read,
     .verify = ledger_verify,
     .drifts_read = ledger_drifts_read,
+    .crossings_write = ledger_crossings_write,
     .drift_put = ledger_drift_put,
     .drift_end = ledger_drift_end,
     .drift_totals_read = ledger_drift_totals_read,

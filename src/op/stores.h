@@ -74,6 +74,7 @@ struct store_table {
     __typeof__(ledger_drift_put) *drift_put;
     __typeof__(ledger_drift_end) *drift_end;
     __typeof__(ledger_drift_totals_read) *drift_totals_read;
+    __typeof__(ledger_crossings_write) *crossings_write;
     __typeof__(ledger_sums_list) *sums_list;
     __typeof__(ledger_sums_read) *sums_read;
     __typeof__(ledger_repair) *repair;

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "op/authority.h"
 #include "op/commit.h"
+#include "op/crossings.h"
 #include "op/dirty.h"
 #include "op/inbox.h"
 #include "op/redis.h"
@@ -391,6 +392,22 @@ static void note_redis(struct worker *worker, const struct flight *flight, const
         redis_note(worker->stores, look->lookup.call.status);
 }
 
+/* What watchers are to be told of what is reserved. */
+static void note_crossings(struct worker *worker, const struct flight *flight)
+{
+    struct crossings *crossings = worker->services->crossings;
+
+    for (; flight; flight = flight->next)
+        if (crossings_in(&flight->reserve.call))
+            crossings_note(crossings, flight->reserve.call.view.shard);
+    for (size_t i = 0; i < worker->turn.parts_count; i++) {
+        const struct counter_call *call = notify_turn_call(&worker->turn, i);
+
+        if (worker->turn.ops_count > 0 && crossings_in(call))
+            crossings_note(crossings, call->view.shard);
+    }
+}
+
 static void land_batch(struct worker *worker)
 {
     struct stores *stores = worker->stores;
@@ -401,6 +418,7 @@ static void land_batch(struct worker *worker)
     worker->looks = NULL;
     worker->outstanding = false;
     note_redis(worker, flight, look);
+    note_crossings(worker, flight);
     land_reserves(worker, flight);
     for (; look; look = look->next)
         for (size_t i = 0; i < look->lookup.jobs_count; i++)

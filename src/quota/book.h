@@ -66,6 +66,9 @@ struct event_row {
     const struct quota_row *quota;       /* NULL for job events */
     int64_t committed, debt, ledger_seq; /* of the quota, right after the event */
     int level;                           /* holdfast.v1.Level then */
+    bool reserved; /* a crossing of what is reserved (reserved.h): stops and held are those then */
+    struct stops stops;
+    int64_t held;
     struct slice job_id;
     struct attempt attempt;
     enum event_kind recovered_from; /* of RECOVERED: what is over; else 0 */

@@ -38,6 +38,7 @@ struct limit {
     int64_t max_ttl_ms; /* 0: the server's */
     enum redis_away redis_away;
     int64_t redis_away_units; /* OPEN: of a period, per server, as long as Redis is away; else 0 */
+    bool reserved_crossings;  /* quota/reserved.h */
 };
 
 struct plan {

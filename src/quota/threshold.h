@@ -30,7 +30,7 @@ enum event_kind {
     EVENT_DRIFT = 10,
 };
 
-enum { LEVEL_SOFT_BIT = 1, LEVEL_HARD_BIT = 2, LEVEL_CAP_BIT = 4 };
+enum { LEVEL_SOFT_BIT = 1, LEVEL_HARD_BIT = 2, LEVEL_CAP_BIT = 4, LEVEL_BITS = 7 };
 
 struct stops {
     int64_t soft;
@@ -52,6 +52,9 @@ enum { CROSSINGS_MAX = 3 };
  */
 size_t threshold_cross(const struct stops *stops, int64_t use, int *level,
                        struct crossing crossings[CROSSINGS_MAX]);
+
+/* The crossings between two levels, in the same order. */
+size_t threshold_between(int before, int after, struct crossing crossings[CROSSINGS_MAX]);
 
 /* In a LIMIT_CHANGED instead of a level: the limit is not there any more. Nothing else has none. */
 enum { LEVEL_REMOVED = 0 };

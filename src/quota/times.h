@@ -129,6 +129,9 @@
 /* A look for one gap may take this long: the janitor has other duties. */
 #define SEAL_GAP_MS 1000
 
+/* Crossings of what is reserved that nobody brought to the database are looked for this often. */
+#define CRIER_ROUND_MS 1000
+
 /* A look at some shards for keys that were lost singly; all of them are seen within the second one. */
 #define MEND_EVERY_MS 5000
 #define MEND_ROUND_MS MINUTE_IN_MS

@@ -119,6 +119,7 @@ Holdfast__V1__Limit *limit_message(struct arena *arena, const struct ledger_limi
         message->max_ttl = duration_of(arena, limit->max_ttl_ms);
     message->redis_away = (Holdfast__V1__RedisAway)limit->redis_away;
     message->redis_away_units = limit->redis_away_units;
+    message->reserved_crossings = limit->reserved_crossings;
     message->etag = etag_text(arena, limit->version);
     return message;
 }

@@ -150,6 +150,7 @@ static struct ledger_limit decode_limit(struct op *op, const Holdfast__V1__Limit
                      (int)from->enforcement, HOLDFAST__V1__ENFORCEMENT__ENFORCEMENT_ENFORCE);
     limit.max_ttl_ms = valid_ttl(op, LIMIT_FIELD("max_ttl"), from->max_ttl, 0);
     decode_redis_away(op, from, &limit);
+    limit.reserved_crossings = from->reserved_crossings;
     valid_later(op, LIMIT_FIELD("time_zone"), from->time_zone[0] != '\0');
     valid_later(op, LIMIT_FIELD("anchor_time"), from->anchor_time != NULL);
     return limit;

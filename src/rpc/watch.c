@@ -138,13 +138,14 @@ static int64_t stop_units(const struct ledger_event *event)
 /* What becomes of use at a stop of a limit. */
 static char *crossing_text(struct arena *arena, const struct ledger_event *event)
 {
-    int64_t use = event->committed + event->debt;
+    int64_t use = event->committed + event->debt + event->held;
+    const char *what = event->basis == HOLDFAST__V1__BASIS__BASIS_RESERVED ? "used and held" : "used";
 
     if (event->stops.unlimited)
-        return arena_printf(arena, "%.*s: %" PRId64 " used, there is no %s any more",
-                            SLICE_ARGS(event->limit_name), use, stop_name(event->kind));
-    return arena_printf(arena, "%.*s: %" PRId64 " used, %s the %s of %" PRId64,
-                        SLICE_ARGS(event->limit_name), use,
+        return arena_printf(arena, "%.*s: %" PRId64 " %s, there is no %s any more",
+                            SLICE_ARGS(event->limit_name), use, what, stop_name(event->kind));
+    return arena_printf(arena, "%.*s: %" PRId64 " %s, %s the %s of %" PRId64,
+                        SLICE_ARGS(event->limit_name), use, what,
                         event->direction == 2 ? "back under" : "at or over", stop_name(event->kind),
                         stop_units(event));
 }
@@ -219,6 +220,7 @@ static void fill_event_quota(struct arena *arena, const struct ledger_event *eve
         .stops = event->stops,
         .committed = event->committed,
         .debt = event->debt,
+        .held = event->held,
         .ledger_seq = event->ledger_seq,
     };
 

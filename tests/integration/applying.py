@@ -35,7 +35,7 @@ tenants:
     display_name: "Made by a file"
     limits:
       - {limit_id: a, meter: tokens, period: month, amount: 1000, overage_percent: 10, max_ttl: 90s,
-         redis_away: open, redis_away_units: 25}
+         redis_away: open, redis_away_units: 25, reserved_crossings: true}
       - {limit_id: b, meter: tokens, period: minute, unlimited: true, scope: team-a}
   - tenant: TENANT-new
     limits:
@@ -48,8 +48,9 @@ tenants:
         limits = self.limits()
         self.assertEqual((limits["a"].units, limits["a"].overage_percent, limits["a"].max_ttl.seconds),
                          (1000, 10, 90))
-        self.assertEqual((limits["a"].redis_away, limits["a"].redis_away_units),
-                         (quota.REDIS_AWAY_OPEN, 25))
+        self.assertEqual((limits["a"].redis_away, limits["a"].redis_away_units,
+                          limits["a"].reserved_crossings, limits["b"].reserved_crossings),
+                         (quota.REDIS_AWAY_OPEN, 25, True, False))
         self.assertEqual((limits["b"].unlimited, limits["b"].scope, limits["b"].redis_away),
                          (True, "team-a", quota.REDIS_AWAY_POSTGRES))
         self.assertIn("0 created, 0 updated, 0 deleted, 5 unchanged", self.apply(text))

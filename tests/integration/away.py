@@ -1,6 +1,7 @@
 """Redis is away: holds are taken in Postgres, and go on to be holds when it is back."""
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -188,6 +189,37 @@ class Away(Case):
         self.assertEqual([kind for kind, _, _ in self.kinds()],
                          [quota.EVENT_KIND_DEGRADED, quota.EVENT_KIND_RECOVERED])
         self.assertEqual(sql("SELECT count(*) FROM degraded"), ["0"])
+        self.is_told_again_to_who_resumes(other, seen[0][1].seq)
+
+    def is_told_again_to_who_resumes(self, on, degraded_seq):
+        """From before both, and from between them; and a person at a shell."""
+        for after, count in ((degraded_seq - 1, 2), (degraded_seq, 1)):
+            stream = on.quota.Watch(service.WatchRequest(tenant=self.tenant, after_seq=after),
+                                    timeout=20)
+            found, prev = [], after
+            for frame in stream:
+                self.assertEqual(frame.prev_seq, prev)
+                prev = frame.seq
+                if frame.event.kind in (quota.EVENT_KIND_DEGRADED, quota.EVENT_KIND_RECOVERED):
+                    found.append(frame.event.kind)
+                if len(found) == count:
+                    break
+            stream.cancel()
+            self.assertEqual(found, [quota.EVENT_KIND_DEGRADED, quota.EVENT_KIND_RECOVERED][-count:])
+        shell = subprocess.Popen(
+            [os.path.abspath(os.environ["HOLDFAST_TEST_CLI"]), "watch", "-t", self.tenant, "--after",
+             str(degraded_seq - 1)], stdout=subprocess.PIPE, text=True,
+            env=dict(os.environ, HOLDFAST_LISTEN=on.address))
+        try:
+            lines = []
+            while not lines or "RECOVERED" not in lines[-1]:
+                lines.append(shell.stdout.readline())
+                self.assertTrue(lines[-1], lines)
+            self.assertIn(f"#{degraded_seq} DEGRADED", lines[0])
+        finally:
+            shell.kill()
+            shell.wait()
+            shell.stdout.close()
 
     def test_a_hold_is_extended_and_shown(self):
         self.limit(units=1000)

@@ -182,6 +182,14 @@ class Places(Case):
         self.until(lambda: {"here", "long"} <= set(self.pages(1)[0]), 5)
         self.assertFalse(self.pages(1)[1])
 
+    def test_a_long_one_without_room_in_either_place_is_refused(self):
+        self.limit(units=60)
+        self.reserve("a", 60)
+        for _ in range(2):
+            refused = self.reserve("b", 10, ttl=LONG)
+            self.assertEqual(refused.decision, quota.DECISION_REJECT)
+        self.assertIsNone(server.process.poll())
+
     def test_a_refusal_of_a_long_one_is_not_degraded(self):
         self.limit(units=100)
         self.reserve("a", 100, ttl=LONG)

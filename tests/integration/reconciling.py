@@ -189,6 +189,31 @@ class Reconciling(Books):
         self.until(lambda: self.kept() == ["2|f"] or self.kept() == ["2|t"], 60)
         other.stop()
 
+    def test_a_drift_ends_wherever_it_is(self):
+        """In a tenant with more entries than are read, and in one with more quotas than a look takes."""
+        number = self.number
+        sql("INSERT INTO limit_ (tenant_id, name, scope, meter, period_kind, unlimited, amount, soft_percent,"
+            " overage_kind, overage, cap, soft) SELECT tenant_id, 'more-' || n, scope, 'more-' || n, period_kind,"
+            " unlimited, amount, soft_percent, overage_kind, overage, cap, soft FROM limit_,"
+            f" generate_series(1, 600) n WHERE {self.row}")
+        sql("INSERT INTO quota (tenant_id, limit_id, period_start_ms, period_end_ms, limit_amount, cap_amount,"
+            " soft_amount, unlimited) SELECT l.tenant_id, l.limit_id, 0, period_end_ms, limit_amount, cap_amount,"
+            f" soft_amount, q.unlimited FROM limit_ l, quota q WHERE l.tenant_id = {number} AND l.name LIKE 'more-%'"
+            f" AND q.tenant_id = {number} AND q.limit_id = {self.tokens}")
+        last = (f"tenant_id = {number} AND limit_id = (SELECT max(limit_id) FROM limit_"
+                f" WHERE tenant_id = {number})")
+        sql(f"UPDATE quota SET committed = 3 WHERE {last}")
+        self.until(lambda: self.kept() == ["3|f"], 60)
+        sql(f"UPDATE quota SET committed = 0 WHERE {last}")
+        self.until(lambda: self.kept() == [], 60)
+        sql(f"UPDATE quota SET ledger_seq = ledger_seq + 200000 WHERE tenant_id = {number}"
+            f" AND limit_id <> {self.tokens} AND ledger_seq > 0")
+        self.until(lambda: sql(f"SELECT seq FROM seal WHERE {self.row}") == [str(JOBS)], 30)
+        sql(f"UPDATE quota SET committed = committed + 3 WHERE {self.row}")
+        self.until(lambda: "3|f" in self.kept(), 60)
+        sql(f"UPDATE quota SET committed = committed - 3 WHERE {self.row}")
+        self.until(lambda: "3|f" not in self.kept(), 60)
+
     def test_redis_that_was_not_told_is_told_again(self):
         self.reserve("live")
         self.alter_redis(4, lambda spent: spent - UNITS)

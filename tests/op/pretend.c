@@ -5,6 +5,7 @@
 #include "ledger/alarms.h"
 #include "op/aside.h"
 #include "op/authority.h"
+#include "op/crossings.h"
 #include "op/degraded.h"
 #include "op/dirty.h"
 #include "op/open.h"
@@ -114,6 +115,7 @@ struct pretend *pretend_begin(void)
     services->aside = aside_create();
     services->dirty = dirty_create();
     services->degraded = degraded_create();
+    services->crossings = crossings_create();
     services->open = open_create();
     services->options.redis_timeout_ms = REDIS_MS;
     services->redis_breaker = redis_breaker_create(&services->options);
@@ -144,6 +146,7 @@ void pretend_end(struct pretend *pretend)
     aside_destroy(services->aside);
     dirty_destroy(services->dirty);
     degraded_destroy(services->degraded);
+    crossings_destroy(services->crossings);
     open_destroy(services->open);
     breaker_destroy(services->redis_breaker);
     shares_destroy(services->shares);

@@ -242,7 +242,7 @@ static void judge(struct change *change)
 }
 
 /* The rows get the stops of the limit, or none if it is removed; then the events. */
-static void change_rows(struct change *change)
+static void change_rows(struct change *change, struct pg_tx *tx)
 {
     const struct stops stops = stops_of(&change->asked);
     struct event_row *event;
@@ -259,6 +259,7 @@ static void change_rows(struct change *change)
         if (change->book.quotas[i].period_end_ms > change->book.now_ms)
             book_cross(&change->book, &change->book.quotas[i], slice_of(NULL, 0),
                        (struct attempt){0});
+    pg_reserved_drop(tx, &change->book);
 }
 
 static enum status work(struct change *change, struct pg_tx *tx)
@@ -285,7 +286,7 @@ static enum status work(struct change *change, struct pg_tx *tx)
     status = lock_rows(change, tx);
     if (status != STATUS_OK)
         return status;
-    change_rows(change);
+    change_rows(change, tx);
     add_landing(change, tx);
     pg_write(tx, &change->book);
     return STATUS_OK;

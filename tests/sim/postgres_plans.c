@@ -244,7 +244,6 @@ enum status sim_authority_bump(struct database *db, const struct shard_view *fro
            strcmp(authority->view.nonce, mine.nonce) == 0 &&
            !(!authority->view.active && authority->changed_ms > 0 &&
              authority->changed_ms > db->pg->now_ms(db->pg->user) - 1000);
-    db->pg->bumps[mine.shard] += wins;
     return change_view(db, mine.shard, &to, wins, ret_won, ret_view);
 }
 
@@ -261,19 +260,6 @@ enum status sim_authority_activate(struct database *db, const struct shard_view 
     return change_view(db, to.shard, &to,
                        authority->view.epoch == to.epoch && !authority->view.active, ret_won,
                        ret_view);
-}
-
-void postgres_begin_epochs(struct postgres *postgres, int64_t epoch)
-{
-    for (const struct pg_tenant *tenant = postgres->tenants; tenant; tenant = tenant->next) {
-        struct pg_authority *authority = &postgres->authority[tenant->shard];
-
-        authority->exists = true;
-        authority->view = (struct shard_view){
-            .shard = tenant->shard, .epoch = epoch, .active = true};
-        snprintf(authority->view.replid, sizeof(authority->view.replid), "%040d", 0);
-        snprintf(authority->view.nonce, sizeof(authority->view.nonce), "%032d", 0);
-    }
 }
 
 /* --- plans -------------------------------------------------------------------------------------- */
@@ -294,6 +280,7 @@ static struct limit limit_of(const struct pg_limit *limit)
         .max_ttl_ms = limit->limit.max_ttl_ms,
         .redis_away = limit->limit.redis_away,
         .redis_away_units = limit->limit.redis_away_units,
+        .reserved_crossings = limit->limit.reserved_crossings,
     };
 }
 

@@ -94,6 +94,9 @@ bool pg_lock_limit(struct pg_tx *tx, struct pg_limit *limit);
 /* Dirty rows and events of the book. */
 void pg_write(struct pg_tx *tx, struct book *book);
 
+/* Of the book's quotas without stops, as reserved_levels_drop does it; before pg_write. */
+void pg_reserved_drop(struct pg_tx *tx, struct book *book);
+
 /* CONFLICT is tried again, as ledger/database.c does it. */
 enum status pg_transact(struct database *db, enum status (*body)(struct database *db, void *user),
                         void *user);

@@ -7,11 +7,13 @@
 #include "op/authority.h"
 #include "op/commit.h"
 #include "op/desk.h"
+#include "op/crossings.h"
 #include "op/degraded.h"
 #include "op/dirty.h"
 #include "op/open.h"
 #include "op/granter.h"
 #include "op/inbox.h"
+#include "op/crier.h"
 #include "op/janitor.h"
 #include "op/notifies.h"
 #include "op/plans.h"
@@ -101,6 +103,7 @@ struct server *server_start(int group)
     services->aside = aside_create();
     services->dirty = dirty_create();
     services->degraded = degraded_create();
+    services->crossings = crossings_create();
     services->open = open_create();
     services->redis_breaker = redis_breaker_create(&services->options);
     services->inbox = inbox_create();
@@ -110,6 +113,7 @@ struct server *server_start(int group)
     CHECK(services->committer);
     CHECK(desks_create(services, DESKS));
     CHECK(janitor_create(services));
+    CHECK(crier_create(services));
     server->door = sim_door_create();
     fibre_start("worker", group, work,
                 worker_create(services, (struct stub_server *)(void *)server->door));

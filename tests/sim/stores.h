@@ -51,6 +51,7 @@
     X(drift_put, ledger_drift_put)                                                                 \
     X(drift_end, ledger_drift_end)                                                                 \
     X(drift_totals_read, ledger_drift_totals_read)                                                 \
+    X(crossings_write, ledger_crossings_write)                                                     \
     X(sums_list, ledger_sums_list)                                                                 \
     X(sums_read, ledger_sums_read)                                                                 \
     X(repair, ledger_repair)                                                                       \

@@ -216,6 +216,7 @@ static void read_answer(struct counter *counter, struct counter_call *call,
     case REPLY_ANSWER:
         if (kind->read)
             kind->read(&reply, call);
+        call->crossed = reply.crossed;
         call->status = kind->read && !reply.bad && reply_left(&reply) == 0 ? STATUS_OK
                        : reply.no_memory                                  ? STATUS_UNKNOWN
                                                                           : STATUS_CORRUPT;

@@ -3,7 +3,9 @@
  */
 #include "tests/sim/world.h"
 
+#include "base/amount.h"
 #include "base/check.h"
+#include "counter/packed.h"
 #include "quota/times.h"
 #include "tests/sim/fibre.h"
 #include "tests/sim/server.h"
@@ -16,6 +18,9 @@
 enum { TRIES = 6, QUIET_REST_US = 90000000 };
 
 /* What ended so long ago is idle, and is back. */
+/* Two rounds of the crier. */
+enum { RESERVED_TOLD_US = 2 * CRIER_ROUND_MS * 1000 + 1000000 };
+
 enum { IDLE_SEEN_MS = IDLE_WITHIN_MS + 4000 };
 
 static void heal(struct world *world)
@@ -234,6 +239,71 @@ static void check_meter(struct world *world, struct truth_tenant *tenant, size_t
     release(world, tenant, job, &held);
 }
 
+/* --- crossings of what is reserved ---------------------------------------------------------------- */
+
+/* The level that Redis keeps of a quota (src/counter/lua/levels.lua). False: it keeps none. */
+static bool redis_level(struct world *world, const struct quota_row *row,
+                        struct counter_quota *ret_quota, struct reached *ret, bool *ret_pending)
+{
+    char key[64], field[PACKED_REF_MAX + 1];
+    struct redis *redis = &world->nodes[world->node];
+    const struct value *value;
+    const struct member *member;
+    size_t len = packed_ref_write(row->ref, field);
+    const char *tail;
+    int level;
+
+    snprintf(key, sizeof(key), "q:{%d}:2:t:%" PRId64, counter_tag(row->shard), row->tenant_id);
+    value = keyspace_find(redis, slice_from_cstr(key));
+    member = value ? table_find(&value->members, slice_of(field, len)) : NULL;
+    tail = member ? memchr(member->text.data, '|', member->text.len) : NULL;
+    if (!tail)
+        return false;
+    CHECK(packed_quota_read(member->text, ret_quota));
+    *ret_pending = ret_quota->crossed;
+    *ret = (struct reached){0};
+    CHECK(sscanf(tail, "|%" SCNd64 " %" SCNd64 " %" SCNd64 " %d %" SCNd64 " %" SCNd64,
+                 &ret->stops.soft, &ret->stops.amount, &ret->stops.cap, &level,
+                 &ret->name.lease_id, &ret->name.n) == 6);
+    ret->level = level;
+    ret->stops.unlimited = ret->stops.amount == AMOUNT_MAX;
+    return true;
+}
+
+/* What was counted has been told, once, and is what use and holds say. */
+static void check_reserved(struct world *world, const struct truth_tenant *tenant)
+{
+    const struct pg_tenant *rows = postgres_tenant(&world->postgres, tenant->tenant_id);
+
+    for (const struct pg_quota *quota = rows->quotas; quota && !world->truth.broken;
+         quota = quota->next) {
+        struct crossing crossings[CROSSINGS_MAX];
+        struct counter_quota now;
+        struct reached reached;
+        bool pending;
+        int level;
+
+        if (quota->row.state != QUOTA_OPEN ||
+            !redis_level(world, &quota->row, &now, &reached, &pending))
+            continue;
+        world->truth.checks++;
+        level = reached.level;
+        if (threshold_cross(&reached.stops, now.used + now.held, &level, crossings) > 0)
+            truth_break(&world->truth, "the reserved level is that of use and holds", NULL,
+                        "%s limit %" PRId64 ": %d, not %d", tenant->name, quota->row.ref.limit_id,
+                        reached.level, level);
+        if (!quota->row.stops.unlimited &&
+            (pending || reached_compare(quota->reserved.last, reached.name) != 0 ||
+             quota->reserved.level != reached.level))
+            truth_break(&world->truth, "reserved crossings are told", NULL,
+                        "%s limit %" PRId64 ": lease %" PRId64 " n %" PRId64 " level %d, told %" PRId64
+                        " n %" PRId64 " level %d",
+                        tenant->name, quota->row.ref.limit_id, reached.name.lease_id,
+                        reached.name.n, reached.level, quota->reserved.last.lease_id,
+                        quota->reserved.last.n, quota->reserved.level);
+    }
+}
+
 static int64_t last_deadline_us(const struct world *world)
 {
     int64_t last_us = 0;
@@ -270,4 +340,7 @@ void world_rest(struct world *world)
     for (int i = 0; i < WORLD_TENANTS; i++)
         for (size_t meter = 0; meter < SIM_METERS && !world->truth.broken; meter++)
             check_meter(world, &world->tenants[i], meter, 1);
+    fibre_sleep_us(RESERVED_TOLD_US);
+    for (int i = 0; i < WORLD_TENANTS && !world->truth.broken; i++)
+        check_reserved(world, &world->tenants[i]);
 }

@@ -26,7 +26,7 @@ RANKS = {
 STEMS = {
     "op": {
         "op": 0, "services": 0,
-        "aside": 1, "authority": 1, "degraded": 1, "dirty": 1, "open": 1, "plans": 1, "shares": 1, "quotas": 1,
+        "aside": 1, "authority": 1, "crossings": 1, "degraded": 1, "dirty": 1, "open": 1, "plans": 1, "shares": 1, "quotas": 1,
         "refusals": 1, "verdict": 1,
         "desk_queue": 2, "inbox": 2, "notifies": 2, "redis": 2, "returns": 2, "stores": 2, "tenant": 2, "trace": 2,
         "admin": 3, "admin_limit": 3, "admin_tenant": 3, "charge": 3, "check": 3, "commit": 3, "extend": 3,
@@ -37,7 +37,7 @@ STEMS = {
         "grant_root": 3, "grant_script": 3, "granting": 3, "list_reservations": 3, "notify": 3, "queries": 3,
         "reap": 3, "reconcile": 3, "repair": 3, "retake": 3, "recall": 3, "recover": 3, "reserve": 3, "status": 3, "usage": 3,
         "verify": 3, "verify_receipt": 3,
-        "desk": 4, "granter": 4, "janitor": 4, "worker": 4,
+        "crier": 4, "desk": 4, "granter": 4, "janitor": 4, "worker": 4,
     },
 }
 # The generator is a program apart: it sees base only, and nobody sees it.

@@ -1338,7 +1338,7 @@ const ProtobufCMessageDescriptor holdfast__v1__tenant__descriptor =
   (ProtobufCMessageInit) holdfast__v1__tenant__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__limit__field_descriptors[19] =
+static const ProtobufCFieldDescriptor holdfast__v1__limit__field_descriptors[20] =
 {
   {
     "limit_id",
@@ -1568,6 +1568,18 @@ static const ProtobufCFieldDescriptor holdfast__v1__limit__field_descriptors[19]
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "reserved_crossings",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Limit, reserved_crossings),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__limit__field_indices_by_name[] = {
   15,   /* field[15] = anchor_time */
@@ -1583,6 +1595,7 @@ static const unsigned holdfast__v1__limit__field_indices_by_name[] = {
   5,   /* field[5] = period */
   17,   /* field[17] = redis_away */
   18,   /* field[18] = redis_away_units */
+  19,   /* field[19] = reserved_crossings */
   2,   /* field[2] = scope */
   8,   /* field[8] = soft_percent */
   1,   /* field[1] = tenant */
@@ -1593,7 +1606,7 @@ static const unsigned holdfast__v1__limit__field_indices_by_name[] = {
 static const ProtobufCIntRange holdfast__v1__limit__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 19 }
+  { 0, 20 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__limit__descriptor =
 {
@@ -1603,7 +1616,7 @@ const ProtobufCMessageDescriptor holdfast__v1__limit__descriptor =
   "Holdfast__V1__Limit",
   "holdfast.v1",
   sizeof(Holdfast__V1__Limit),
-  19,
+  20,
   holdfast__v1__limit__field_descriptors,
   holdfast__v1__limit__field_indices_by_name,
   1,  holdfast__v1__limit__number_ranges,

@@ -252,6 +252,12 @@ struct  Holdfast__V1__Limit
    * together may be above the limit; it is recorded as it is.
    */
   int64_t redis_away_units;
+  /*
+   * True: crossings of BASIS_RESERVED are sent as well (Basis). Each costs a transaction of its own,
+   * so choose it where holds are long or large. What is taken back sends the crossings down, with the
+   * next Reserve.
+   */
+  protobuf_c_boolean reserved_crossings;
   Holdfast__V1__Limit__BoundCase bound_case;
   union {
     /*
@@ -281,7 +287,7 @@ struct  Holdfast__V1__Limit
 };
 #define HOLDFAST__V1__LIMIT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__limit__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, HOLDFAST__V1__METER_KIND__METER_KIND_UNSPECIFIED, HOLDFAST__V1__PERIOD__PERIOD_UNSPECIFIED, 0, HOLDFAST__V1__ENFORCEMENT__ENFORCEMENT_UNSPECIFIED, NULL, (char *)protobuf_c_empty_string, NULL, (char *)protobuf_c_empty_string, HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_UNSPECIFIED, 0, HOLDFAST__V1__LIMIT__BOUND__NOT_SET, {0}, HOLDFAST__V1__LIMIT__OVERAGE__NOT_SET, {0} }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, HOLDFAST__V1__METER_KIND__METER_KIND_UNSPECIFIED, HOLDFAST__V1__PERIOD__PERIOD_UNSPECIFIED, 0, HOLDFAST__V1__ENFORCEMENT__ENFORCEMENT_UNSPECIFIED, NULL, (char *)protobuf_c_empty_string, NULL, (char *)protobuf_c_empty_string, HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_UNSPECIFIED, 0, 0, HOLDFAST__V1__LIMIT__BOUND__NOT_SET, {0}, HOLDFAST__V1__LIMIT__OVERAGE__NOT_SET, {0} }
 
 
 /*

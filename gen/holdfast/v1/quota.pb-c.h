@@ -346,7 +346,14 @@ typedef enum _Holdfast__V1__Basis {
    */
   HOLDFAST__V1__BASIS__BASIS_COMMITTED = 1,
   /*
-   * committed + debt + held. Later: not sent in this version.
+   * committed + debt + held, of limits with reserved_crossings. held is what a Reserve answers: holds
+   * made in Postgres while Redis was away, and holds that Redis has lost, are not in it. Each crossing
+   * is sent at most once, and at least once unless Redis loses what it counted within a moment (50 ms
+   * as a rule, or until the database is back) and use has fallen back by then; while the database is
+   * away, of each quota the first seven and the last. It follows within milliseconds, not in the
+   * transaction that caused it: quota shows stops and use of that moment, job_id is empty. After a change
+   * of the limit, crossings come with the next Reserve, Commit or Release. Where Redis was lost, what it
+   * holds anew decides, from the next Reserve on.
    */
   HOLDFAST__V1__BASIS__BASIS_RESERVED = 2
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HOLDFAST__V1__BASIS)
@@ -723,7 +730,7 @@ struct  Holdfast__V1__Event
    */
   Holdfast__V1__QuotaState *quota;
   /*
-   * The job that caused it; empty if a limit change or a new period did.
+   * The job that caused it; empty if a limit change or a new period did, and for BASIS_RESERVED.
    */
   char *job_id;
   /*

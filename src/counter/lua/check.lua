@@ -20,7 +20,7 @@
 -- that are past their time likewise.
 
 -- luacheck: read globals call base amount index_first deadline_of forget_ended
--- luacheck: read globals add_held readable load text_of marks_age drop_index index_count
+-- luacheck: read globals add_held readable load text_of marks_age drop_index index_count levels
 local SAMPLE, LOOKS = 64, 32
 local HOLDS_MAX = 256
 local now, x_name = amount(ARGV[5]), base .. 'x:' .. ARGV[4]
@@ -71,6 +71,10 @@ local function check_held(t)
         if q and q.H ~= sum then
             q.H = sum
             call('HSET', t, all[i], text_of(q))
+            if q.levels then
+                levels().note(t:match('%d+$'), all[i], q.levels)
+                levels().keep()
+            end
             wrong[#wrong + 1], wrong[#wrong + 2] = all[i], ('%d'):format(q.L)
         end
     end

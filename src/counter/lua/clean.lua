@@ -72,8 +72,24 @@ local function is_lease(text)
     return text:find('^%d+$') and numbers_fit(text) and text + 0 < lease_floor + LEASE_IDS
 end
 
+-- The form of levels.lua.
+local function is_tail(tail)
+    local pending = numbers_fit(tail) and tail:match('^%d+ %d+ %d+ [0-7] %d+ %d+ %d%d?%d?(.*)$')
+    for entry in (pending or ''):gmatch(';([^;]*)') do
+        if not entry:find('^%d+:%d+:[0-7]:%d+:%d+:%d+:%d+:%d+:%d+:%d+$') then
+            return false
+        end
+    end
+    return pending == '' or pending and pending:byte(1) == 59
+end
+
 -- The form of quota.lua, and what it says of the numbers.
 local function is_quota(text)
+    local numbers, tail = text:match('^([%d ]+) |(.*)$')
+    if tail and not is_tail(tail) then
+        return false
+    end
+    text = numbers or text
     local _, blanks = text:gsub(' ', ' ')
     if blanks ~= 10 or not text:find('^%d[%d ]*%d$') or text:find('  ', 1, true)
         or not numbers_fit(text) then
@@ -209,6 +225,7 @@ local function clean_tenant(t, c, tenant)
 end
 
 keep_if_sound('ZCARD', x_name)
+keep_if_sound('HLEN', base .. 'p')
 if generation > 0 then
     keep_if_sound('SCARD', marks_key(0))
     keep_if_sound('SCARD', marks_key(1))

@@ -62,6 +62,10 @@ local function fill(t, tenant, was)
         if before and before.Cv > t.Cv then
             q.C, q.Cv, q.Cd, q.fresh = before.C, before.Cv, before.Cd, nil
         end
+        if before and before.levels then -- counted anew: elsewhere it may have gone on another way
+            q.levels = before.levels
+            q.levels.lease, q.levels.n, q.levels.fresh = q.L, 0, true
+        end
     end
     raise(t, q)
     return 0

@@ -2,7 +2,8 @@
 --
 -- A quota is a field of its tenant's hash t, named "limit:period" (see request_ref), with the text
 --
---   H L G B S D C Cv Cd W E     numbers in decimal, one blank between them
+--   H L G B S D C Cv Cd W E     numbers in decimal, one blank between them; its level may follow
+--                               (levels.lua)
 --
 -- load(t, field)    the quota with numbers under these names; false: missing
 -- prefetch(t, quotas, list, from, to)  reads many fields at once, quotas first; returns all texts
@@ -12,7 +13,7 @@
 --                   with last
 
 -- luacheck: push ignore 211
--- luacheck: read globals call
+-- luacheck: read globals call levels levels_made
 -- What is written out here is not put together anew in every script.
 local QUOTA = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$'
 local QUOTA_TEXT = '%d %d %d %d %d %d %d %d %d %d %d'
@@ -31,16 +32,27 @@ end
 -- Never more is held, given back or spent than was granted: another text is a hand's (clean.lua).
 local function parse(text)
     local H, L, G, B, S, D, C, Cv, Cd, W, E = text:match(QUOTA)
+    local tail
+    if not H then
+        text, tail = text:match('^([%d ]+) (|.*)$')
+        H, L, G, B, S, D, C, Cv, Cd, W, E = (text or ''):match(QUOTA)
+    end
     local q = {H = H + 0, L = L + 0, G = G + 0, B = B + 0, S = S + 0, D = D + 0, C = C + 0,
         Cv = Cv + 0, Cd = Cd + 0, W = W + 0, E = E + 0}
     if q.H + q.B > q.G or q.S > q.G then
         error({err = 'BADQUOTA ' .. text})
     end
+    q.levels = tail and levels().of(tail)
     return q
 end
 
 local function text_of(q)
-    return QUOTA_TEXT:format(q.H, q.L, q.G, q.B, q.S, q.D, q.C, q.Cv, q.Cd, q.W, q.E)
+    local text = QUOTA_TEXT:format(q.H, q.L, q.G, q.B, q.S, q.D, q.C, q.Cv, q.Cd, q.W, q.E)
+    if q.levels then
+        levels().cross(q.levels, q.H, q.C, q.Cv, q.Cd)
+        text = text .. ' ' .. levels().text(q.levels)
+    end
+    return text
 end
 
 local function keep(t, field, text)
@@ -75,11 +87,17 @@ local function flush()
                 set[n + 1], set[n + 2] = field, text
                 n = n + 2
                 texts[field] = text
+                if q.levels then
+                    levels().note(t:match('%d+$'), field, q.levels)
+                end
             end
         end
         if n > 2 then
             call(unpack(set))
         end
+    end
+    if levels_made then
+        levels_made.keep()
     end
 end
 

@@ -4,7 +4,8 @@
 -- ARGV  1-4 guard   5 further shards (shards.lua); then now, count of groups
 --       per group, its head:  tenant, its shard, the epoch, "epoch.version", count of quotas, count
 --                   of terms, count of items, "limit:period" of each quota, "tenant=job" of each
---                   item
+--                   item; if the count of terms is below 0, "soft amount cap" of each quota whose
+--                   limit wants crossings of what is reserved (levels.lua), or ""
 --       per group, its items:
 --                   per terms: deadline, 1 if deferrable (else 0), count of quotas,
 --                   per quota: its "limit:period", index of the meter, soft stop, what the hold
@@ -28,10 +29,12 @@
 -- an error before them leaves nothing half done.
 
 -- luacheck: read globals call shown authority amount base LEASE_IDS shards_end
--- luacheck: read globals place_of index_add index_first index_last deadline_of marks_known
+-- luacheck: read globals place_of index_add index_first index_last deadline_of marks_known levels
+-- luacheck: read globals levels_made
 
 local UNITS, DEADLINE, UNFILLED, VANISHED, SOFT = 1, 2, 4, 8, 16
 local QUOTA = '^(%d+) ((%d+) (%d+) (%d+) (%d+) (%d+) (%d+) %d+ %d+ (%d+) %d+)$'
+local NO_STOPS = '9007199254740991 9007199254740991 9007199254740991' -- AMOUNT_MAX
 local now = amount(ARGV[shards_end + 1])
 local live_from = place_of(now + 1, 0)
 local seq = tonumber(authority[3]) or 0
@@ -59,29 +62,36 @@ local function read_quota(text, tenant, field, lease_floor)
         return {was = was, missing = was + 0 < lease_floor and UNFILLED or VANISHED}
     end
     local held, rest, L, G, B, S, D, C, W = text:match(QUOTA)
+    local tail
+    if not held then
+        text, tail = text:match('^([%d ]+) (|.*)$')
+        held, rest, L, G, B, S, D, C, W = (text or ''):match(QUOTA)
+    end
     local lease = L - lease_floor
     if lease >= LEASE_IDS then
         check_lease(lease)
     elseif lease < 0 then
-        return {held_before = held + 0, held = held + 0, rest = rest, missing = UNFILLED}
+        return {held_before = held + 0, held = held + 0, rest = rest, tail = tail,
+            missing = UNFILLED}
     end
     local room = G - B - S - held - W
     if room < 0 and (held + B > G + 0 or S + 0 > G + 0) then -- as in quota.lua
         error({err = 'BADQUOTA ' .. text})
     end
-    return {held_before = held + 0, held = held + 0, rest = rest,
+    return {held_before = held + 0, held = held + 0, rest = rest, tail = tail,
         room = room, ends = D + 0, used = C + 0,
         text = ':' .. field .. ':' .. format('%d', lease) .. ':'}
 end
 
 for g = 1, groups_count do
     local t, tenant, epoch, quotas = KEYS[1 + g], ARGV[a + 1], ARGV[a + 3], ARGV[a + 5] + 0
-    local items = ARGV[a + 7] + 0
+    local terms, items = ARGV[a + 6] + 0, ARGV[a + 7] + 0
     local first_field, first_job = a + 8, a + 8 + quotas
     local last_job = first_job + items - 1
     local texts = call('HMGET', t, 'v', 'x', unpack(ARGV, first_field, last_job))
     local group = {t = t, tenant = tenant, shard = ARGV[a + 2], entry_head = epoch .. ':',
-        x = texts[2], quotas = quotas, terms = ARGV[a + 6] + 0,
+        x = texts[2], quotas = quotas, terms = terms < 0 and -terms or terms,
+        stops = terms < 0 and last_job,
         items = items, first_job = first_job, last_job = last_job,
         stale = texts[1] ~= ARGV[a + 4], known = {},
         states = {}, texts = texts, marks_before = m}
@@ -98,7 +108,7 @@ for g = 1, groups_count do
         m = m + items
     end
     groups[g] = group
-    a = last_job
+    a = terms < 0 and last_job + quotas or last_job
 end
 local marked = {}
 if groups_count > 1 and m > 0 then
@@ -124,6 +134,31 @@ local function read_terms(known)
         a = a + 4
     end
     return its
+end
+
+-- The quota's text with its level, and whether it is to be written. The q-th of the group.
+local function with_level(group, q, quota, text, changed)
+    local stops, tail = group.stops and ARGV[group.stops + q] or '', quota.tail
+    if quota.missing then
+        return tail and text .. ' ' .. tail or text, changed
+    elseif stops == '' then
+        if not tail then
+            return text, changed
+        end
+        stops = NO_STOPS -- nobody wants it any more; n must not begin again under this lease
+    end
+    local soft, amount, cap = stops:match('^(%d+) (%d+) (%d+)$')
+    local L, C, Cv, Cd = quota.rest:match('^(%d+) %d+ %d+ %d+ %d+ (%d+) (%d+) (%d+)')
+    local l = tail and levels().of(tail)
+        or {level = 0, lease = L + 0, n = 0, shard = group.shard, pending = '', fresh = true}
+    l.soft, l.amount, l.cap = soft + 0, amount + 0, cap + 0
+    levels().cross(l, quota.held, C + 0, Cv + 0, Cd + 0)
+    local now_tail = levels().text(l)
+    if now_tail ~= tail then
+        changed = true
+        levels().note(group.tenant, quota.field, l)
+    end
+    return text .. ' ' .. now_tail, changed
 end
 
 for g = 1, #groups do
@@ -253,7 +288,11 @@ for g = 1, #groups do
             o = o + 2
         else
             local text = format('%d', quota.held) .. ' ' .. quota.rest
-            if quota.held ~= quota.held_before then
+            local changed = quota.held ~= quota.held_before
+            if group.stops or quota.tail then
+                text, changed = with_level(group, q, quota, text, changed)
+            end
+            if changed then
                 set[sets + 1], set[sets + 2] = quota.field, text
                 sets = sets + 2
             end
@@ -277,6 +316,11 @@ for g = 1, #groups do
         end
         call(unpack(set))
         call('ZADD', base .. 'x:' .. group.shard, 'LT', group.earliest, group.tenant)
+    elseif group.set[3] then -- stops have changed
+        call(unpack(group.set))
     end
+end
+if levels_made then
+    levels_made.keep()
 end
 return out

@@ -1,0 +1,238 @@
+#include "op/crier.h"
+
+#include "base/check.h"
+#include "base/fault.h"
+#include "base/thread.h"
+#include "op/aside.h"
+#include "op/authority.h"
+#include "op/crossings.h"
+#include "op/redis.h"
+#include "op/shares.h"
+#include "op/stores.h"
+#include "quota/times.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+enum {
+    TAGS = SHARDS / COUNTER_TAG_SHARDS,
+    TAG_QUOTAS_MAX = 64, /* of a tag in one turn */
+    QUOTAS_MAX = TAGS * TAG_QUOTAS_MAX,
+};
+
+struct crier {
+    struct services *services;
+    struct stores *stores;
+    pthread_t thread;
+    _Atomic bool stopping;
+    int64_t round_us; /* when all tags are looked at next */
+    struct log_limit log;
+};
+
+/* Some shard of the tag that is served; false: none is. */
+static bool shard_of_tag(struct services *services, size_t tag, int *ret)
+{
+    struct shard_view view;
+
+    for (int shard = 0; shard < SHARDS; shard++)
+        if ((size_t)counter_tag(shard) == tag &&
+            authority_get(services->authority, shard, &view)) {
+            *ret = shard;
+            return true;
+        }
+    return false;
+}
+
+/* What is pending of these tags, without tenants that have their pause. */
+static struct counter_crossed_quota *read_pending(struct crier *crier, uint32_t tags,
+                                                  size_t *ret_count, bool *ret_more)
+{
+    struct stores *stores = crier->stores;
+    struct counter_crossed *reads = stores_scratch(stores, TAGS, sizeof(*reads));
+    struct counter_crossed_quota *all = stores_scratch(stores, QUOTAS_MAX, sizeof(*all));
+    struct counter_call *calls[TAGS];
+    enum recovery reason;
+    size_t count = 0;
+    int shard;
+
+    *ret_count = 0;
+    *ret_more = false;
+    for (size_t tag = 0; tag < TAGS; tag++) {
+        if (!(tags >> tag & 1) || !shard_of_tag(stores->services, tag, &shard))
+            continue;
+        reads[count] = (struct counter_crossed){
+            .call = {.kind = COUNTER_CROSSED, .view.shard = shard, .arena = &stores->scratch},
+            .max = TAG_QUOTAS_MAX};
+        calls[count] = &reads[count].call;
+        count++;
+    }
+    if (count > 0)
+        (void)stores_run(stores, calls, count, &reason); /* each is looked at by itself */
+    for (size_t i = 0; i < count; i++) {
+        if (calls[i]->status != STATUS_OK || calls[i]->guard != GUARD_PASSED)
+            continue;
+        *ret_more |= reads[i].quotas_count >= TAG_QUOTAS_MAX;
+        for (size_t k = 0; k < reads[i].quotas_count; k++)
+            if (!aside_has(stores->services->aside, reads[i].quotas[k].tenant_id,
+                           stores_mono_us(stores)))
+                all[(*ret_count)++] = reads[i].quotas[k];
+    }
+    return all;
+}
+
+/* In halves, until who is locked or refused is alone; he waits. */
+static void write_some(struct crier *crier, struct ledger_crossed *crossed, size_t count)
+{
+    struct stores *stores = crier->stores;
+    enum status status;
+
+    if (count == 0)
+        return;
+    status = stores->table->crossings_write(stores->db, &stores->scratch, crossed, count);
+    if (status == STATUS_OK)
+        return;
+    for (size_t i = 0; i < count; i++)
+        crossed[i].told = false;
+    if (status != STATUS_CONFLICT && !stores_refused(stores, status)) {
+        log_every(&crier->log, LOG_WARN, "crier", "crossings.failed status=%s error=%s",
+                  status_name(status), LOG_VALUE(stores->table->database_error(stores->db)));
+        return;
+    }
+    if (count == 1) {
+        aside_put(stores->services->aside, crossed->tenant_id, stores_mono_us(stores));
+        return;
+    }
+    write_some(crier, crossed, count / 2);
+    write_some(crier, crossed + count / 2, count - count / 2);
+}
+
+static void take_away(struct crier *crier, const struct counter_crossed_quota *quotas,
+                      const struct ledger_crossed *crossed, size_t count)
+{
+    struct stores *stores = crier->stores;
+    struct counter_told *tells = stores_scratch(stores, SHARDS, sizeof(*tells));
+    struct counter_told_quota *told = stores_scratch(stores, count, sizeof(*told));
+    struct counter_call *calls[SHARDS];
+    enum recovery reason;
+    size_t calls_count = 0, told_count = 0;
+
+    for (int shard = 0; shard < SHARDS; shard++) {
+        size_t first = told_count;
+
+        for (size_t i = 0; i < count; i++)
+            if (quotas[i].shard == shard && crossed[i].told)
+                told[told_count++] = (struct counter_told_quota){
+                    quotas[i].tenant_id, quotas[i].ref,
+                    quotas[i].reached[quotas[i].reached_count - 1].name};
+        if (told_count == first)
+            continue;
+        tells[calls_count] = (struct counter_told){
+            .call = {.kind = COUNTER_TOLD, .view.shard = shard, .arena = &stores->scratch},
+            .quotas_count = told_count - first,
+            .quotas = told + first};
+        calls[calls_count] = &tells[calls_count].call;
+        calls_count++;
+    }
+    if (calls_count > 0)
+        (void)stores_run(stores, calls, calls_count, &reason); /* else the next turn brings it again */
+}
+
+/* True: there is more. */
+static bool tell(struct crier *crier, uint32_t tags)
+{
+    struct stores *stores = crier->stores;
+    size_t count, told = 0;
+    bool more;
+    struct counter_crossed_quota *quotas = read_pending(crier, tags, &count, &more);
+    struct ledger_crossed *crossed = stores_scratch(stores, count, sizeof(*crossed));
+
+    for (size_t i = 0; i < count; i++)
+        crossed[i] = (struct ledger_crossed){.tenant_id = quotas[i].tenant_id,
+                                             .ref = quotas[i].ref,
+                                             .reached_count = quotas[i].reached_count,
+                                             .reached = quotas[i].reached};
+    if (count == 0 || FAULT("crossings.before_write"))
+        return false;
+    write_some(crier, crossed, count);
+    for (size_t i = 0; i < count; i++)
+        told += crossed[i].told;
+    if (FAULT("crossings.after_write"))
+        return false;
+    take_away(crier, quotas, crossed, count);
+    return more && told > 0;
+}
+
+/* Of the tags with a shard that this server looks after. */
+static uint32_t own_tags(const struct crier *crier)
+{
+    uint32_t tags = 0;
+
+    for (int shard = 0; shard < SHARDS; shard++)
+        if (shares_own(crier->services->shares, shard))
+            tags |= UINT32_C(1) << counter_tag(shard);
+    return tags;
+}
+
+/* Returns how long there is nothing to do. */
+static int turn(struct crier *crier)
+{
+    struct stores *stores = crier->stores;
+    uint32_t tags = crossings_take(crier->services->crossings);
+    int64_t mono_us = stores_mono_us(stores);
+
+    arena_reset(&stores->scratch);
+    if (mono_us >= crier->round_us) {
+        crier->round_us = mono_us + CRIER_ROUND_MS * INT64_C(1000);
+        if (estimate_ready(crier->services->estimate))
+            tags |= own_tags(crier);
+    }
+    if (tags && !redis_is_away(crier->services) && tell(crier, tags))
+        return 0;
+    mono_us = stores_mono_us(stores);
+    return mono_us >= crier->round_us ? 0 : (int)((crier->round_us - mono_us + 999) / 1000);
+}
+
+static void *run(void *user)
+{
+    struct crier *crier = user;
+    int wait_ms = CRIER_ROUND_MS;
+
+    while (!atomic_load(&crier->stopping)) {
+        crossings_wait(crier->services->crossings, wait_ms);
+        if (!atomic_load(&crier->stopping))
+            wait_ms = turn(crier);
+    }
+    return NULL;
+}
+
+struct crier *crier_create(struct services *services)
+{
+    struct crier *crier = calloc(1, sizeof(*crier));
+    const struct stores_options options = {
+        .counter_timeout_ms = services->options.redis_timeout_ms,
+        .database_connect_ms = CONNECT_SHARED_MS,
+        .database_statement_ms = STATEMENT_LONG_MS,
+        .database_lock_ms = LOCK_WAIT_MS,
+        .hurried = true,
+        .scratch_bytes = 16 * 1024,
+        .scratch_bytes_max = 64u << 20,
+    };
+
+    CHECK(crier);
+    crier->services = services;
+    crier->stores = stores_open(services, &options);
+    thread_start(&crier->thread, "crier", run, crier);
+    return crier;
+}
+
+void crier_destroy(struct crier *crier)
+{
+    if (!crier)
+        return;
+    atomic_store(&crier->stopping, true);
+    crossings_wake(crier->services->crossings);
+    pthread_join(crier->thread, NULL);
+    stores_close(crier->stores);
+    free(crier);
+}
