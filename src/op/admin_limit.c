@@ -206,7 +206,7 @@ static void delete (struct op *base, struct stores *stores)
         op_fail(base, FAILURE_UNKNOWN_LIMIT, false, "there is no limit \"%.*s\" in tenant \"%.*s\"",
                 SLICE_ARGS(op->limit.limit_name), SLICE_ARGS(base->tenant));
     else if (admin_done(base, stores, status, answer) && !op->validate_only)
-        op->pending = !admin_publish(base, stores);
+        op->pending = FAULT("limit.between") || !admin_publish(base, stores);
     op_finish(base);
 }
 

@@ -1,6 +1,7 @@
 #include "op/admin.h"
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "counter/counter.h"
 #include "op/inbox.h"
@@ -101,7 +102,7 @@ static void update(struct op *base, struct stores *stores)
 
     /* The tenant is changed even if Redis cannot be told now: the janitors will. */
     if (admin_done(base, stores, status, answer) && answer == ADMIN_DONE && !op->validate_only &&
-        !admin_publish(base, stores))
+        (FAULT("limit.between") || !admin_publish(base, stores)))
         log_debug("admin", "publish.later tenant=%s", LOG_SLICE(base->tenant));
     op_finish(base);
 }

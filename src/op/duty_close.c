@@ -4,6 +4,7 @@
  */
 #include "op/duty.h"
 
+#include "base/fault.h"
 #include "op/shares.h"
 #include "quota/times.h"
 
@@ -103,6 +104,8 @@ static enum duty_end close_step(size_t which, struct duty_tools *tools)
         return DUTY_DONE;
     status = which == CLOSE_LEASES ? stores->table->close_leases(stores->db, CLOSE_MAX, &more)
                                    : stores->table->close_periods(stores->db, CLOSE_MAX, &more);
+    if (status == STATUS_OK && FAULT("close.between"))
+        status = STATUS_UNKNOWN;
     *due = more;
     if (status != STATUS_OK)
         return duty_failed(tools, which == CLOSE_LEASES ? "close_leases" : "close_periods", status);
@@ -134,6 +137,8 @@ static enum duty_end retention_step(size_t which, struct duty_tools *tools)
         stores->table->retention(stores->db, (enum ledger_kept)which,
                                  stores->services->options.events_keep_ms, RETENTION_MAX, &more);
 
+    if (status == STATUS_OK && FAULT("retention.between"))
+        status = STATUS_UNKNOWN;
     if (status != STATUS_OK)
         return duty_failed(tools, names[which], status);
     return more ? DUTY_MORE : DUTY_DONE;

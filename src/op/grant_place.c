@@ -329,6 +329,8 @@ static enum status run(struct pass *pass, struct placing *all, size_t count)
     enum status status;
     int64_t now_ms;
 
+    if (FAULT("place.before"))
+        return STATUS_UNAVAILABLE;
     for (size_t i = 0; i < count; i++)
         places[i] = *all[i].place;
     status = stores->table->place_run(stores->db, &stores->scratch, places, count, &now_ms);

@@ -288,6 +288,17 @@ static void judge_scripts(struct pass *pass, const struct shard_calls *of, enum 
             judge_script(pass, of, &of->scripts[i], k, reason);
 }
 
+/* They may have run: what they held, their repeats find. */
+static void lose_answers(const struct shard_calls *of)
+{
+    for (size_t i = 0; i < of->scripts_count; i++) {
+        struct counter_call *call = &of->scripts[i].reserve.call;
+
+        if (call->status == STATUS_OK && FAULT("reserve.after_script"))
+            call->status = STATUS_UNKNOWN;
+    }
+}
+
 void pass_run_scripts(struct pass *pass)
 {
     struct calls calls = {.pass = pass};
@@ -296,7 +307,7 @@ void pass_run_scripts(struct pass *pass)
     size_t count;
     enum recovery reason;
 
-    if (FAULT("grant.between")) /* lent, and Redis does not hear of it */
+    if (pass->totals_count > 0 && FAULT("grant.between")) /* lent, and Redis does not hear of it */
         pass->totals_count = 0;
     calls.all = stores_scratch(pass->stores, SHARDS, sizeof(*calls.all));
     build_calls(&calls);
@@ -304,6 +315,8 @@ void pass_run_scripts(struct pass *pass)
     if (count == 0)
         return;
     stores_run(pass->stores, list, count, &reason);
-    for (size_t i = 0; i < calls.count; i++)
+    for (size_t i = 0; i < calls.count; i++) {
+        lose_answers(&calls.all[i]);
         judge_scripts(pass, &calls.all[i], reason);
+    }
 }

@@ -167,7 +167,7 @@ static bool go_on_rebuilding(struct mend *mend, struct stores *stores)
                                        .max = REBUILD_FIELDS};
 
         memcpy(call.cursor, rebuild->cursor, sizeof(call.cursor));
-        if (!run(stores, &call.call, rebuild->shard)) {
+        if (FAULT("mend.rebuild") || !run(stores, &call.call, rebuild->shard)) {
             rebuild->active = false; /* it is found again, and begun anew */
             return false;
         }

@@ -64,6 +64,10 @@ static bool begin_epoch(struct stores *stores, struct arena *arena, struct shard
     uint8_t random[NONCE_CHARS / 2];
     bool won;
 
+    if (FAULT("recover.bumped")) {
+        *ret = RECOVERY_NO_REDIS;
+        return false;
+    }
     entropy_fill(stores->services->entropy, random, sizeof(random));
     hex_encode(random, sizeof(random), view->nonce);
     init.call.view = *view;

@@ -3,6 +3,7 @@
 #include "op/worker.h"
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "op/authority.h"
 #include "op/commit.h"
@@ -201,7 +202,7 @@ static void board_reserve(struct worker *worker, struct op_reserve *op, int64_t 
         reserve_to_granter(op);
         return;
     }
-    if (reserve_is_long(op)) {
+    if (reserve_is_long(op) || FAULT("reserve.before_script")) {
         reserve_to_granter(op);
         return;
     }
@@ -325,13 +326,16 @@ static void leave_redis(struct worker *worker, struct op_reserve *op, enum statu
 static void land_reserve(struct worker *worker, const struct flight *flight, size_t i)
 {
     struct op_reserve *op = flight->ops[i];
+    enum status status = flight->reserve.call.status;
 
-    if (flight->reserve.call.status == STATUS_CORRUPT) { /* perhaps because of one tenant of them */
+    if (status == STATUS_OK && FAULT("reserve.after_script"))
+        status = STATUS_UNKNOWN;
+    if (status == STATUS_CORRUPT) { /* perhaps because of one tenant of them */
         reserve_to_granter(op);
         return;
     }
-    if (flight->reserve.call.status != STATUS_OK) {
-        leave_redis(worker, op, flight->reserve.call.status);
+    if (status != STATUS_OK) {
+        leave_redis(worker, op, status);
         return;
     }
     if (flight->reserve.call.guard == GUARD_PASSED)

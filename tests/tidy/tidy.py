@@ -33,7 +33,7 @@ STEMS = {
         "ask": 3, "extend_judge": 3, "extend_place": 3, "extend_push": 3, "extend_turn": 3,
         "get_reservation": 3, "grant": 3, "grant_known": 3, "grant_open": 3, "grant_pass": 3, "grant_place": 3, "grant_plan": 3,
         "duty": 3, "duty_close": 3, "duty_degraded": 3, "duty_idle": 3, "idle": 3, "duty_look": 3, "duty_mend": 3,
-        "duty_probe": 3, "mend": 3, "duty_reap": 3, "duty_recall": 3, "duty_reconcile": 3, "duty_seal": 3,
+        "duty_losses": 3, "losses": 3, "duty_probe": 3, "mend": 3, "duty_reap": 3, "duty_recall": 3, "duty_reconcile": 3, "duty_seal": 3,
         "grant_root": 3, "grant_script": 3, "granting": 3, "list_reservations": 3, "notify": 3, "queries": 3,
         "reap": 3, "reconcile": 3, "repair": 3, "retake": 3, "recall": 3, "recover": 3, "reserve": 3, "status": 3, "usage": 3,
         "verify": 3, "verify_receipt": 3,
@@ -401,6 +401,53 @@ def mutants(tree):
             tree.complain(code, 1, f"{tree.name(page)} says otherwise whether {name} was found")
 
 
+# The documents whose tables say where a server can die: a column "fault point".
+POINT_TABLES = ("src/op/README.md", "src/ledger/README.md")
+POINT = r"[a-z]+\.[a-z_]+"
+
+
+def points_told(tree):
+    """(path, line, the cell) of each row that has a column of fault points."""
+    for name in POINT_TABLES:
+        path, column = tree.root / name, None
+        for number, line in enumerate(path.read_text().splitlines() if path.exists() else (), 1):
+            cells = [cell.strip() for cell in line.split("|")] if line.startswith("|") else []
+            if "fault point" in cells:
+                column = cells.index("fault point")
+            elif not cells:
+                column = None
+            elif column is not None and set(line) - set("|-: "):
+                yield path, number, cells[column] if column < len(cells) else ""
+
+
+def points(tree):
+    """Each fault point has a row in the tables of crashes, each row a point, and tests set only what there is."""
+    passed, told = {}, set()
+    for path in tree.files(".c", ".h", under=("src",)):
+        if tree.name(path).startswith("src/base/fault."):
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            for name in re.findall(r'\bFAULT\("([^"]*)"\)', line):
+                passed.setdefault(name, (path, number))
+    for path, number, cell in points_told(tree):
+        names = re.findall(rf"`({POINT})`", cell)
+        if not names:
+            tree.complain(path, number, "a gap without a fault point")
+        for name in names:
+            if name not in passed:
+                tree.complain(path, number, f"no code passes {name}")
+        told.update(names)
+    for name in sorted(passed.keys() - told):
+        tree.complain(*passed[name], f"{name} stands in no table of {', '.join(POINT_TABLES)}")
+    for path in tree.files(".c", ".py", under=("tests",)):
+        if tree.name(path).startswith(("tests/base/fault_test.c", "tests/tidy/")):
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            for name in re.findall(rf'[",]({POINT})=(?:fail|wait|stop|crash)', line):
+                if name not in passed:
+                    tree.complain(path, number, f"no code passes {name}")
+
+
 def headers(tree):
     """Every header compiles alone."""
     pkgs = ["grpc", "libprotobuf-c", "hiredis", "libpq", "libcrypto", "libxxhash", "yaml-0.1",
@@ -424,7 +471,7 @@ def headers(tree):
 
 CHECKS = {check.__name__: check
           for check in (layers, ranks, banned, switches, times, numbers, leftovers, shape, registered, documents,
-                        mutants, headers)}
+                        mutants, points, headers)}
 
 
 def main():

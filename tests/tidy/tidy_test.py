@@ -183,6 +183,29 @@ class TidyTest(unittest.TestCase):
     def test_mutant_that_was_found_after_all(self):
         self.write("tests/sim/README.md", "| `a` | x | not found |\n")
         self.refuses("mutants", "tests/sim/mutants.c", '    [MUTANT_A] = {"a", "TIGHT", NULL, NULL},\n', "otherwise")
+    def points(self, *rows):
+        self.write("src/op/x.c", 'if (FAULT("x.one") || FAULT("x.two"))\n    return;\n')
+        return "\n".join(("| died here | fault point | what is left |", "|---|---|---|", *rows, ""))
+
+    def test_points_and_their_table(self):
+        self.write("src/op/README.md", self.points("| here | `x.one`, `x.two` | - |"))
+        self.assertEqual(self.complaints("points"), [])
+
+    def test_point_without_a_row(self):
+        self.write("src/op/README.md", self.points("| here | `x.one` | - |"))
+        self.assertEqual([each.split(" ")[0] for each in self.complaints("points")], ["src/op/x.c:1:"])
+
+    def test_row_without_a_point(self):
+        table = self.points("| here | `x.one`, `x.two` | - |", "| there | none | `x.one` |")
+        self.refuses("points", "src/op/README.md", table, "a gap without")
+
+    def test_row_whose_point_is_gone(self):
+        table = self.points("| here | `x.one`, `x.two` | - |", "| there | `x.old` | - |")
+        self.refuses("points", "src/op/README.md", table, "x.old")
+
+    def test_test_that_sets_a_point_that_is_gone(self):
+        self.write("src/op/README.md", self.points("| here | `x.one`, `x.two` | - |"))
+        self.refuses("points", "tests/base/x_test.c", 'fault_set("x.one=fail@1,x.old=fail");\n', "x.old")
 
     def test_header_that_leans_on_another(self):
         self.refuses("headers", "src/op/x.h", GUARDED.format("OP_X", "size_t x(void);\n"),
