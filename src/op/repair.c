@@ -5,6 +5,7 @@
  */
 #include "op/admin.h"
 
+#include "base/fault.h"
 #include "op/inbox.h"
 #include "op/notify.h"
 #include "op/reconcile.h"
@@ -48,7 +49,8 @@ static void tell_redis(struct op_repair *op, struct stores *stores)
         if (quota->exists && quota->repaired.begun_count > 0)
             totals[fill.totals_count++] = totals_from_row(&quota->row);
         if (fill.totals_count == TELL_MAX || (i + 1 == op->quotas_count && fill.totals_count > 0)) {
-            op->degraded |= !stores_run_shard(stores, quota->row.shard, &call, 1, &recovering);
+            op->degraded |= FAULT("repair.between") ||
+                            !stores_run_shard(stores, quota->row.shard, &call, 1, &recovering);
             fill.totals_count = 0;
         }
     }

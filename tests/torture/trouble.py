@@ -18,7 +18,7 @@ from harness import DIR, admin, quota, sql
 CRASHES = ("commit.before_commit", "commit.after_commit_sent", "commit.after_commit", "grant.between",
            "notify.lost", "reap.between", "recall.between", "recover.between", "extend.between",
            "extend.after_retake", "extend.before_facts", "mend.between", "limit.between", "periods.made",
-           "place.after")
+           "reserve.after_script", "place.before", "place.after", "recover.bumped")
 
 
 class Trouble:
