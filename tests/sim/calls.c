@@ -159,6 +159,8 @@ static void fill_limit(struct call *call, const struct ask *ask)
         .overage_kind = ask->overage_percent > 0 ? OVERAGE_PERCENT : OVERAGE_NONE,
         .overage = ask->overage_percent,
         .reserved_crossings = ask->amount % 2 == 0,
+        .redis_away = ask->redis_away,
+        .redis_away_units = ask->redis_away_units,
     };
 }
 
@@ -281,6 +283,7 @@ static void keep(struct call *call)
         reply->decision = call->reserve.decision;
         reply->replayed = call->reserve.replayed;
         reply->degraded = call->reserve.degraded;
+        reply->uncounted = call->reserve.uncounted;
         if (call->reserve.reasons_count > 0)
             reply->reason = call->reserve.reasons[0].code;
         keep_hold(reply, call->reserve.hold);
@@ -392,7 +395,7 @@ void sim_call(struct server *server, const struct ask *ask, struct reply *reply)
     struct call *call = calloc(1, sizeof(*call));
 
     CHECK(call);
-    *reply = (struct reply){0};
+    *reply = (struct reply){.group = server->group};
     if (!server->up) {
         free(call);
         reply->failure = FAILURE_DRAINING;

@@ -53,6 +53,8 @@ struct ask {
     bool deferrable, brief;
     bool suspended;                 /* TENANT */
     int64_t amount, overage_percent; /* PUT_LIMIT */
+    enum redis_away redis_away;
+    int64_t redis_away_units;
     enum period period;
     const char *meter;
     const char *request_id;
@@ -69,6 +71,8 @@ struct reply {
     enum reason_code reason;
     bool replayed, late;
     bool degraded;            /* Reserve, Extend */
+    bool uncounted;           /* Reserve */
+    int group;                /* of the server that was asked */
     bool has_hold;
     struct sim_hold hold;     /* also of GET */
     bool has_record;

@@ -1,9 +1,12 @@
 #include "tests/sim/mutants.h"
 
-#include "base/amount.h"
 #include "base/check.h"
 #include "counter/kind.h"
+#include "op/authority.h"
+#include "op/grant_pass.h"
 #include "op/mend.h"
+#include "op/open.h"
+#include "op/recover.h"
 #include "op/refusals.h"
 #include "quota/settle.h"
 
@@ -41,40 +44,46 @@ static const struct {
                               "    if q then\n        raise(given, q)\n", "    if q then\n"},
     [MUTANT_REAP_BY_LIST] = {"reap_by_list", "RACE,LATE,TIGHT",
                              "attempt == ARGV[at + 1] and deadline <= reaped_to",
-                             "attempt == ARGV[at + 1]", true},
+                             "attempt == ARGV[at + 1]"},
     [MUTANT_NOTIFY_ANY_ATTEMPT] = {"notify_any_attempt", "RACE,REDIS_NET,TIGHT",
                                    "attempt_of(entry) == ARGV[attempts + i - committed - 1]", "true"},
-    [MUTANT_DUE_IS_LIVE] = {"due_is_live", "LATE,TIGHT", ">= live_from and 2 or 3", ">= 0 and 2 or 3", true},
+    [MUTANT_DUE_IS_LIVE] = {"due_is_live", "LATE,TIGHT", ">= live_from and 2 or 3", ">= 0 and 2 or 3"},
     [MUTANT_HELD_IS_ROUNDED] = {"held_is_rounded", "TIGHT",
                                 "quota.held = quota.held + wanted[q]",
                                 "quota.held = quota.held + math.floor(wanted[q] * 0.999)"},
     [MUTANT_RETAKE_WITHOUT_ROOM] = {"retake_without_room", "LOSS,TIGHT,RACE",
                                     "or q.G - q.B - q.S - q.H - q.W < amount(units) then", "then"},
-    [MUTANT_RETAKE_ANY_ATTEMPT] = {"retake_any_attempt", "LOSS,RACE",
+    [MUTANT_RETAKE_ANY_ATTEMPT] = {"retake_any_attempt", "LOSS,RACE,TIGHT",
                                    "if other ~= attempt then", "if false then", true},
-    [MUTANT_KEPT_IGNORES_RETURNS] = {"kept_ignores_returns", "QUIET,LOSS,TIGHT,RACE",
+    [MUTANT_KEPT_IGNORES_RETURNS] = {"kept_ignores_returns", "KEYS,QUIET,TIGHT,RACE",
                                      "q.B > amount(ARGV[i])", "false", true},
     [MUTANT_STALE_IS_FRESH] = {"stale_is_fresh", "ADMIN,TIGHT",
-                               "stale = texts[1] ~= ARGV[a + 4]", "stale = false", true},
+                               "stale = texts[1] ~= ARGV[a + 4]", "stale = false"},
     [MUTANT_EPOCH_IGNORED] = {"epoch_ignored", "LOSS,TIGHT",
-                              "elseif lease < 0 then", "elseif false then", true},
+                              "elseif lease < 0 then", "elseif false then"},
     [MUTANT_PLACE_IGNORES_LEASES] = {"place_ignores_leases", "AWAY,TIGHT", NULL, NULL},
     [MUTANT_LOST_AFTER_ANSWER] = {"lost_after_answer", "RACE", NULL, NULL},
-    [MUTANT_FACTS_BEFORE_LOCKS] = {"facts_before_locks", "RACE,REPEAT,POSTGRES_NET", NULL, NULL, true},
+    [MUTANT_FACTS_BEFORE_LOCKS] = {"facts_before_locks", "RACE,REPEAT,POSTGRES_NET", NULL, NULL},
     [MUTANT_DEADLINE_BEFORE_LOCKS] = {"deadline_before_locks", "LATE,TIGHT,STUCK", NULL, NULL},
     [MUTANT_LATE_IGNORES_FENCE] = {"late_ignores_fence", "LATE,RACE", NULL, NULL},
-    [MUTANT_LATE_IS_GONE] = {"late_is_gone", "LATE,TIGHT", NULL, NULL, true},
+    [MUTANT_LATE_IS_GONE] = {"late_is_gone", "LATE,TIGHT,AWAY", NULL, NULL, true},
     [MUTANT_GUESSES_ATTEMPT] = {"guesses_attempt", "LATE,AWAY,REDIS_NET", NULL, NULL},
     [MUTANT_FACTS_WITHOUT_FENCES] = {"facts_without_fences", "RACE", NULL, NULL},
     [MUTANT_RETURN_IS_FORGOTTEN] = {"return_is_forgotten", "ADMIN,TIGHT,QUIET", NULL, NULL},
     [MUTANT_EBB_WITHOUT_NEWS] = {"ebb_without_news", "QUIET,TIGHT,POSTGRES_NET", NULL, NULL, true},
-    [MUTANT_REFUSAL_OF_ALL] = {"refusal_of_all", "TIGHT", NULL, NULL, true},
     [MUTANT_REFUSAL_FOR_EVER] = {"refusal_for_ever", "TIGHT", NULL, NULL},
     [MUTANT_PERIOD_ENDS_LEASES] = {"period_ends_leases", "PERIOD", NULL, NULL},
     [MUTANT_NOTHING_IS_MENDED] = {"nothing_is_mended", "KEYS,TIGHT", NULL, NULL},
-    [MUTANT_COMMIT_FAILED_MEANS_NO] = {"commit_failed_means_no", "POSTGRES_NET,RACE", NULL, NULL, true},
+    [MUTANT_COMMIT_FAILED_MEANS_NO] = {"commit_failed_means_no", "POSTGRES_NET,RACE", NULL, NULL},
     [MUTANT_REPEAT_IS_NEW] = {"repeat_is_new", "REPEAT,RACE", NULL, NULL},
-    [MUTANT_EPOCH_IS_KEPT] = {"epoch_is_kept", "AUTHORITY", NULL, NULL, true},
+    [MUTANT_EPOCH_IS_KEPT] = {"epoch_is_kept", "AUTHORITY", NULL, NULL},
+    [MUTANT_EVENTS_BY_SEQUENCE] = {"events_by_sequence", "POSTGRES_NET,TIGHT", NULL, NULL},
+    [MUTANT_EVENT_BEFORE_COMMIT] = {"event_before_commit", "POSTGRES_NET,LATE", NULL, NULL},
+    [MUTANT_REFUSED_UNASKED] = {"refused_unasked", "REPEAT", NULL, NULL},
+    [MUTANT_SHARD_STAYS_UNKNOWN] = {"shard_stays_unknown", "RACE", NULL, NULL},
+    [MUTANT_OPEN_WITHOUT_BOUND] = {"open_without_bound", "AWAY,TIGHT", NULL, NULL},
+    [MUTANT_CLOSED_IS_SERVED] = {"closed_is_served", "AWAY", NULL, NULL},
+    [MUTANT_MILDEST_DECIDES] = {"mildest_decides", "AWAY,TIGHT", NULL, NULL},
 };
 
 static enum mutant current = MUTANT_NONE;
@@ -199,13 +208,9 @@ bool __wrap_refusals_get(const struct refusals *refusals, const struct refusal_k
 bool __wrap_refusals_get(const struct refusals *refusals, const struct refusal_key *key, int64_t mono_us,
                          struct quota_row *ret_row, int64_t *ret_old_leases_units)
 {
-    struct refusal_key other = *key;
-
-    if (mutant_is(MUTANT_REFUSAL_OF_ALL))
-        other.lacks = AMOUNT_MAX;
     if (mutant_is(MUTANT_REFUSAL_FOR_EVER))
         mono_us = 0;
-    return __real_refusals_get(refusals, &other, mono_us, ret_row, ret_old_leases_units);
+    return __real_refusals_get(refusals, key, mono_us, ret_row, ret_old_leases_units);
 }
 
 bool __real_mend_turn(struct mend *mend, struct stores *stores, const int *shards, size_t shards_count,
@@ -218,4 +223,61 @@ bool __wrap_mend_turn(struct mend *mend, struct stores *stores, const int *shard
     *ret_more = false;
     return mutant_is(MUTANT_NOTHING_IS_MENDED) ||
            __real_mend_turn(mend, stores, shards, shards_count, ret_more);
+}
+
+void __real_pass_look_up(struct pass *pass);
+void __wrap_pass_look_up(struct pass *pass);
+void __wrap_pass_look_up(struct pass *pass)
+{
+    if (!mutant_is(MUTANT_REFUSED_UNASKED))
+        __real_pass_look_up(pass);
+}
+
+bool __real_stores_run_shard(struct stores *stores, int shard, struct counter_call *const *calls,
+                             size_t count, bool *ret_recovering);
+bool __wrap_stores_run_shard(struct stores *stores, int shard, struct counter_call *const *calls,
+                             size_t count, bool *ret_recovering);
+bool __wrap_stores_run_shard(struct stores *stores, int shard, struct counter_call *const *calls,
+                             size_t count, bool *ret_recovering)
+{
+    struct shard_view view;
+
+    *ret_recovering = false;
+    return (!mutant_is(MUTANT_SHARD_STAYS_UNKNOWN) ||
+            authority_get(stores->services->authority, shard, &view)) &&
+           __real_stores_run_shard(stores, shard, calls, count, ret_recovering);
+}
+
+bool __real_open_admit(struct open *open, int64_t episode, const struct plan *plan,
+                       struct slice job_id, const struct hold *hold, int64_t now_ms);
+bool __wrap_open_admit(struct open *open, int64_t episode, const struct plan *plan,
+                       struct slice job_id, const struct hold *hold, int64_t now_ms);
+bool __wrap_open_admit(struct open *open, int64_t episode, const struct plan *plan,
+                       struct slice job_id, const struct hold *hold, int64_t now_ms)
+{
+    static int64_t next_episode;
+
+    if (mutant_is(MUTANT_OPEN_WITHOUT_BOUND))
+        episode = ++next_episode;
+    return __real_open_admit(open, episode, plan, job_id, hold, now_ms);
+}
+
+bool __real_pass_is_closed(struct op_reserve *op);
+bool __wrap_pass_is_closed(struct op_reserve *op);
+bool __wrap_pass_is_closed(struct op_reserve *op)
+{
+    return !mutant_is(MUTANT_CLOSED_IS_SERVED) && __real_pass_is_closed(op);
+}
+
+enum redis_away __real_plan_redis_away(const struct plan *plan, const struct hold_quota *quotas,
+                                       size_t count);
+enum redis_away __wrap_plan_redis_away(const struct plan *plan, const struct hold_quota *quotas,
+                                       size_t count);
+enum redis_away __wrap_plan_redis_away(const struct plan *plan, const struct hold_quota *quotas,
+                                       size_t count)
+{
+    for (size_t i = 0; i < count && mutant_is(MUTANT_MILDEST_DECIDES); i++)
+        if (__real_plan_redis_away(plan, &quotas[i], 1) == REDIS_AWAY_OPEN)
+            return REDIS_AWAY_OPEN;
+    return __real_plan_redis_away(plan, quotas, count);
 }

@@ -45,13 +45,19 @@ enum mutant {
     MUTANT_FACTS_WITHOUT_FENCES,  /* whoever reads the record beside the committer sees no fence */
     MUTANT_RETURN_IS_FORGOTTEN,   /* what Redis gave back does not reach the root */
     MUTANT_EBB_WITHOUT_NEWS,      /* the root's deadline follows an answer of before */
-    MUTANT_REFUSAL_OF_ALL,        /* a refusal counts for smaller amounts, too */
-    MUTANT_REFUSAL_FOR_EVER,      /* and has no end */
+    MUTANT_REFUSAL_FOR_EVER,      /* a refusal has no end */
     MUTANT_PERIOD_ENDS_LEASES,    /* no lease is pushed once the period is over */
     MUTANT_NOTHING_IS_MENDED,     /* keys that were lost singly are not looked for */
     MUTANT_COMMIT_FAILED_MEANS_NO, /* no result of COMMIT is taken for: not committed */
     MUTANT_REPEAT_IS_NEW,         /* a Reserve or an Extend does not see the record of its job */
-    MUTANT_EPOCH_IS_KEPT,         /* an authority row that went back is believed */
+    MUTANT_EPOCH_IS_KEPT,         /* an epoch begins above the row's only, whatever Redis has */
+    MUTANT_EVENTS_BY_SEQUENCE,    /* events are numbered before they are there */
+    MUTANT_EVENT_BEFORE_COMMIT,   /* an event is out before what it tells is */
+    MUTANT_REFUSED_UNASKED,       /* what the plan refuses is refused, also to a repeat */
+    MUTANT_SHARD_STAYS_UNKNOWN,   /* a server that knows nothing of a shard does not look */
+    MUTANT_OPEN_WITHOUT_BOUND,    /* what no store counts, nobody counts */
+    MUTANT_CLOSED_IS_SERVED,      /* a limit that is closed while Redis is away is not asked */
+    MUTANT_MILDEST_DECIDES,       /* of what the limits of a reservation say then */
     MUTANTS
 };
 

@@ -108,7 +108,8 @@ int64_t pg_now_ms(struct database *db)
     int64_t before_us = fibre_now_us(), now_ms = db->pg->now_ms(db->pg->user);
 
     if (db->options.estimate && db->options.clock)
-        estimate_observe(db->options.estimate, now_ms, before_us, before_us);
+        estimate_observe(db->options.estimate, now_ms, before_us,
+                         before_us + db->pg->lag_us[db->group % PG_LAGS]);
     return now_ms;
 }
 
@@ -185,63 +186,6 @@ int64_t pg_lent_aside(const struct pg_tenant *tenant, struct quota_ref ref)
         if (quota_ref_equal(lease->row.ref, ref))
             units += lease->row.granted - lease->row.returned - lease->row.spent;
     return units;
-}
-
-struct settle_facts pg_facts(struct postgres *pg, struct arena *arena, int64_t tenant_id,
-                             struct slice job_id)
-{
-    const struct pg_job *job = postgres_job(pg, tenant_id, job_id, false);
-    struct settle_facts facts = {0};
-    struct hold *hold;
-
-    if (!job)
-        return facts;
-    if (job->record)
-        facts.record = pg_copy_record(arena, job->record);
-    facts.fences_count = job->fences_count;
-    facts.fences = pg_alloc(arena, job->fences_count, sizeof(*facts.fences));
-    if (job->fences_count > 0)
-        memcpy(facts.fences, job->fences, job->fences_count * sizeof(*facts.fences));
-    facts.fenced_ms = job->fenced_ms;
-    for (int place = 0; place < 2; place++) {
-        const struct pg_expired *newest = NULL;
-
-        for (const struct pg_expired *expired = job->expired; expired; expired = expired->next)
-            if (attempt_is_in_postgres(expired->attempt) == (place == 1) &&
-                (!newest || attempt_compare(expired->attempt, newest->attempt) > 0))
-                newest = expired;
-        if (!newest)
-            continue;
-        CHECK(hold_parse(arena, slice_from_cstr(newest->text), &hold));
-        facts.expired = settle_newer(facts.expired, hold);
-    }
-    if (job->placed) {
-        CHECK(hold_parse(arena, slice_from_cstr(job->placed), &hold));
-        facts.placed = hold;
-    }
-    return facts;
-}
-
-struct settle_record *pg_copy_record(struct arena *arena, const struct settle_record *from)
-{
-    struct settle_record *record = pg_alloc(arena, 1, sizeof(*record));
-
-    *record = *from;
-    record->scope = slice_from_cstr(
-        arena_strndup(arena, from->scope.len ? from->scope.data : "", from->scope.len));
-    record->entries = pg_alloc(arena, from->entries_count, sizeof(*record->entries));
-    for (size_t i = 0; i < from->entries_count; i++) {
-        struct settle_entry *entry = &record->entries[i];
-
-        *entry = from->entries[i];
-        entry->meter =
-            slice_from_cstr(arena_strndup(arena, entry->meter.data, entry->meter.len));
-        entry->counted = pg_alloc(arena, entry->counted_count, sizeof(*entry->counted));
-        if (entry->counted_count > 0)
-            memcpy(entry->counted, from->entries[i].counted,
-                   entry->counted_count * sizeof(*entry->counted));
-    }
-    return record;
 }
 
 /* --- locks -------------------------------------------------------------------------------------- */
@@ -413,7 +357,8 @@ void pg_land_event(struct postgres *pg, struct pg_tenant *tenant, const struct l
     struct pg_event *event = pg_alloc(&pg->storage, 1, sizeof(*event));
 
     event->event = *from;
-    event->event.seq = ++tenant->event_seq;
+    if (from->seq == 0)
+        event->event.seq = ++tenant->event_seq;
     event->event.at_ms = pg->now_ms(pg->user);
     if (!tenant->events_tail)
         tenant->events_tail = &tenant->events;
@@ -490,7 +435,8 @@ static void land(struct postgres *pg, struct pg_change *change)
         land_placed(pg, job, change);
         break;
     case PG_ADD_EVENT:
-        pg_land_event(pg, tenant, &change->event);
+        if (!mutant_is(MUTANT_EVENT_BEFORE_COMMIT))
+            pg_land_event(pg, tenant, &change->event);
         break;
     case PG_CALL:
         change->call(pg, change);
@@ -534,14 +480,37 @@ static void arrive(void *user)
     fibre_wake(commit);
 }
 
+/* One that goes away in the middle of a COMMIT has it or not. */
+static enum fate fate_of_commit(struct chaos *chaos)
+{
+    if (!chaos->postgres_away)
+        return chaos_fate(chaos, &chaos->postgres);
+    return dice_one_in(&chaos->dice, 2) ? FATE_LOST_BEFORE : FATE_LOST_AFTER;
+}
+
+/* The holes: a number that stays taken whatever becomes of the event; an event that is out already. */
+static void tell_early(struct pg_tx *tx)
+{
+    for (struct pg_change *change = tx->changes; change; change = change->next) {
+        struct pg_tenant *tenant = postgres_tenant(tx->pg, change->tenant_id);
+
+        if (change->kind != PG_ADD_EVENT)
+            continue;
+        if (mutant_is(MUTANT_EVENTS_BY_SEQUENCE))
+            change->event.seq = ++tenant->event_seq;
+        if (mutant_is(MUTANT_EVENT_BEFORE_COMMIT))
+            pg_land_event(tx->pg, tenant, &change->event);
+    }
+}
+
 enum status pg_commit(struct pg_tx *tx)
 {
     struct postgres *pg = tx->pg;
     struct commit *commit = pg_alloc(&pg->storage, 1, sizeof(*commit));
-    enum fate fate = pg->chaos->postgres_away ? FATE_LOST_BEFORE
-                                              : chaos_fate(pg->chaos, &pg->chaos->postgres);
+    enum fate fate = fate_of_commit(pg->chaos);
     int64_t us = chaos_delay_us(pg->chaos, &pg->chaos->postgres);
 
+    tell_early(tx);
     *commit = (struct commit){.tx = *tx, .lands = true};
     /* From here on it does not depend on who sent it. */
     disown(pg, tx->number);

@@ -92,7 +92,7 @@ struct pg_request { /* an admin change that was answered */
     int64_t limit_id;
 };
 
-enum { PG_SERVERS_MAX = 64 };
+enum { PG_SERVERS_MAX = 64, PG_LAGS = 2 };
 
 struct postgres {
     struct arena storage; /* everything above; nothing is ever given back */
@@ -103,6 +103,8 @@ struct postgres {
     struct pg_authority authority[SHARDS];
     struct pg_request *requests;
     int64_t tenants_count, limits_count, config_position;
+    int64_t lag_us[PG_LAGS]; /* how far behind the time is on every second server: a slow way back */
+    int64_t bumps[SHARDS];   /* epochs that were begun, whether they came to something or not */
     int64_t transactions; /* the last one's number */
     struct pg_server {
         char name[64];
@@ -123,6 +125,9 @@ void postgres_use(struct postgres *postgres);
 void postgres_init(struct postgres *postgres, struct chaos *chaos, int64_t (*now_ms)(void *user),
                    void *user);
 void postgres_done(struct postgres *postgres);
+
+/* As if every tenant's shard had had so many epochs, of Redis that are gone. */
+void postgres_begin_epochs(struct postgres *postgres, int64_t epoch);
 
 /* A process is gone: its transactions that have not sent COMMIT are rolled back. */
 void postgres_group_gone(struct postgres *postgres, int group);

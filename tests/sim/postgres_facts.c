@@ -9,6 +9,63 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct settle_facts pg_facts(struct postgres *pg, struct arena *arena, int64_t tenant_id,
+                             struct slice job_id)
+{
+    const struct pg_job *job = postgres_job(pg, tenant_id, job_id, false);
+    struct settle_facts facts = {0};
+    struct hold *hold;
+
+    if (!job)
+        return facts;
+    if (job->record)
+        facts.record = pg_copy_record(arena, job->record);
+    facts.fences_count = job->fences_count;
+    facts.fences = pg_alloc(arena, job->fences_count, sizeof(*facts.fences));
+    if (job->fences_count > 0)
+        memcpy(facts.fences, job->fences, job->fences_count * sizeof(*facts.fences));
+    facts.fenced_ms = job->fenced_ms;
+    for (int place = 0; place < 2; place++) {
+        const struct pg_expired *newest = NULL;
+
+        for (const struct pg_expired *expired = job->expired; expired; expired = expired->next)
+            if (attempt_is_in_postgres(expired->attempt) == (place == 1) &&
+                (!newest || attempt_compare(expired->attempt, newest->attempt) > 0))
+                newest = expired;
+        if (!newest)
+            continue;
+        CHECK(hold_parse(arena, slice_from_cstr(newest->text), &hold));
+        facts.expired = settle_newer(facts.expired, hold);
+    }
+    if (job->placed) {
+        CHECK(hold_parse(arena, slice_from_cstr(job->placed), &hold));
+        facts.placed = hold;
+    }
+    return facts;
+}
+
+struct settle_record *pg_copy_record(struct arena *arena, const struct settle_record *from)
+{
+    struct settle_record *record = pg_alloc(arena, 1, sizeof(*record));
+
+    *record = *from;
+    record->scope = slice_from_cstr(
+        arena_strndup(arena, from->scope.len ? from->scope.data : "", from->scope.len));
+    record->entries = pg_alloc(arena, from->entries_count, sizeof(*record->entries));
+    for (size_t i = 0; i < from->entries_count; i++) {
+        struct settle_entry *entry = &record->entries[i];
+
+        *entry = from->entries[i];
+        entry->meter =
+            slice_from_cstr(arena_strndup(arena, entry->meter.data, entry->meter.len));
+        entry->counted = pg_alloc(arena, entry->counted_count, sizeof(*entry->counted));
+        if (entry->counted_count > 0)
+            memcpy(entry->counted, from->entries[i].counted,
+                   entry->counted_count * sizeof(*entry->counted));
+    }
+    return record;
+}
+
 enum status sim_facts_read(struct database *db, struct arena *arena, struct ledger_job *jobs,
                               size_t count, int64_t *ret_now_ms)
 {

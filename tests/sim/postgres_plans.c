@@ -244,6 +244,7 @@ enum status sim_authority_bump(struct database *db, const struct shard_view *fro
            strcmp(authority->view.nonce, mine.nonce) == 0 &&
            !(!authority->view.active && authority->changed_ms > 0 &&
              authority->changed_ms > db->pg->now_ms(db->pg->user) - 1000);
+    db->pg->bumps[mine.shard] += wins;
     return change_view(db, mine.shard, &to, wins, ret_won, ret_view);
 }
 
@@ -260,6 +261,19 @@ enum status sim_authority_activate(struct database *db, const struct shard_view 
     return change_view(db, to.shard, &to,
                        authority->view.epoch == to.epoch && !authority->view.active, ret_won,
                        ret_view);
+}
+
+void postgres_begin_epochs(struct postgres *postgres, int64_t epoch)
+{
+    for (const struct pg_tenant *tenant = postgres->tenants; tenant; tenant = tenant->next) {
+        struct pg_authority *authority = &postgres->authority[tenant->shard];
+
+        authority->exists = true;
+        authority->view = (struct shard_view){
+            .shard = tenant->shard, .epoch = epoch, .active = true};
+        snprintf(authority->view.replid, sizeof(authority->view.replid), "%040d", 0);
+        snprintf(authority->view.nonce, sizeof(authority->view.nonce), "%032d", 0);
+    }
 }
 
 /* --- plans -------------------------------------------------------------------------------------- */

@@ -104,7 +104,8 @@ int64_t truth_live(const struct truth_tenant *tenant, struct quota_ref ref, int6
         for (size_t i = 0; i < job->attempts_count; i++) {
             const struct truth_attempt *attempt = &job->attempts[i];
 
-            if (attempt == but || !is_live(attempt, at_ms))
+            if (attempt == but || !is_live(attempt, at_ms) ||
+                attempt_is_open(attempt->hold.attempt))
                 continue;
             for (size_t k = 0; k < attempt->hold.quotas_count; k++)
                 if (quota_ref_equal(attempt->hold.quotas[k].quota, ref))
@@ -244,7 +245,7 @@ void truth_begin(struct truth *truth, struct truth_job *job, const struct ask *a
     if (ask->verb == VERB_RELEASE)
         job->release_asked = true;
     else
-        job->commit_asked = true;
+        job->commit_asked = true, job->commits_asked++;
     for (size_t i = 0; i < job->attempts_count; i++)
         if (job->attempts[i].finish_invoked_us < 0)
             job->attempts[i].finish_invoked_us = fibre_now_us();
@@ -277,6 +278,8 @@ static bool took_no_effect(const struct reply *reply)
 static bool is_meant(const struct truth *truth, const struct ask *ask,
                      const struct truth_attempt *newest, int64_t tenant_lost_us)
 {
+    if (attempt_is_open(newest->hold.attempt) && !ask->token)
+        return false; /* nobody else knows it */
     if (ask->token)
         return attempt_compare(ask->token->attempt, newest->hold.attempt) == 0 &&
                (!truth->redis_lost || ask->token->deadline_ms > now_ms(truth) + MARGIN_MS);
@@ -393,11 +396,20 @@ static void end_reserve(struct truth *truth, struct truth_job *job, const struct
         truth_break(truth, "after Commit a job is final", job, "a new hold %" PRId64 " ms later",
                     (begun_us - job->committed_us) / 1000);
     attempt = find_attempt(job, reply->hold.attempt);
-    if (attempt && attempt->released && job->released_us < begun_us)
+    if (reply->hold.deadline_ms <= sim_ms_at(begun_us) - MARGIN_MS)
+        truth_break(truth, "ALLOW means a live hold", job, "it ended %" PRId64 " ms before the call",
+                    sim_ms_at(begun_us) - reply->hold.deadline_ms);
+    if (truth->strict && job->tenant->suspended && !job->tenant->suspended_maybe &&
+        job->tenant->admin_open == 0 && begun_us > job->tenant->cap_changed_us && !reply->replayed)
+        truth_break(truth, "a suspended tenant gets no hold", job, "%" PRId64 " ms after OK",
+                    (begun_us - job->tenant->cap_changed_us) / 1000);
+    /* What no store counts, its server alone knows; without Postgres it cannot hear of the Release. */
+    if (attempt && attempt->released && job->released_us < begun_us &&
+        !attempt_is_open(attempt->hold.attempt))
         truth_break(truth, "a released attempt never comes back", job, "Reserve shows it as held");
     if (attempt && !reply->replayed && attempt->acked_us < begun_us)
         truth_break(truth, "a repeat is replayed", job, "the same attempt without the mark");
-    if (attempt && attempt->decision != reply->decision)
+    if (attempt && attempt->decision && attempt->decision != reply->decision)
         truth_break(truth, "a repeat gets its first decision", job, "%d first, now %d",
                     (int)attempt->decision, (int)reply->decision);
     /* A job may be held twice, once in each place (PROTOCOL.md 3.9). */
@@ -406,6 +418,8 @@ static void end_reserve(struct truth *truth, struct truth_job *job, const struct
         truth_break(truth, "a repeat gets its first answer", job,
                     "attempt %" PRId64 ".%" PRId64 " beside a live one",
                     reply->hold.attempt.epoch, reply->hold.attempt.seq);
+    if (!attempt && !reply->replayed)
+        truth_away(truth, job, begun_us, reply);
     attempt = note_hold(job, &reply->hold);
     if (!attempt)
         return;
@@ -462,19 +476,13 @@ static void end_extend(struct truth *truth, struct truth_job *job, const struct 
                     "asked until %" PRId64 ", told %" PRId64 " (%" PRId64 " ms short)", wanted_ms,
                     reply->hold.deadline_ms, wanted_ms - reply->hold.deadline_ms);
     if (!attempt && job->attempts_count > 0) {
-        struct truth_attempt *newest = truth_newest(job);
-
         job->retaken = true;
-        attempt = note_hold(job, &reply->hold);
-        if (attempt) {
-            attempt->decision = newest->decision;
+        attempt = note_hold(job, &reply->hold); /* of a Reserve without an answer: who knows its decision */
+        if (attempt)
             check_admission(truth, job, attempt);
-        }
         return;
     }
     attempt = note_hold(job, &reply->hold);
-    if (attempt && attempt->decision == 0)
-        attempt->decision = DECISION_ALLOW;
     truth_leases(truth, job);
 }
 
@@ -555,6 +563,29 @@ static void check_charge(struct truth *truth, struct truth_job *job, int64_t beg
                         reply->debt[i]);
 }
 
+/* No reap has seen it yet, and its leases have the units: then they are its own, late or not. */
+static bool is_unreaped(const struct truth *truth, const struct truth_job *job,
+                        const struct truth_attempt *attempt)
+{
+    const struct pg_tenant *rows = postgres_tenant(truth->postgres, job->tenant->tenant_id);
+
+    for (size_t i = 0; i < attempt->hold.quotas_count; i++) {
+        const struct hold_quota *held = &attempt->hold.quotas[i];
+        bool has = false;
+
+        if (held->lease_id == 0)
+            return false;
+        for (const struct pg_quota *quota = rows->quotas; quota; quota = quota->next)
+            has |= quota_ref_equal(quota->row.ref, held->quota) &&
+                   quota->row.lease_id == held->lease_id && quota->row.state == QUOTA_OPEN &&
+                   quota->row.reaped_to_ms < attempt->deadline_first_ms &&
+                   quota->row.granted - quota->row.returned - quota->row.spent >= held->units;
+        if (!has)
+            return false;
+    }
+    return true;
+}
+
 static void check_commit(struct truth *truth, struct truth_job *job, const struct ask *ask,
                          int64_t begun_us, const struct reply *reply)
 {
@@ -576,6 +607,10 @@ static void check_commit(struct truth *truth, struct truth_job *job, const struc
     }
     if (!ask->token && newest && attempt != newest && (!attempt || newer(&newest->hold, &attempt->hold)) &&
         newest->acked_us < begun_us && !reply->replayed && !newest->released && !job->committed &&
+        !attempt_is_open(newest->hold.attempt) &&
+        /* Held in both places: Redis may not say so, or one of them be reaped already (PROTOCOL.md 3.9). */
+        attempts_share_place(newest->hold.attempt, reply->recorded) &&
+        attempt_compare(newest->hold.attempt, reply->recorded) > 0 &&
         /* A live hold goes before one that has expired, also one that Extend took again after a loss. */
         !(attempt && attempt->hold.deadline_ms > now_ms(truth) &&
           (newest->hold.deadline_ms <= now_ms(truth) || truth->redis_lost)))
@@ -583,6 +618,8 @@ static void check_commit(struct truth *truth, struct truth_job *job, const struc
                     "recorded %" PRId64 ".%" PRId64 ", newest %" PRId64 ".%" PRId64,
                     reply->recorded.epoch, reply->recorded.seq, newest->hold.attempt.epoch,
                     newest->hold.attempt.seq);
+    if (reply->replayed && job->commits_asked == 1)
+        truth_break(truth, "a first Commit is no repeat", job, "replayed");
     if (!attempt || reply->replayed || job->committed)
         return;
     if (reply->late && attempt->hold.deadline_ms > now_ms(truth) &&
@@ -595,8 +632,16 @@ static void check_commit(struct truth *truth, struct truth_job *job, const struc
         int64_t held = attempt->hold.units[i];
         int64_t actual = ask->units[i] >= 0 ? ask->units[i] : held;
 
-        if (held < 0 || reply->debt[i] == 0)
+        if (held >= 0 && reply->amount[i] + reply->debt[i] != actual)
+            truth_break(truth, "all of what was used is recorded", job,
+                        "%" PRId64 " + %" PRId64 " of %" PRId64, reply->amount[i], reply->debt[i],
+                        actual);
+        /* Nobody had counted what is uncounted. */
+        if (held < 0 || reply->debt[i] == 0 || attempt_is_open(attempt->hold.attempt))
             continue;
+        if (actual <= held && is_unreaped(truth, job, attempt))
+            truth_break(truth, "a late hold has its own units until a reap", job,
+                        "debt %" PRId64 " of %" PRId64 " held", reply->debt[i], held);
         if (!reply->late && actual <= held)
             truth_break(truth, "PROMISE what is held is committed without debt", job,
                         "debt %" PRId64 " of %" PRId64 " held", reply->debt[i], held);

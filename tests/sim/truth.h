@@ -47,6 +47,7 @@ struct truth_job {
     bool reserve_maybe;          /* one may have taken effect without an answer */
     bool commit_maybe, release_maybe;
     bool commit_asked, release_asked, retaken;
+    int commits_asked;
     bool committed;              /* acknowledged */
     struct reply record;         /* the first acknowledgement */
     int64_t committed_us;
@@ -72,6 +73,9 @@ struct truth {
     int64_t trouble_us;     /* of any kind, last; -1: none yet */
     bool redis_lost;        /* at any time */
     bool split;             /* an old primary lives on beside the new one */
+    bool only_away;         /* nothing but its absences happens to Redis */
+    int64_t absences;       /* of Redis, so far */
+    struct truth_open *opens; /* what servers have admitted without any store */
     int64_t calls, checks, leases_looks;
     int64_t latency_worst_us; /* of a call that nothing should hold up */
     const char *broken;     /* the first broken promise */
@@ -92,6 +96,11 @@ void truth_usage(struct truth *truth, struct truth_tenant *tenant, int64_t begun
 
 /* Every lease, in its row or set aside, lasts until the deadlines of its live holds. */
 void truth_leases(struct truth *truth, struct truth_job *of);
+
+/* A new hold: what its limits say of a Redis that is away (PROTOCOL.md 3.9). */
+void truth_away(struct truth *truth, struct truth_job *job, int64_t begun_us,
+                const struct reply *reply);
+void truth_away_done(struct truth *truth);
 
 /* At rest: the record against what was acknowledged. */
 void truth_audit(struct truth *truth, struct truth_tenant *tenant);

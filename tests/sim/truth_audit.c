@@ -93,6 +93,27 @@ static void audit_degraded(struct truth *truth, const struct truth_tenant *tenan
                     tenant->name);
 }
 
+/* Each of a hold that expired, once. */
+static void audit_expiry(struct truth *truth, const struct truth_tenant *tenant,
+                         const struct pg_event *told)
+{
+    const struct pg_job *job =
+        postgres_job(truth->postgres, tenant->tenant_id, told->event.job_id, false);
+    const struct pg_expired *expired = job ? job->expired : NULL;
+
+    while (expired && attempt_compare(expired->attempt, told->event.attempt) != 0)
+        expired = expired->next;
+    if (!expired)
+        truth_break(truth, "I8 an event tells what is recorded", NULL, "%s/%.*s has not expired",
+                    tenant->name, SLICE_ARGS(told->event.job_id));
+    for (const struct pg_event *later = told->next; later; later = later->next)
+        if (later->event.kind == EVENT_HOLD_EXPIRED &&
+            attempt_compare(later->event.attempt, told->event.attempt) == 0 &&
+            slice_equal(later->event.job_id, told->event.job_id))
+            truth_break(truth, "I8 an event comes once", NULL, "%s/%.*s", tenant->name,
+                        SLICE_ARGS(told->event.job_id));
+}
+
 static void audit_events(struct truth *truth, const struct truth_tenant *tenant,
                          const struct pg_tenant *rows)
 {
@@ -101,6 +122,8 @@ static void audit_events(struct truth *truth, const struct truth_tenant *tenant,
     for (const struct pg_event *event = rows->events; event; event = event->next) {
         if (event->event.seq != ++seq)
             truth_break(truth, "I8 events are contiguous", NULL, "%s", tenant->name);
+        if (event->event.kind == EVENT_HOLD_EXPIRED)
+            audit_expiry(truth, tenant, event);
         if (event->event.kind > EVENT_HARD_CAP)
             continue;
         for (const struct pg_event *later = event->next; later; later = later->next) {

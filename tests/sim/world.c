@@ -13,7 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROUP_WORLD = 1000000, CLIENTS = 6, LATENCY_US = 400 };
+enum {
+    GROUP_WORLD = 1000000,
+    CLIENTS = 6,
+    LATENCY_US = 400,
+    OPEN_UNITS = 25,    /* per server, quota and absence */
+    LAG_MAX_US = 40000, /* less than MARGIN_MS of truth.c */
+    EPOCH_FIRST = 60,
+};
 
 const char *const theme_names[THEMES] = {
 #define X(name, text) [THEME_##name] = #name,
@@ -100,6 +107,11 @@ struct world *world_create(uint64_t seed, uint32_t themes, uint32_t without, int
                             (1u << THEME_REDIS_NET | 1u << THEME_POSTGRES_NET | 1u << THEME_KILL |
                              1u << THEME_LOSS | 1u << THEME_KEYS | 1u << THEME_AUTHORITY |
                              1u << THEME_AWAY));
+    world->truth.only_away =
+        !(world->themes & (1u << THEME_REDIS_NET | 1u << THEME_LOSS | 1u << THEME_KEYS |
+                           1u << THEME_AUTHORITY));
+    if (world_has(world, THEME_LATE))
+        world->postgres.lag_us[1] = dice_between(&world->dice, 0, LAG_MAX_US);
     return world;
 }
 
@@ -110,12 +122,26 @@ void world_destroy(struct world *world)
         redis_done(&world->nodes[i]);
     keyspace_clear(&world->snapshot);
     postgres_done(&world->postgres);
+    truth_away_done(&world->truth);
     free(world);
 }
 
-static void put_limit(struct database *db, struct arena *arena, const char *tenant,
-                      const char *name, const char *meter, enum period period, int64_t amount,
-                      int64_t overage)
+void world_pick_away(struct world *world, const char *tenant, enum redis_away *ret_away,
+                     int64_t *ret_units)
+{
+    bool open = strcmp(tenant, "bolt") == 0 || strcmp(tenant, "dune") == 0;
+
+    *ret_away = REDIS_AWAY_POSTGRES;
+    if (world_has(world, THEME_AWAY) && open && !dice_one_in(&world->dice, 6))
+        *ret_away = REDIS_AWAY_OPEN;
+    else if (world_has(world, THEME_AWAY) && dice_one_in(&world->dice, 2))
+        *ret_away = dice_one_in(&world->dice, 2) ? REDIS_AWAY_CLOSED : REDIS_AWAY_OPEN;
+    *ret_units = *ret_away == REDIS_AWAY_OPEN ? OPEN_UNITS : 0;
+}
+
+static void put_limit(struct world *world, struct database *db, struct arena *arena,
+                      const char *tenant, const char *name, const char *meter,
+                      enum period period, int64_t amount, int64_t overage)
 {
     struct ledger_note note = {SLICE("sim"), SLICE("setup"), SLICE("")};
     struct ledger_limit limit = {
@@ -134,6 +160,7 @@ static void put_limit(struct database *db, struct arena *arena, const char *tena
     bool created;
     size_t count;
 
+    world_pick_away(world, tenant, &limit.redis_away, &limit.redis_away_units);
     CHECK(sim_limit_put(db, arena, &note, SLICE(""), false, 10000, &limit, &created, &rows,
                            &count, &answer) == STATUS_OK);
     CHECK(answer == ADMIN_DONE);
@@ -152,11 +179,11 @@ static void add_tenant(struct world *world, int i, struct database *db, struct a
     CHECK(sim_tenant_create(db, arena, &note, false, &tenant, &answer) == STATUS_OK);
     world->tenants[i] = (struct truth_tenant){
         .name = names[i], .tenant_id = tenant.tenant_id, .lost_us = -1, .cap_changed_us = -1000000000};
-    put_limit(db, arena, names[i], "total", sim_meters[0], PERIOD_NEVER, amount * 4,
+    put_limit(world, db, arena, names[i], "total", sim_meters[0], PERIOD_NEVER, amount * 4,
               dice_one_in(&world->dice, 2) ? 10 : 0);
     if (world_has(world, THEME_PERIOD) || (world->minutes && dice_one_in(&world->dice, 3)))
-        put_limit(db, arena, names[i], "minute", sim_meters[0], PERIOD_MINUTE, amount, 0);
-    put_limit(db, arena, names[i], "hour", sim_meters[1], PERIOD_HOUR, amount * 2, 10);
+        put_limit(world, db, arena, names[i], "minute", sim_meters[0], PERIOD_MINUTE, amount, 0);
+    put_limit(world, db, arena, names[i], "hour", sim_meters[1], PERIOD_HOUR, amount * 2, 10);
 }
 
 static void build(void *user)
@@ -171,6 +198,8 @@ static void build(void *user)
         add_tenant(world, i, db, &arena);
     sim_database_destroy(db);
     arena_done(&arena);
+    if (world_has(world, THEME_AUTHORITY))
+        postgres_begin_epochs(&world->postgres, EPOCH_FIRST);
 }
 
 /* --- servers ------------------------------------------------------------------------------------ */

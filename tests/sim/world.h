@@ -100,7 +100,11 @@ void world_note_trouble(struct world *world, struct truth_tenant *tenant, bool l
 void world_call(struct world *world, const struct ask *ask, struct reply *reply);
 struct truth_job *world_new_job(struct world *world, struct truth_tenant *tenant);
 
-/* Around the truth: asks a server, and judges what it said. */
-void world_ask(struct world *world, struct truth_job *job, struct ask *ask);
+/* What a limit of this tenant says of a Redis that is away; of some tenants most are OPEN. */
+void world_pick_away(struct world *world, const char *tenant, enum redis_away *ret_away, int64_t *ret_units);
+
+/* Around the truth: asks a server, and judges what it said. True: a Reserve was rejected. */
+bool world_ask(struct world *world, struct truth_job *job, struct ask *ask, struct server *server);
+struct server *world_any_server(struct world *world);
 
 #endif

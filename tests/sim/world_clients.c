@@ -43,7 +43,7 @@ struct truth_job *world_new_job(struct world *world, struct truth_tenant *tenant
     return job;
 }
 
-static struct server *any_server(struct world *world)
+struct server *world_any_server(struct world *world)
 {
     int which = (int)dice_below(&world->dice, WORLD_SERVERS);
 
@@ -58,7 +58,7 @@ static struct server *any_server(struct world *world)
 
 void world_call(struct world *world, const struct ask *ask, struct reply *reply)
 {
-    sim_call(any_server(world), ask, reply);
+    sim_call(world_any_server(world), ask, reply);
 }
 
 static const char *answer_text(const struct ask *ask, const struct reply *reply, char *text,
@@ -88,16 +88,14 @@ static const char *answer_text(const struct ask *ask, const struct reply *reply,
     return text;
 }
 
-void world_ask(struct world *world, struct truth_job *job, struct ask *ask)
+bool world_ask(struct world *world, struct truth_job *job, struct ask *ask, struct server *server)
 {
-    int64_t begun_us = fibre_now_us();
-    struct server *server;
+    int64_t begun_us;
     struct reply reply;
     char text[160];
 
     ask->tenant = job->tenant->name;
     ask->job = job->name;
-    server = any_server(world);
     truth_begin(&world->truth, job, ask);
     begun_us = fibre_now_us();
     sim_call(server, ask, &reply);
@@ -111,6 +109,7 @@ void world_ask(struct world *world, struct truth_job *job, struct ask *ask)
     world->commits += reply.answered && reply.failure == FAILURE_NONE &&
                       (ask->verb == VERB_COMMIT || ask->verb == VERB_CHARGE);
     truth_end(&world->truth, job, ask, begun_us, &reply);
+    return reply.answered && reply.failure == FAILURE_NONE && reply.decision == DECISION_REJECT;
 }
 
 static int64_t any_ttl(struct world *world)
@@ -175,7 +174,7 @@ static void use_token(struct world *world, struct truth_job *job, struct ask *as
 
     if (!attempt || dice_one_in(&world->dice, 2))
         return;
-    if (dice_one_in(&world->dice, 8))
+    if (dice_one_in(&world->dice, world_has(world, THEME_LOSS) && world_has(world, THEME_RACE) ? 2 : 8))
         attempt = &job->attempts[dice_below(&world->dice, (int64_t)job->attempts_count)];
     *token = attempt->hold;
     if (dice_one_in(&world->dice, 3))
@@ -208,6 +207,67 @@ static enum verb or_charge(struct world *world, const struct truth_job *job, enu
     return verb;
 }
 
+/* --- two at once ------------------------------------------------------------------------------- */
+
+struct twin {
+    struct world *world;
+    struct truth_job *job;
+    struct ask ask;
+    struct sim_hold token;
+    struct server *server;
+};
+
+static void ask_as_twin(void *user)
+{
+    struct twin *twin = user;
+
+    if (twin->server->up)
+        world_ask(twin->world, twin->job, &twin->ask, twin->server);
+    twin->world->clients--;
+    free(twin);
+}
+
+/* Somebody else asks something of the same job at this moment, at the other server. */
+static void start_twin(struct world *world, struct truth_job *job, const struct ask *ask,
+                       const struct server *server)
+{
+    static const enum verb verbs[] = {VERB_COMMIT, VERB_RELEASE, VERB_EXTEND};
+    struct twin *twin = calloc(1, sizeof(*twin));
+
+    CHECK(twin);
+    *twin = (struct twin){.world = world, .job = job, .ask = *ask};
+    twin->server = world->servers[world->servers[0] == server];
+    if (!twin->server || !twin->server->up) {
+        free(twin);
+        return;
+    }
+    if (ask->token) {
+        twin->token = *ask->token;
+        twin->ask.token = &twin->token;
+    }
+    if (ask->verb != VERB_RESERVE)
+        twin->ask.verb = verbs[dice_below(&world->dice, ARRAY_COUNT(verbs))];
+    for (size_t i = 0; i < SIM_METERS && twin->ask.verb != VERB_RESERVE; i++)
+        twin->ask.units[i] = job->actual[i];
+    world->clients++;
+    fibre_start("twin", 0, ask_as_twin, twin);
+}
+
+/* Who was refused asks for less at once, of the same server. */
+static void ask_for_less(struct world *world, struct truth_tenant *tenant, struct server *server)
+{
+    struct truth_job *job = world_new_job(world, tenant);
+    struct ask ask = {.verb = VERB_RESERVE, .ttl_ms = 2000, .give_up_us = fibre_now_us() + 5000000};
+
+    for (size_t i = 0; i < SIM_METERS; i++) {
+        job->units[i] = ask.units[i] = job->units[i] > 0 ? 1 : job->units[i];
+        job->actual[i] = -1;
+    }
+    world_ask(world, job, &ask, server);
+}
+
+/* ------------------------------------------------------------------------------------------------ */
+
 static void one_call(struct world *world)
 {
     struct truth_tenant *tenant = &world->tenants[dice_below(&world->dice, WORLD_TENANTS)];
@@ -217,6 +277,7 @@ static void one_call(struct world *world)
                       .ttl_ms = any_ttl(world),
                       .brief = dice_one_in(&world->dice, 2)};
     struct sim_hold token;
+    struct server *server;
 
     ask.verb = or_charge(world, job, ask.verb);
     if (ask.verb == VERB_COMMIT || ask.verb == VERB_CHARGE || ask.verb == VERB_EXTEND)
@@ -226,7 +287,13 @@ static void one_call(struct world *world)
         ask.units[i] = ask.verb == VERB_RESERVE ? job->units[i] : job->actual[i];
     if (ask.verb != VERB_RESERVE && ask.verb != VERB_CHARGE)
         use_token(world, job, &ask, &token);
-    world_ask(world, job, &ask);
+    server = world_any_server(world);
+    if ((world_has(world, THEME_RACE) || world_has(world, THEME_REPEAT)) && ask.verb != VERB_GET &&
+        dice_one_in(&world->dice, 4))
+        start_twin(world, job, &ask, server);
+    if (world_ask(world, job, &ask, server) && world_has(world, THEME_TIGHT) && server->up &&
+        dice_one_in(&world->dice, 2))
+        ask_for_less(world, tenant, server);
 }
 
 static void look_at_usage(struct world *world)
@@ -238,7 +305,7 @@ static void look_at_usage(struct world *world)
     int64_t begun_us = fibre_now_us();
     struct reply reply;
 
-    sim_call(any_server(world), &ask, &reply);
+    sim_call(world_any_server(world), &ask, &reply);
     truth_usage(&world->truth, tenant, begun_us, &reply);
 }
 
@@ -284,7 +351,7 @@ void world_bulk(void *user)
             job->units[0] = 1;
             job->units[1] = job->actual[0] = job->actual[1] = -1;
             ask.give_up_us = fibre_now_us() + 5000000;
-            world_ask(world, job, &ask);
+            world_ask(world, job, &ask, world_any_server(world));
         }
         fibre_sleep_us(dice_between(&world->dice, 10000000, 90000000));
     }

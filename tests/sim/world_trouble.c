@@ -3,6 +3,7 @@
  */
 #include "tests/sim/world.h"
 
+#include "base/amount.h"
 #include "base/check.h"
 #include "tests/sim/fibre.h"
 #include "tests/sim/server.h"
@@ -14,6 +15,9 @@
 
 /* What a call that began before the quiet may take, and then what idle capacity has to come back in. */
 enum { QUIET_CHECKED_US = 28000000 };
+
+/* How many epochs a database that was put back has forgotten, at most. */
+enum { BACK_MAX = 40 };
 
 /* --- administrators ----------------------------------------------------------------------------- */
 
@@ -31,6 +35,7 @@ static void change_limit(struct world *world, struct truth_tenant *tenant, struc
     ask->period = limit->limit.period;
     ask->amount = dice_between(&world->dice, 20, 4000);
     ask->overage_percent = dice_one_in(&world->dice, 2) ? 10 : 0;
+    world_pick_away(world, tenant->name, &ask->redis_away, &ask->redis_away_units);
 }
 
 void world_admin(void *user)
@@ -95,15 +100,22 @@ static void replace_node(struct world *world, const struct keyspace *data, bool 
     transport_use(node, &world->chaos);
 }
 
+static bool has_any(const struct world *world, const enum theme *themes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (world_has(world, themes[i]))
+            return true;
+    return false;
+}
+
 /* Servers whose connections lead to both begin one new epoch, or two; never one by each in turn. */
 static void check_epochs(struct world *world)
 {
     static const enum theme others[] = {THEME_KILL, THEME_REDIS_NET, THEME_POSTGRES_NET, THEME_AWAY,
                                         THEME_AUTHORITY, THEME_KEYS};
 
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-        if (world_has(world, others[i]))
-            return;
+    if (has_any(world, others, ARRAY_COUNT(others)))
+        return;
     for (int shard = 0; shard < SHARDS; shard++) {
         int64_t begun = world->postgres.authority[shard].view.epoch - world->split_epochs[shard];
 
@@ -233,14 +245,17 @@ static void stick(struct world *world)
 
 static void go_away(struct world *world)
 {
-    bool *away = dice_one_in(&world->dice, 2) ? &world->chaos.redis_away
-                                              : &world->chaos.postgres_away;
+    int64_t which = dice_below(&world->dice, 6); /* Postgres, both, or Redis */
 
-    world_trace(world, "%s: away", away == &world->chaos.redis_away ? "redis" : "postgres");
-    *away = true;
+    world->chaos.redis_away = which > 1;
+    world->chaos.postgres_away = which < 4;
+    world->truth.absences += world->chaos.redis_away;
+    world_trace(world, "%s%s: away", world->chaos.redis_away ? "redis" : "",
+                world->chaos.postgres_away ? " postgres" : "");
     world_note_trouble(world, NULL, false);
     fibre_sleep_us(dice_between(&world->dice, 100000, 8000000));
-    *away = false;
+    world->chaos.redis_away = world->chaos.postgres_away = false;
+    world_trace(world, "both are there again");
     world_note_trouble(world, NULL, false);
 }
 
@@ -256,20 +271,36 @@ static void keep_quiet(struct world *world)
         world_check_idle(world);
 }
 
+/* The new epoch is above whatever Redis has had: at once, not one after the other. */
+static void check_climb(struct world *world, int shard, int64_t bumps_before)
+{
+    static const enum theme others[] = {THEME_KILL, THEME_REDIS_NET, THEME_POSTGRES_NET, THEME_AWAY,
+                                        THEME_LOSS, THEME_KEYS};
+
+    fibre_sleep_us(5000000);
+    if (has_any(world, others, ARRAY_COUNT(others)))
+        return;
+    if (world->postgres.bumps[shard] - bumps_before > 2)
+        truth_break(&world->truth, "at most two epochs after a root that went back", NULL,
+                    "%" PRId64 " epochs of shard %d", world->postgres.bumps[shard] - bumps_before, shard);
+}
+
 static void roll_authority_back(struct world *world)
 {
     struct truth_tenant *tenant = &world->tenants[dice_below(&world->dice, WORLD_TENANTS)];
     struct pg_tenant *rows = postgres_tenant(&world->postgres, tenant->tenant_id);
     struct pg_authority *authority = &world->postgres.authority[rows->shard];
+    int64_t before = 0, bumps = world->postgres.bumps[rows->shard];
 
     if (dice_one_in(&world->dice, 2)) {
         if (!authority->exists || authority->view.epoch <= 1)
             return;
-        world_trace(world, "postgres: authority of shard %d goes back from epoch %" PRId64,
-                    rows->shard, authority->view.epoch);
-        authority->view.epoch--;
+        before = authority->view.epoch;
+        authority->view.epoch -= dice_between(&world->dice, 1, amount_min(before - 1, BACK_MAX));
         authority->view.active = true;
         snprintf(authority->view.nonce, sizeof(authority->view.nonce), "%032d", 7);
+        world_trace(world, "postgres: authority of shard %d goes back from epoch %" PRId64 " to %" PRId64,
+                    rows->shard, before, authority->view.epoch);
     } else {
         if (rows->info.config_version <= 1)
             return;
@@ -279,6 +310,8 @@ static void roll_authority_back(struct world *world)
         tenant->cap_changed_us = fibre_now_us();
     }
     world_note_trouble(world, NULL, true);
+    if (before > 0)
+        check_climb(world, rows->shard, bumps);
 }
 
 void world_trouble(void *user)
