@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { STEPS = 3000, RUNS = 160, MUTANT_RUNS_MAX = 60 };
+enum { STEPS = 3000, RUNS = 64, MUTANT_RUNS_MAX = 60 };
 
 static uint64_t number_from(const char *variable, uint64_t otherwise)
 {
