@@ -197,6 +197,28 @@ bool admin_repair_drift(struct cli *cli, const char *tenant, const char *page_to
     return true;
 }
 
+bool admin_accept_loss(struct cli *cli, const char *tenant, const struct admin_change *how,
+                       Holdfast__V1__AcceptLossResponse **ret, struct stub_status *ret_status)
+{
+    Holdfast__V1__AcceptLossRequest request = HOLDFAST__V1__ACCEPT_LOSS_REQUEST__INIT;
+    struct stub_call_options call = call_options(cli);
+    Holdfast__V1__ChangeNote note;
+    char id[CLI_ID_BYTES];
+    int64_t start_us = clock_mono_us(clock_real());
+
+    cli->last_call = how->validate_only ? CLI_CALL_READS : CLI_CALL_CHANGES;
+    stub_status_clear(ret_status);
+    fill_note(&note, how->reason, id);
+    request.tenant = arguments_text(tenant);
+    request.note = &note;
+    request.validate_only = how->validate_only;
+    while (
+        holdfast_v1_admin_service_accept_loss(cli_channel(cli), &call, &request, ret, ret_status))
+        if (!admin_again(cli, ret_status, start_us))
+            return false;
+    return true;
+}
+
 bool admin_bounds(struct cli *cli, struct room_bounds *ret, struct stub_status *ret_status)
 {
     Holdfast__V1__GetStatusRequest request = HOLDFAST__V1__GET_STATUS_REQUEST__INIT;

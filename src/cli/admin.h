@@ -47,6 +47,10 @@ bool admin_repair_drift(struct cli *cli, const char *tenant, const char *page_to
                         const struct admin_change *how, Holdfast__V1__RepairDriftResponse **ret,
                         struct stub_status *ret_status);
 
+/* Accepts what the database has lost of the tenant; *ret is to be freed. */
+bool admin_accept_loss(struct cli *cli, const char *tenant, const struct admin_change *how,
+                       Holdfast__V1__AcceptLossResponse **ret, struct stub_status *ret_status);
+
 /* What the server allows; the bounds that it does not tell are 0. */
 bool admin_bounds(struct cli *cli, struct room_bounds *ret, struct stub_status *ret_status);
 

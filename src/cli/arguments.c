@@ -31,6 +31,8 @@ static void check_needs(const struct arguments *arguments, struct argp_state *st
     case ARGUMENTS_NEED_NOTHING:
         if (arguments->dry_run && !arguments->repair)
             argp_error(state, "--dry-run goes with --repair");
+        if (arguments->accept && !*arguments->tenant)
+            argp_error(state, "--accept needs --tenant");
         return;
     case ARGUMENTS_NEED_TENANT:
         if (!*arguments->tenant)
@@ -100,6 +102,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGUMENT_KEY_BRIEF:
         arguments->brief = true;
+        return 0;
+    case ARGUMENT_KEY_ACCEPT:
+        arguments->accept = true;
         return 0;
     case ARGUMENT_KEY_BELOW:
         arguments->below = true;

@@ -30,6 +30,7 @@ enum arguments_key {
     ARGUMENT_KEY_RECEIPT,
     ARGUMENT_KEY_REPAIR,
     ARGUMENT_KEY_DRY_RUN,
+    ARGUMENT_KEY_ACCEPT,
 };
 
 /* Lines for a command's table of options; it ends with {0}. */
@@ -61,6 +62,11 @@ enum arguments_key {
 #define ARGUMENT_DRY_RUN                                                                           \
     {                                                                                              \
         "dry-run", ARGUMENT_KEY_DRY_RUN, NULL, 0, "with --repair: only say what would be done", 0  \
+    }
+#define ARGUMENT_ACCEPT                                                                            \
+    {                                                                                              \
+        "accept", ARGUMENT_KEY_ACCEPT, NULL, 0,                                                    \
+            "accept what the database has lost of the tenant, which is read-only until then", 0    \
     }
 #define ARGUMENT_METER                                                                             \
     {                                                                                              \
@@ -114,6 +120,7 @@ struct arguments {
     bool brief;
     bool below;
     bool repair, dry_run;
+    bool accept;
     int64_t after_seq; /* -1: not given */
     int64_t count;     /* 0: no end */
     struct amount_argument amounts[ARGUMENTS_AMOUNTS_MAX];

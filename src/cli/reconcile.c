@@ -12,6 +12,7 @@ static const struct argp_option options[] = {
     ARGUMENT_TENANT,
     ARGUMENT_REPAIR,
     ARGUMENT_DRY_RUN,
+    ARGUMENT_ACCEPT,
     {0},
 };
 
@@ -23,10 +24,13 @@ static const char doc[] =
     "With --repair accounts are made to agree where something proves which of them is right; the others are "
     "refused, with the reason. Capacity that no account explains is set aside until no hold of it can be "
     "live. Exits with 4 if anything was refused.\n\n"
+    "With --accept, of one tenant: the database has lost use that it had acknowledged (holdfast status "
+    "names the tenant). The units are booked as entries of the record, and the tenant works again.\n\n"
     "  holdfast reconcile\n"
     "  holdfast reconcile -t demo\n"
     "  holdfast reconcile --repair --dry-run -t demo\n"
-    "  holdfast reconcile --repair -t demo";
+    "  holdfast reconcile --repair -t demo\n"
+    "  holdfast reconcile --accept -t demo";
 
 /* Of one tenant, page by page. */
 struct sums {
@@ -187,12 +191,49 @@ static int try_tenant(struct cli *cli, const char *tenant)
     return repair_pages(cli, tenant, true);
 }
 
+/* --- losses ----------------------------------------------------------------------------------- */
+
+static void print_loss(const char *tenant, const Holdfast__V1__Loss *loss)
+{
+    printf("%s %s ", tenant, *loss->limit_id ? loss->limit_id : "(a limit that is gone)");
+    print_time(stdout, loss->period_start);
+    printf(": %" PRId64 " units of %" PRId64 " entries were lost; booked as %" PRId64
+           " committed, %" PRId64 " debt%s%s\n",
+           loss->units, loss->entries, loss->committed, loss->debt, *loss->job_id ? ", job " : "",
+           loss->job_id);
+}
+
+static int accept_loss(struct cli *cli, const char *tenant)
+{
+    const struct admin_change how = {.reason = "holdfast reconcile --accept"};
+    Holdfast__V1__AcceptLossResponse *response = NULL;
+    struct stub_status status = STUB_STATUS_INIT;
+    int result = CLI_OK;
+
+    if (!admin_accept_loss(cli, tenant, &how, &response, &status)) {
+        result = cli_fail(cli, CLI_CALL_CHANGES, &status);
+        stub_status_clear(&status);
+        return result;
+    }
+    if (cli->json)
+        cli_print_json(&response->base);
+    for (size_t i = 0; i < response->n_losses && !cli->json; i++)
+        print_loss(tenant, response->losses[i]);
+    if (!cli->json)
+        printf("%s: accepted; it is not read-only\n", tenant);
+    holdfast__v1__accept_loss_response__free_unpacked(response, NULL);
+    stub_status_clear(&status);
+    return result;
+}
+
 int command_reconcile(struct cli *cli, int argc, char **argv)
 {
     struct arguments arguments = {0};
     int (*run)(struct cli * cli, const char *tenant) = reconcile_tenant;
 
     arguments_parse(cli, options, NULL, doc, argc, argv, &arguments);
+    if (arguments.accept)
+        return accept_loss(cli, arguments.tenant);
     if (arguments.repair)
         run = arguments.dry_run ? try_tenant : repair_tenant;
     return *arguments.tenant ? run(cli, arguments.tenant) : tenants_each(cli, run);

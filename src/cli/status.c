@@ -42,6 +42,10 @@ static void print_status(const Holdfast__V1__GetStatusResponse *response)
     fputs("\n  seals ", stdout);
     print_span(stdout, response->seals_behind);
     printf(" behind the record, %" PRId64 " gaps\n", response->seal_gaps);
+    for (size_t i = 0; i < response->n_read_only_tenants; i++)
+        printf(
+            "  tenant %s is read-only: the database has lost use of it (holdfast reconcile --accept)\n",
+            response->read_only_tenants[i]);
     if (response->drifts > 0) {
         printf("  %" PRId64 " accounts differ, by %" PRId64 " units, the worst by %" PRId64
                "; since ",

@@ -20,6 +20,36 @@ static void read_cursor(struct reply *reply, char cursor[COUNTER_CURSOR_CHARS + 
     cursor[text.len] = '\0';
 }
 
+bool write_survey(struct request *request, struct counter_call *call)
+{
+    struct counter_survey *survey = container_of(call, struct counter_survey, call);
+
+    CHECK(survey->max > 0 && survey->max <= COUNTER_LIST_MAX);
+    request_guard(request, &call->view);
+    write_cursor(request, survey->cursor);
+    request_count(request, survey->max);
+    return true;
+}
+
+void read_survey(struct reply *reply, struct counter_call *call)
+{
+    struct counter_survey *survey = container_of(call, struct counter_survey, call);
+
+    read_cursor(reply, survey->cursor);
+    survey->quotas_count = reply_left(reply) / 3;
+    survey->quotas = reply_array(reply, survey->quotas_count, sizeof(*survey->quotas));
+    for (size_t i = 0; i < survey->quotas_count && !reply->bad; i++) {
+        struct counter_surveyed *quota = &survey->quotas[i];
+
+        quota->tenant_id = reply_int(reply);
+        if (!packed_ref_read(reply_text(reply), &quota->ref))
+            reply->bad = true;
+        reply_quota(reply, &quota->now);
+    }
+    if (reply_left(reply) > 0)
+        reply->bad = true;
+}
+
 bool write_check(struct request *request, struct counter_call *call)
 {
     struct counter_check *check = container_of(call, struct counter_check, call);

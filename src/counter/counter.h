@@ -134,6 +134,7 @@ enum counter_kind {
     COUNTER_RECALL,
     COUNTER_READ,
     COUNTER_HOLDS,
+    COUNTER_SURVEY,
     COUNTER_CHECK,
     COUNTER_REBUILD,
     COUNTER_REGISTER,
@@ -465,6 +466,20 @@ struct counter_holds { /* a page of live and due holds, soonest deadline first *
     int64_t now_ms;
 };
 
+enum { COUNTER_CURSOR_CHARS = 24 };
+
+struct counter_survey { /* what Redis knows of all quotas of some tenants of the shard */
+    struct counter_call call;
+    size_t max;                            /* tenants, about */
+    char cursor[COUNTER_CURSOR_CHARS + 1]; /* in and out; "0": from the start, and: at the end */
+    size_t quotas_count;
+    struct counter_surveyed {
+        int64_t tenant_id;
+        struct quota_ref ref;
+        struct counter_quota now;
+    } * quotas; /* out; those that cannot be read are left out */
+};
+
 /* --- keys that were lost singly (op/mend.h) --------------------------------------------------------- */
 
 enum counter_finding_kind {
@@ -485,8 +500,6 @@ struct counter_finding {
     size_t quotas_count;
     struct counter_lost *quotas;
 };
-
-enum { COUNTER_CURSOR_CHARS = 24 };
 
 struct counter_check { /* looks over some tenants of the shard, and forgets what is over */
     struct counter_call call;

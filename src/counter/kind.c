@@ -3,7 +3,7 @@
 /* Made by embed.cmake. */
 extern const char script_reserve[], script_fill[], script_notify[], script_lookup[],
     script_extend[], script_due[], script_discard[], script_reap[], script_recall[], script_read[],
-    script_holds[], script_check[], script_retake[], script_rebuild[], script_register[],
+    script_holds[], script_survey[], script_check[], script_retake[], script_rebuild[], script_register[],
     script_forget[], script_clean[], script_crossed[], script_told[], script_init[],
     script_observe[];
 
@@ -20,6 +20,7 @@ static const struct kind kinds[COUNTER_KINDS] = {
     [COUNTER_RECALL] = {"recall", script_recall, write_recall, read_recall},
     [COUNTER_READ] = {"read", script_read, write_read, read_read},
     [COUNTER_HOLDS] = {"holds", script_holds, write_holds, read_holds},
+    [COUNTER_SURVEY] = {"survey", script_survey, write_survey, read_survey},
     [COUNTER_CHECK] = {"check", script_check, write_check, read_check},
     [COUNTER_REBUILD] = {"rebuild", script_rebuild, write_rebuild, read_rebuild},
     [COUNTER_REGISTER] = {"register", script_register, write_register, read_register},
@@ -136,6 +137,7 @@ size_t counter_tenants(struct counter_call *call, int64_t *ret)
         break;
     case COUNTER_CROSSED: /* of the tag */
     case COUNTER_CLEAN:   /* it was done */
+    case COUNTER_SURVEY:
     case COUNTER_CHECK: /* of the shard; it tells which */
     case COUNTER_INIT:
     case COUNTER_OBSERVE:

@@ -48,6 +48,8 @@ bool write_read(struct request *request, struct counter_call *call);
 void read_read(struct reply *reply, struct counter_call *call);
 bool write_holds(struct request *request, struct counter_call *call);
 void read_holds(struct reply *reply, struct counter_call *call);
+bool write_survey(struct request *request, struct counter_call *call);
+void read_survey(struct reply *reply, struct counter_call *call);
 bool write_check(struct request *request, struct counter_call *call);
 void read_check(struct reply *reply, struct counter_call *call);
 bool write_rebuild(struct request *request, struct counter_call *call);

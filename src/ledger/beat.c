@@ -46,9 +46,7 @@ static const struct statement beat_statement = {
     " OR " OLDER("purge_after", "job_fence", "clock.at")
     " OR " OLDER("purge_after", "expired_hold", "clock.at")
     " OR " OLDER(LEDGER_PURGE_SQL, "quota WHERE " LEDGER_PURGED, "clock.ms") ","
-    /* The control file lags behind a promotion; the name of a segment does not. */
-    " (SELECT system_identifier FROM pg_control_system()),"
-    " ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer::bigint,"
+    " " LEDGER_SYSTEM_SQL ", " LEDGER_TIMELINE_SQL ", NOT " LEDGER_COMPARED_SQL ","
     " least(" UNFOLLOWED("true") ", " UNFOLLOWED("false") "), clock.ms, " PLACED_TENANTS ","
     " coalesce(s.name, ''),"
     " s.until_ms"
@@ -85,6 +83,7 @@ static enum status read_beat(struct database *db, struct arena *arena, PGresult 
         beat->rows_due = sql_bool(&row);
         beat->system = sql_i64(&row);
         beat->timeline = sql_i64(&row);
+        beat->uncompared = sql_bool(&row);
         ended_ms = sql_i64_or(&row, INT64_MAX);
         now_ms = sql_i64(&row);
         beat->begun_ms = ended_ms <= now_ms ? now_ms - ended_ms : -1;

@@ -260,6 +260,7 @@ static void open_works(struct committer *committer)
         .lock_timeout_ms = LOCK_WAIT_MS,
         .clock = committer->options.clock,
         .stop = committer->options.stop,
+        .compared = true,
     };
     const struct database_options aside = {
         .conninfo = committer->conninfo,

@@ -130,6 +130,19 @@ static inline enum sql_form sql_form(size_t count)
 /* The first number of every advisory lock; README.md has the second ones. */
 #define LEDGER_LOCKS 7237117
 
+/*
+ * Which history of the database this is: the cluster, and how often a standby of it has taken over. The
+ * control file lags behind a promotion; the name of a segment does not.
+ */
+#define LEDGER_SYSTEM_SQL "(SELECT system_identifier FROM pg_control_system())"
+#define LEDGER_TIMELINE_SQL                                                                        \
+    "('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer::bigint"
+
+/* It was compared with Redis (losses.c). */
+#define LEDGER_COMPARED_SQL                                                                        \
+    "EXISTS (SELECT FROM history WHERE system = " LEDGER_SYSTEM_SQL                                \
+    " AND timeline = " LEDGER_TIMELINE_SQL ")"
+
 /* End of a period that never ends. */
 #define LEDGER_NEVER TEXT_OF(PERIOD_END_NEVER)
 

@@ -18,6 +18,7 @@
 #include "ledger/database.h"
 #include "quota/chain.h"
 #include "quota/hold.h"
+#include "quota/loss.h"
 #include "quota/place.h"
 #include "quota/plan.h"
 #include "quota/reserved.h"
@@ -40,6 +41,7 @@ struct ledger_beat {
     int64_t versions_position; /* for ledger_versions_since; smaller than before: it went back */
     bool recalls;              /* some quota has its recall flag set */
     bool lent;                 /* some quota has something lent */
+    bool uncompared;     /* this history was not compared with Redis yet: ledger_losses_find */
     bool degraded;       /* some tenant is served from Postgres, as ledger_degraded_note told */
     size_t others_count; /* servers that are there beside the one that asks, by name */
     struct slice *others;
@@ -296,6 +298,28 @@ struct ledger_seals {
 };
 
 MUST_CHECK enum status ledger_seals_read(struct database *db, struct ledger_seals *ret);
+
+/* --- what was lost ------------------------------------------------------------------------------ */
+
+/*
+ * Of these quotas, as Redis shows them and the quotas of a tenant side by side: what was acknowledged and
+ * is not in the database (quota/loss.h). Redis was read before this call. Each tenant that has lost
+ * something becomes read-only, in a transaction of its own under its quotas' locks that says so in loss,
+ * tenant and audit, and is logged. What was lent and forgotten is counted again. A loss that waits for its
+ * acceptance is not found twice. A failure ends it where it is: what was found stays, and the same call
+ * again goes on.
+ */
+MUST_CHECK enum status ledger_losses_find(struct database *db, struct arena *arena,
+                                          const struct loss_seen *seen, size_t count,
+                                          struct loss **ret, size_t *ret_count);
+
+/*
+ * All of Redis was compared with this cluster and timeline. Until this is said of the history that a
+ * database is in, no connection of a committer is made to it (UNAVAILABLE): a commit would raise the
+ * numbers by which a loss is found.
+ */
+MUST_CHECK enum status ledger_history_compared(struct database *db, struct arena *arena,
+                                               int64_t system, int64_t timeline);
 
 /* --- facts and reap --------------------------------------------------------------------------- */
 
@@ -602,5 +626,31 @@ MUST_CHECK enum status ledger_limit_list(struct database *db, struct arena *aren
                                          struct slice tenant, struct slice after, size_t max,
                                          struct ledger_limit **ret, size_t *ret_count,
                                          bool *ret_tenant_exists);
+
+/* --- losses that are accepted ------------------------------------------------------------------ */
+
+/* Of the job under which an accepted loss stands in the ledger; 16 random hexadecimal digits follow. */
+#define LEDGER_LOSS_JOB "holdfast-loss-"
+
+struct ledger_loss {
+    struct loss loss;
+    struct slice limit_name; /* empty: the quota is gone, nothing was booked */
+    struct slice job_id;     /* the entry that has it now; empty in the answer to a repeat */
+    int64_t amount, debt;    /* as booked */
+};
+
+/*
+ * An admin accepts what a tenant has lost: each loss becomes an entry of the ledger, so that use and limit
+ * are right again, and the tenant is read-only no more. One transaction, with its audit. A tenant that is
+ * not read-only has no losses, and nothing happens.
+ */
+MUST_CHECK enum status ledger_losses_accept(struct database *db, struct arena *arena,
+                                            const struct ledger_note *note, bool validate_only,
+                                            struct slice tenant, struct ledger_loss **ret,
+                                            size_t *ret_count, enum ledger_admin *ret_admin);
+
+/* Tenants whose losses wait for their acceptance, by name, at most max. */
+MUST_CHECK enum status ledger_losses_tenants(struct database *db, struct arena *arena, size_t max,
+                                             struct slice **ret, size_t *ret_count);
 
 #endif

@@ -28,12 +28,12 @@ enum { PLANS_ARENA_BYTES = 16 * 1024, PLANS_ARENA_MAX = 1 << 30 };
  */
 #define LOAD(rows)                                                                                 \
     "SELECT t.number, t.tenant_id, t.shard, t.suspended, t.admit_unlimited_meters,"                \
-    " t.config_version, t.part, l.limit_id, l.name, l.scope, l.meter, l.period_kind, l.amount,"    \
-    " l.unlimited, l.cap, l.soft, l.soft_percent, l.max_ttl_ms, l.redis_away, l.redis_away_units," \
-    " l.reserved_crossings"                                                                       \
+    " t.config_version, t.read_only, t.part, l.limit_id, l.name, l.scope, l.meter, l.period_kind," \
+    " l.amount, l.unlimited, l.cap, l.soft, l.soft_percent, l.max_ttl_ms, l.redis_away,"           \
+    " l.redis_away_units, l.reserved_crossings"                                                    \
     " FROM (SELECT n.number,"                                                                      \
     " t.tenant_id, t.shard, t.state = 'S' AS suspended, t.admit_unlimited_meters,"                 \
-    " t.config_version, " PART " AS part"                                                          \
+    " t.config_version, t.read_only, " PART " AS part"                                             \
     " FROM (SELECT " rows(1, bigint, number) ", " rows(                                            \
         2, text,                                                                                   \
         name) " OFFSET 0) AS n"                                                                    \
@@ -97,6 +97,7 @@ static struct plan *read_plan(struct sql_row *row, struct slice tenant, struct l
         plan.suspended = sql_bool(row);
         plan.admit_unlimited_meters = sql_bool(row);
         plan.config_version = sql_i64(row);
+        plan.read_only = sql_bool(row);
         plan.ledger_part = (int)sql_i64(row);
         if (row->bad || sql_is_null(row)) {
             for (int column = 0; column < LIMIT_COLUMNS; column++)

@@ -1,5 +1,6 @@
 #include "ledger/session.h"
 
+#include "ledger/database_internal.h"
 #include "quota/times.h"
 
 #include <errno.h>
@@ -321,6 +322,33 @@ static enum status prepare_session(PGconn *conn, const struct session_options *o
     return status;
 }
 
+/* On another history a loss could still be found: nothing is recorded there before (quota/loss.h). */
+static enum status check_compared(PGconn *conn, const struct session_options *options,
+                                  char error[SESSION_ERROR_MAX])
+{
+    int64_t deadline_us =
+        clock_mono_us(options->clock) + options->statement_timeout_ms * INT64_C(1000);
+    enum status status = STATUS_UNAVAILABLE;
+    PGresult *result;
+    bool timeout;
+
+    session_copy_error(error, "the database did not answer");
+    if (!PQsendQuery(conn, "SELECT " LEDGER_COMPARED_SQL))
+        return STATUS_UNAVAILABLE;
+    while ((result = session_result(conn, options->clock, options->stop, deadline_us, &timeout))) {
+        if (session_status(result) != STATUS_OK)
+            session_copy_error(error, PQresultErrorMessage(result));
+        else if (PQntuples(result) == 1 && is_value(result, 0, "t"))
+            status = STATUS_OK;
+        else
+            session_copy_error(error,
+                               "a standby has taken over, or it is another cluster: what it has is"
+                               " being compared with Redis");
+        PQclear(result);
+    }
+    return timeout ? STATUS_UNAVAILABLE : status;
+}
+
 static void ignore_notice(void *user, const PGresult *result)
 {
     (void)user;
@@ -464,6 +492,8 @@ static enum status open_one(const struct session_options *options, const struct 
         status = STATUS_UNAVAILABLE;
     } else {
         status = prepare_session(conn, options, error);
+        if (status == STATUS_OK && options->compared)
+            status = check_compared(conn, options, error);
     }
     if (status != STATUS_OK) {
         PQfinish(conn);

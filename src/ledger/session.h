@@ -27,6 +27,7 @@ struct session_options {
     int lock_timeout_ms;
     const struct clock *clock;
     const struct stop *stop; /* when it is due nothing is waited for; may be NULL */
+    bool compared; /* no database whose history was not compared with Redis: UNAVAILABLE */
 };
 
 /*

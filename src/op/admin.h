@@ -41,6 +41,17 @@ struct op_tenants { /* ListTenants */
 
 void op_tenants_start(struct op_tenants *op);
 
+struct op_accept { /* AcceptLoss */
+    struct op op;
+    struct ledger_note note;
+    bool validate_only;
+    /* out */
+    struct ledger_loss *losses;
+    size_t losses_count;
+};
+
+void op_accept_start(struct op_accept *op);
+
 struct op_verify { /* VerifyTenant */
     struct op op;  /* its tenant stays empty: nobody is to wait for a desk behind it */
     struct slice name;

@@ -9,6 +9,7 @@
 #include "op/inbox.h"
 #include "op/services.h"
 #include "op/stores.h"
+#include "op/tenant.h"
 #include "op/usage.h"
 #include "op/verdict.h"
 
@@ -106,6 +107,8 @@ static void decide(struct op_check *op, struct stores *stores)
     struct usage usage;
     size_t count;
 
+    if (op_fail_if_read_only(base, "nothing would be held"))
+        return;
     if (base->plan->suspended) {
         suspend(op);
         return;

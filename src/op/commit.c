@@ -124,6 +124,11 @@ static void go(struct op_commit *op, enum commit_stage to)
 void commit_submit(struct op_commit *op)
 {
     go(op, COMMIT_DECIDING);
+    if (op->item.settle.kind == SETTLE_COMMIT &&
+        op_fail_if_read_only(&op->op, "nothing was recorded, the hold stays")) {
+        op_finish(&op->op);
+        return;
+    }
     if (inbox_to_committer(op))
         return;
     op_fail(&op->op, FAILURE_OVERLOADED, false,

@@ -31,7 +31,9 @@ enum duty_end {
  */
 struct duty_news {
     bool leases_due, closings_due, rows_due, lent, degraded;
-    int64_t begun_ms; /* see struct ledger_beat */
+    bool uncompared;          /* see struct ledger_beat: */
+    int64_t system, timeline; /* this history */
+    int64_t begun_ms;         /* see struct ledger_beat */
 };
 
 /* What a turn may use. The scratch memory of the stores is emptied before each turn. */
@@ -55,14 +57,15 @@ struct duty {
 /* Logs a statement that failed, at most a few times a minute for each duty; returns DUTY_FAILED. */
 enum duty_end duty_failed(struct duty_tools *tools, const char *what, enum status status);
 
-extern const struct duty duty_look;      /* duty_look.c: the beat: stores, servers, beliefs */
-extern const struct duty duty_probe;     /* duty_probe.c: a Redis that nobody asks */
-extern const struct duty duty_reap;      /* duty_reap.c: holds past their deadline */
-extern const struct duty duty_mend;      /* duty_mend.c: keys of Redis that were lost singly */
-extern const struct duty duty_idle;      /* duty_idle.c: capacity that nobody uses */
-extern const struct duty duty_degraded;  /* duty_degraded.c: who is served from Postgres */
-extern const struct duty duty_periods;   /* duty_close.c: periods that began */
-extern const struct duty duty_close;     /* duty_close.c: leases and periods that are over */
+extern const struct duty duty_look;     /* duty_look.c: the beat: stores, servers, beliefs */
+extern const struct duty duty_probe;    /* duty_probe.c: a Redis that nobody asks */
+extern const struct duty duty_losses;   /* duty_losses.c: what a database that went back has lost */
+extern const struct duty duty_reap;     /* duty_reap.c: holds past their deadline */
+extern const struct duty duty_mend;     /* duty_mend.c: keys of Redis that were lost singly */
+extern const struct duty duty_idle;     /* duty_idle.c: capacity that nobody uses */
+extern const struct duty duty_degraded; /* duty_degraded.c: who is served from Postgres */
+extern const struct duty duty_periods;  /* duty_close.c: periods that began */
+extern const struct duty duty_close;    /* duty_close.c: leases and periods that are over */
 extern const struct duty duty_retention; /* duty_close.c: rows past their time */
 extern const struct duty duty_seal;      /* duty_seal.c: the ledger into the chains of its quotas */
 extern const struct duty duty_reconcile; /* duty_reconcile.c: accounts that differ */

@@ -242,6 +242,9 @@ static enum duty_end turn(void *own, struct duty_tools *tools)
                                       .closings_due = now.closings_due,
                                       .rows_due = now.rows_due,
                                       .lent = now.lent,
+                                      .uncompared = now.uncompared,
+                                      .system = now.system,
+                                      .timeline = now.timeline,
                                       .degraded = now.degraded,
                                       .begun_ms = now.begun_ms};
     look_at_root(look, tools, &now);

@@ -74,7 +74,7 @@ static void refuse_some(struct stores *stores, struct turn *turns, size_t count)
         if (op->give_up_us <= mono_us)
             op_fail(op, FAILURE_DEADLINE, false, "the deadline passed; %s", EXTEND_UNCHANGED);
         else
-            (void)op_fail_if_bad(op);
+            (void)(op_fail_if_bad(op) || op_fail_if_read_only(op, EXTEND_UNCHANGED));
     }
 }
 

@@ -4,6 +4,7 @@
 #include "op/ask.h"
 #include "op/dirty.h"
 #include "op/redis.h"
+#include "op/tenant.h"
 
 /* It has a live hold in Postgres, later than what Redis holds of it: that is the one. */
 static bool replay_placed(struct pass *pass, struct op_reserve *op,
@@ -136,6 +137,10 @@ static bool plan_anew(struct pass *pass, struct op_reserve *op)
 /* What the plan says; if that is no refusal (any more), the op goes on. */
 static void refuse(struct pass *pass, struct op_reserve *op)
 {
+    if (op_fail_if_read_only(&op->op, "nothing was held")) {
+        reserve_step(op, RESERVE_ANSWERED);
+        return;
+    }
     if (op->op.plan->suspended) {
         reserve_suspended(op);
     } else if (plan_anew(pass, op)) {

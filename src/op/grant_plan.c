@@ -230,7 +230,7 @@ static void select_quotas(struct pass *pass, struct op_reserve *op)
 
 static void prepare(struct pass *pass, struct op_reserve *op)
 {
-    if (op->op.plan->suspended)
+    if (plan_refuses(op->op.plan))
         refuse(op);
     else
         select_quotas(pass, op);

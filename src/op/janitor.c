@@ -13,8 +13,8 @@
 
 /* In the order in which they get their turns when several are due. */
 static const struct duty *const duties[] = {
-    &duty_probe,   &duty_look,  &duty_reap,      &duty_degraded, &duty_mend,      &duty_idle,
-    &duty_periods, &duty_close, &duty_retention, &duty_seal,     &duty_reconcile,
+    &duty_probe, &duty_look,    &duty_losses, &duty_reap,      &duty_degraded, &duty_mend,
+    &duty_idle,  &duty_periods, &duty_close,  &duty_retention, &duty_seal,     &duty_reconcile,
 };
 
 enum { DUTIES = sizeof(duties) / sizeof(*duties) };

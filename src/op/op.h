@@ -45,6 +45,7 @@ enum failure {
     FAILURE_EXPIRED,
     FAILURE_COMMITTED, /* Release or Extend of a committed job */
     FAILURE_OVERRUN,
+    FAILURE_READ_ONLY,    /* the database has lost something of the tenant */
     FAILURE_AMOUNT_BOUND, /* a sum would pass 2^53-1; final */
     FAILURE_CONTENTION,
     FAILURE_ETAG_MISMATCH,

@@ -550,9 +550,9 @@ void op_reserve_start(struct op_reserve *op, struct inbox_worker *worker)
 {
     begin(op);
     op->op.plan = plans_get(op->op.services->plans, op->op.tenant);
-    if (op->op.plan && op->op.plan->suspended)
+    if (op->op.plan && plan_refuses(op->op.plan))
         reserve_doubt_plan(op);
-    if (!op->op.plan || op->op.plan->suspended) /* a repeat gets its first answer all the same */
+    if (!op->op.plan || plan_refuses(op->op.plan)) /* a repeat gets its first answer all the same */
         reserve_to_granter(op);
     else
         inbox_to_worker(worker, &op->op, OP_RESERVE);

@@ -238,6 +238,9 @@ static void get_status(struct op *base, struct stores *stores)
     op->seals_known = up && stores->table->seals_read(stores->db, &op->seals) == STATUS_OK;
     if (!up || stores->table->placed_count(stores->db, STATUS_PLACED_MAX, &op->placed) != STATUS_OK)
         op->placed = -1;
+    if (!up || stores->table->losses_tenants(stores->db, base->arena, STATUS_READ_ONLY_MAX,
+                                             &op->read_only, &op->read_only_count) != STATUS_OK)
+        op->read_only_count = 0;
     if (!up || stores->table->drift_totals_read(stores->db, &op->drifts) != STATUS_OK)
         op->drifts = (struct ledger_drift_totals){.count = -1};
     mono_us = clock_mono_us(services->clock);

@@ -16,7 +16,12 @@
 
 enum status_store { STATUS_STORE_REDIS, STATUS_STORE_POSTGRES, STATUS_STORES };
 
-enum { STATUS_ERROR_BYTES = 160, STATUS_IDENTITY_BYTES = 48, STATUS_PLACED_MAX = 100000 };
+enum {
+    STATUS_ERROR_BYTES = 160,
+    STATUS_IDENTITY_BYTES = 48,
+    STATUS_PLACED_MAX = 100000,
+    STATUS_READ_ONLY_MAX = 64,
+};
 
 struct status_store_state {
     bool known; /* anything was seen yet */
@@ -61,6 +66,8 @@ struct op_status {
     struct alarms_state alarms;
     bool seals_known;
     struct ledger_seals seals;
+    struct slice *read_only; /* tenants with losses, at most STATUS_READ_ONLY_MAX */
+    size_t read_only_count;
     struct ledger_drift_totals drifts; /* count -1: not known */
 };
 

@@ -55,6 +55,10 @@ struct store_table {
     __typeof__(ledger_close_leases) *close_leases;
     __typeof__(ledger_close_periods) *close_periods;
     __typeof__(ledger_periods_follow) *periods_follow;
+    __typeof__(ledger_losses_find) *losses_find;
+    __typeof__(ledger_history_compared) *history_compared;
+    __typeof__(ledger_losses_accept) *losses_accept;
+    __typeof__(ledger_losses_tenants) *losses_tenants;
     __typeof__(ledger_facts_read) *facts_read;
     __typeof__(ledger_reap_run) *reap_run;
     __typeof__(ledger_place_run) *place_run;

@@ -16,6 +16,17 @@ bool op_fail_if_bad(struct op *op)
     return true;
 }
 
+bool op_fail_if_read_only(struct op *op, const char *undone)
+{
+    if (!op->plan || !op->plan->read_only)
+        return false;
+    op_fail(op, FAILURE_READ_ONLY, false,
+            "the database has lost acknowledged use of tenant \"%.*s\", which is read-only until an "
+            "operator runs \"holdfast reconcile --accept --tenant %.*s\"; %s",
+            SLICE_ARGS(op->tenant), SLICE_ARGS(op->tenant), undone);
+    return true;
+}
+
 bool op_need_plan(struct op *op, struct stores *stores)
 {
     enum status status;

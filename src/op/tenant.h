@@ -16,6 +16,12 @@
 bool op_fail_if_bad(struct op *op);
 
 /*
+ * True: the op has failed, READ_ONLY, because the database has lost something of its tenant. undone: what
+ * did not happen, as "nothing was held". Any thread.
+ */
+bool op_fail_if_read_only(struct op *op, const char *undone);
+
+/*
  * op->plan of op->tenant, from the cache or loaded now; may block. False: the op has failed
  * (UNKNOWN_TENANT, INTERNAL as above, or as the database's failure says), nothing was done.
  */

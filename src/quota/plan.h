@@ -47,12 +47,19 @@ struct plan {
     int shard;       /* 0 to SHARDS-1, plan_shard(tenant) */
     int ledger_part; /* 1 to 16: the partition of the ledger with its jobs; 0: unknown */
     bool suspended;
+    bool read_only; /* something of it was lost: nothing is reserved, committed or extended */
     bool admit_unlimited_meters;
     bool has_max_ttl; /* some limit has one; plan_create sets it */
     int64_t config_version;
     size_t limits_count;
     struct limit *limits; /* sorted by limit_id */
 };
+
+/* Whatever its limits say, the tenant reserves nothing. */
+static inline bool plan_refuses(const struct plan *plan)
+{
+    return plan->suspended || plan->read_only;
+}
 
 /*
  * Deep copy with one reference, and with an index of its own: only what this returns goes to

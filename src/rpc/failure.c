@@ -48,6 +48,9 @@ static const struct failure_row rows[FAILURE_COUNT] = {
                            "the job was committed; nothing can be given back or extended", 0},
     [FAILURE_OVERRUN] = {STUB_FAILED_PRECONDITION, "OVERRUN",
                          "the use above the hold does not fit; the hold stays", 0},
+    [FAILURE_READ_ONLY] = {STUB_FAILED_PRECONDITION, "READ_ONLY",
+                           "the tenant is read-only: the database has lost acknowledged use of it",
+                           0},
     [FAILURE_AMOUNT_BOUND] = {STUB_OUT_OF_RANGE, "AMOUNT_BOUND",
                               "a sum would pass 9007199254740991 (2^53-1), the most that can be "
                               "counted",

@@ -72,6 +72,11 @@ static void get_status_done(struct op *base)
     if (op->seals_known && op->seals.sealed_to_ms > 0)
         reply.seals_behind = duration_of(base->arena, op->seals.now_ms - op->seals.sealed_to_ms);
     reply.seal_gaps = op->seals.gaps;
+    reply.n_read_only_tenants = op->read_only_count;
+    reply.read_only_tenants = arena_array(base->arena, op->read_only_count + 1, sizeof(char *));
+    CHECK(reply.read_only_tenants);
+    for (size_t i = 0; i < op->read_only_count; i++)
+        reply.read_only_tenants[i] = text_copy(base->arena, op->read_only[i]);
     reply.drifts = op->drifts.count;
     reply.drift_units = op->drifts.units;
     reply.drift_worst = op->drifts.worst;

@@ -40,6 +40,8 @@ void rpc_list_limits(void *user, struct stub_call *call,
                      const Holdfast__V1__ListLimitsRequest *request);
 void rpc_get_status(void *user, struct stub_call *call,
                     const Holdfast__V1__GetStatusRequest *request);
+void rpc_accept_loss(void *user, struct stub_call *call,
+                     const Holdfast__V1__AcceptLossRequest *request);
 void rpc_verify_tenant(void *user, struct stub_call *call,
                        const Holdfast__V1__VerifyTenantRequest *request);
 void rpc_get_reconciliation(void *user, struct stub_call *call,

@@ -75,6 +75,7 @@ bool rpc_register(struct rpc *rpc, struct stub_server *server)
         .list_limits = rpc_list_limits,
         .get_status = rpc_get_status,
         .verify_tenant = rpc_verify_tenant,
+        .accept_loss = rpc_accept_loss,
         .get_reconciliation = rpc_get_reconciliation,
         .repair_drift = rpc_repair_drift,
     };

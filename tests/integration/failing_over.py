@@ -146,19 +146,41 @@ class Caller(threading.Thread):
         return None
 
 
-class FailingOver(Case):
-    def setUp(self):
+class Nodes(Case):
+    """Two servers on a primary and its standby."""
+
+    def begin(self):
         self.cleaned, self.name = [], f"over{next(harness.ids)}"
+        harness.redis("FLUSHALL")  # the numbers of tenants there are of another database
+        self.addCleanup(lambda: [clean() for clean in reversed(self.cleaned)])
         self.primary = self.node("a", new_cluster)
         self.primary.sql("CREATE DATABASE holdfast", "postgres")
         self.standby = self.node("b", copy_of(self.primary))
+        self.prepare()
         nodes = (self.standby, self.primary)  # the wrong one first
         conninfo = (f"host=127.0.0.1,127.0.0.1 port={','.join(str(n.port) for n in nodes)}"
                     " user=postgres dbname=holdfast target_session_attrs=read-write")
-        self.make_synchronous()
         self.servers = [Server("--postgres", conninfo) for _ in range(2)]
         for each in self.servers:
             self.cleaned.append(each.stop)
+
+    def prepare(self):
+        pass
+
+    def node(self, name, make, port=None):
+        node = Node(f"{self.name}{name}", make, port)
+        self.cleaned.append(node.end)
+        return node
+
+    def follow(self, number):
+        """The standby is the primary now, and another one follows it, where the lost one was."""
+        lost, self.primary = self.primary, self.standby
+        self.standby = self.node(f"next{number}", copy_of(self.primary), lost.port)
+
+
+class FailingOver(Nodes):
+    def setUp(self):
+        self.begin()
         self.tenant = self.name
         admin = self.servers[0].admin
         admin.CreateTenant(harness.admin.CreateTenantRequest(
@@ -167,16 +189,7 @@ class FailingOver(Case):
             limit_id="tokens", tenant=self.tenant, meter="tokens", period=quota.PERIOD_NEVER,
             units=1_000_000)))
 
-    def tearDown(self):
-        for clean in reversed(self.cleaned):
-            clean()
-
-    def node(self, name, make):
-        node = Node(f"{self.name}{name}", make)
-        self.cleaned.append(node.end)
-        return node
-
-    def make_synchronous(self):
+    def prepare(self):
         self.primary.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{self.standby.name}'")
         self.primary.sql("SELECT pg_reload_conf()")
         self.until(lambda: self.primary.sql("SELECT sync_state FROM pg_stat_replication")

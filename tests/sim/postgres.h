@@ -71,6 +71,7 @@ struct pg_tenant {
     int shard;
     int64_t config_position;
     int64_t event_seq;
+    bool read_only;
     uint64_t degraded_by; /* bits of servers, by their place in the list */
     struct pg_limit *limits;
     struct pg_quota *quotas;
@@ -92,6 +93,12 @@ struct pg_request { /* an admin change that was answered */
     int64_t limit_id;
 };
 
+struct pg_loss {
+    struct pg_loss *next;
+    struct loss loss;
+    bool accepted;
+};
+
 enum { PG_SERVERS_MAX = 64, PG_LAGS = 2 };
 
 struct postgres {
@@ -102,6 +109,8 @@ struct postgres {
     struct pg_tenant *tenants;
     struct pg_authority authority[SHARDS];
     struct pg_request *requests;
+    struct pg_loss *losses;
+    int64_t timeline, compared; /* how often a standby has taken over; of these, the last one compared */
     int64_t tenants_count, limits_count, config_position;
     int64_t lag_us[PG_LAGS]; /* how far behind the time is on every second server: a slow way back */
     int64_t bumps[SHARDS];   /* epochs that were begun, whether they came to something or not */

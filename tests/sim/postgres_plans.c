@@ -60,6 +60,8 @@ enum status sim_beat_run(struct database *db, struct arena *arena, struct slice 
         .versions_position = pg->config_position,
         .recalls = true, /* whoever asks for them sees that there are none */
         .lent = true,
+        .uncompared = pg->timeline != pg->compared,
+        .timeline = pg->timeline,
         .degraded = true,
         .leases_due = true,
         .closings_due = true,
@@ -309,6 +311,7 @@ static struct plan *plan_of(struct database *db, struct slice tenant)
     plan.tenant_id = of->info.tenant_id;
     plan.shard = of->shard;
     plan.suspended = of->info.suspended;
+    plan.read_only = of->read_only;
     plan.admit_unlimited_meters = of->info.admit_unlimited_meters;
     plan.config_version = of->info.config_version;
     for (const struct pg_limit *limit = of->limits; limit; limit = limit->next)

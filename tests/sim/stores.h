@@ -32,6 +32,10 @@
     X(close_leases, ledger_close_leases)                                                           \
     X(close_periods, ledger_close_periods)                                                         \
     X(periods_follow, ledger_periods_follow)                                                       \
+    X(losses_find, ledger_losses_find)                                                             \
+    X(history_compared, ledger_history_compared)                                                   \
+    X(losses_accept, ledger_losses_accept)                                                         \
+    X(losses_tenants, ledger_losses_tenants)                                                       \
     X(facts_read, ledger_facts_read)                                                               \
     X(reap_run, ledger_reap_run)                                                                   \
     X(place_run, ledger_place_run)                                                                 \

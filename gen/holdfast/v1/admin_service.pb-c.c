@@ -907,6 +907,141 @@ void   holdfast__v1__verify_tenant_response__free_unpacked
   assert(message->base.descriptor == &holdfast__v1__verify_tenant_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   holdfast__v1__accept_loss_request__init
+                     (Holdfast__V1__AcceptLossRequest         *message)
+{
+  static const Holdfast__V1__AcceptLossRequest init_value = HOLDFAST__V1__ACCEPT_LOSS_REQUEST__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__accept_loss_request__get_packed_size
+                     (const Holdfast__V1__AcceptLossRequest *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__accept_loss_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__accept_loss_request__pack
+                     (const Holdfast__V1__AcceptLossRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__accept_loss_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__accept_loss_request__pack_to_buffer
+                     (const Holdfast__V1__AcceptLossRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__accept_loss_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__AcceptLossRequest *
+       holdfast__v1__accept_loss_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__AcceptLossRequest *)
+     protobuf_c_message_unpack (&holdfast__v1__accept_loss_request__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__accept_loss_request__free_unpacked
+                     (Holdfast__V1__AcceptLossRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__accept_loss_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__v1__loss__init
+                     (Holdfast__V1__Loss         *message)
+{
+  static const Holdfast__V1__Loss init_value = HOLDFAST__V1__LOSS__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__loss__get_packed_size
+                     (const Holdfast__V1__Loss *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__loss__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__loss__pack
+                     (const Holdfast__V1__Loss *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__loss__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__loss__pack_to_buffer
+                     (const Holdfast__V1__Loss *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__loss__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__Loss *
+       holdfast__v1__loss__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__Loss *)
+     protobuf_c_message_unpack (&holdfast__v1__loss__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__loss__free_unpacked
+                     (Holdfast__V1__Loss *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__loss__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__v1__accept_loss_response__init
+                     (Holdfast__V1__AcceptLossResponse         *message)
+{
+  static const Holdfast__V1__AcceptLossResponse init_value = HOLDFAST__V1__ACCEPT_LOSS_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__accept_loss_response__get_packed_size
+                     (const Holdfast__V1__AcceptLossResponse *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__accept_loss_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__accept_loss_response__pack
+                     (const Holdfast__V1__AcceptLossResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__accept_loss_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__accept_loss_response__pack_to_buffer
+                     (const Holdfast__V1__AcceptLossResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__accept_loss_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__AcceptLossResponse *
+       holdfast__v1__accept_loss_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__AcceptLossResponse *)
+     protobuf_c_message_unpack (&holdfast__v1__accept_loss_response__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__accept_loss_response__free_unpacked
+                     (Holdfast__V1__AcceptLossResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__accept_loss_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   holdfast__v1__drift__init
                      (Holdfast__V1__Drift         *message)
 {
@@ -2563,7 +2698,7 @@ const ProtobufCMessageDescriptor holdfast__v1__store_status__descriptor =
   (ProtobufCMessageInit) holdfast__v1__store_status__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_descriptors[20] =
+static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_descriptors[21] =
 {
   {
     "version",
@@ -2805,6 +2940,18 @@ static const ProtobufCFieldDescriptor holdfast__v1__get_status_response__field_d
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "read_only_tenants",
+    21,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Holdfast__V1__GetStatusResponse, n_read_only_tenants),
+    offsetof(Holdfast__V1__GetStatusResponse, read_only_tenants),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__v1__get_status_response__field_indices_by_name[] = {
   7,   /* field[7] = clock_offset */
@@ -2819,6 +2966,7 @@ static const unsigned holdfast__v1__get_status_response__field_indices_by_name[]
   11,   /* field[11] = limits_per_reservation_max */
   10,   /* field[10] = limits_per_tenant_max */
   14,   /* field[14] = postgres_holds */
+  20,   /* field[20] = read_only_tenants */
   13,   /* field[13] = seal_gaps */
   12,   /* field[12] = seals_behind */
   1,   /* field[1] = server */
@@ -2831,7 +2979,7 @@ static const unsigned holdfast__v1__get_status_response__field_indices_by_name[]
 static const ProtobufCIntRange holdfast__v1__get_status_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 20 }
+  { 0, 21 }
 };
 const ProtobufCMessageDescriptor holdfast__v1__get_status_response__descriptor =
 {
@@ -2841,7 +2989,7 @@ const ProtobufCMessageDescriptor holdfast__v1__get_status_response__descriptor =
   "Holdfast__V1__GetStatusResponse",
   "holdfast.v1",
   sizeof(Holdfast__V1__GetStatusResponse),
-  20,
+  21,
   holdfast__v1__get_status_response__field_descriptors,
   holdfast__v1__get_status_response__field_indices_by_name,
   1,  holdfast__v1__get_status_response__number_ranges,
@@ -3013,6 +3161,224 @@ const ProtobufCMessageDescriptor holdfast__v1__verify_tenant_response__descripto
   holdfast__v1__verify_tenant_response__field_indices_by_name,
   1,  holdfast__v1__verify_tenant_response__number_ranges,
   (ProtobufCMessageInit) holdfast__v1__verify_tenant_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__accept_loss_request__field_descriptors[3] =
+{
+  {
+    "tenant",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AcceptLossRequest, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "note",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AcceptLossRequest, note),
+    &holdfast__v1__change_note__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "validate_only",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AcceptLossRequest, validate_only),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__accept_loss_request__field_indices_by_name[] = {
+  1,   /* field[1] = note */
+  0,   /* field[0] = tenant */
+  2,   /* field[2] = validate_only */
+};
+static const ProtobufCIntRange holdfast__v1__accept_loss_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__accept_loss_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.AcceptLossRequest",
+  "AcceptLossRequest",
+  "Holdfast__V1__AcceptLossRequest",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__AcceptLossRequest),
+  3,
+  holdfast__v1__accept_loss_request__field_descriptors,
+  holdfast__v1__accept_loss_request__field_indices_by_name,
+  1,  holdfast__v1__accept_loss_request__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__accept_loss_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__loss__field_descriptors[7] =
+{
+  {
+    "limit_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Loss, limit_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "period_start",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Loss, period_start),
+    &google__protobuf__timestamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "units",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Loss, units),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "entries",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Loss, entries),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "committed",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Loss, committed),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "debt",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Loss, debt),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "job_id",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Loss, job_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__loss__field_indices_by_name[] = {
+  4,   /* field[4] = committed */
+  5,   /* field[5] = debt */
+  3,   /* field[3] = entries */
+  6,   /* field[6] = job_id */
+  0,   /* field[0] = limit_id */
+  1,   /* field[1] = period_start */
+  2,   /* field[2] = units */
+};
+static const ProtobufCIntRange holdfast__v1__loss__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__loss__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.Loss",
+  "Loss",
+  "Holdfast__V1__Loss",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__Loss),
+  7,
+  holdfast__v1__loss__field_descriptors,
+  holdfast__v1__loss__field_indices_by_name,
+  1,  holdfast__v1__loss__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__loss__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__accept_loss_response__field_descriptors[1] =
+{
+  {
+    "losses",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__V1__AcceptLossResponse, n_losses),
+    offsetof(Holdfast__V1__AcceptLossResponse, losses),
+    &holdfast__v1__loss__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__accept_loss_response__field_indices_by_name[] = {
+  0,   /* field[0] = losses */
+};
+static const ProtobufCIntRange holdfast__v1__accept_loss_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__accept_loss_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.AcceptLossResponse",
+  "AcceptLossResponse",
+  "Holdfast__V1__AcceptLossResponse",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__AcceptLossResponse),
+  1,
+  holdfast__v1__accept_loss_response__field_descriptors,
+  holdfast__v1__accept_loss_response__field_indices_by_name,
+  1,  holdfast__v1__accept_loss_response__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__accept_loss_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor holdfast__v1__drift__field_descriptors[6] =
@@ -3962,7 +4328,7 @@ const ProtobufCEnumDescriptor holdfast__v1__drift_kind__descriptor =
   holdfast__v1__drift_kind__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descriptors[10] =
+static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descriptors[11] =
 {
   { "CreateTenant", &holdfast__v1__create_tenant_request__descriptor, &holdfast__v1__create_tenant_response__descriptor },
   { "UpdateTenant", &holdfast__v1__update_tenant_request__descriptor, &holdfast__v1__update_tenant_response__descriptor },
@@ -3972,18 +4338,20 @@ static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descr
   { "ListLimits", &holdfast__v1__list_limits_request__descriptor, &holdfast__v1__list_limits_response__descriptor },
   { "GetStatus", &holdfast__v1__get_status_request__descriptor, &holdfast__v1__get_status_response__descriptor },
   { "VerifyTenant", &holdfast__v1__verify_tenant_request__descriptor, &holdfast__v1__verify_tenant_response__descriptor },
+  { "AcceptLoss", &holdfast__v1__accept_loss_request__descriptor, &holdfast__v1__accept_loss_response__descriptor },
   { "GetReconciliation", &holdfast__v1__get_reconciliation_request__descriptor, &holdfast__v1__get_reconciliation_response__descriptor },
   { "RepairDrift", &holdfast__v1__repair_drift_request__descriptor, &holdfast__v1__repair_drift_response__descriptor },
 };
 const unsigned holdfast__v1__admin_service__method_indices_by_name[] = {
+  8,        /* AcceptLoss */
   0,        /* CreateTenant */
   4,        /* DeleteLimit */
-  8,        /* GetReconciliation */
+  9,        /* GetReconciliation */
   6,        /* GetStatus */
   5,        /* ListLimits */
   2,        /* ListTenants */
   3,        /* PutLimit */
-  9,        /* RepairDrift */
+  10,        /* RepairDrift */
   1,        /* UpdateTenant */
   7         /* VerifyTenant */
 };
@@ -3994,7 +4362,7 @@ const ProtobufCServiceDescriptor holdfast__v1__admin_service__descriptor =
   "AdminService",
   "Holdfast__V1__AdminService",
   "holdfast.v1",
-  10,
+  11,
   holdfast__v1__admin_service__method_descriptors,
   holdfast__v1__admin_service__method_indices_by_name
 };
@@ -4062,13 +4430,21 @@ void holdfast__v1__admin_service__verify_tenant(ProtobufCService *service,
   assert(service->descriptor == &holdfast__v1__admin_service__descriptor);
   service->invoke(service, 7, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
+void holdfast__v1__admin_service__accept_loss(ProtobufCService *service,
+                                              const Holdfast__V1__AcceptLossRequest *input,
+                                              Holdfast__V1__AcceptLossResponse_Closure closure,
+                                              void *closure_data)
+{
+  assert(service->descriptor == &holdfast__v1__admin_service__descriptor);
+  service->invoke(service, 8, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
 void holdfast__v1__admin_service__get_reconciliation(ProtobufCService *service,
                                                      const Holdfast__V1__GetReconciliationRequest *input,
                                                      Holdfast__V1__GetReconciliationResponse_Closure closure,
                                                      void *closure_data)
 {
   assert(service->descriptor == &holdfast__v1__admin_service__descriptor);
-  service->invoke(service, 8, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 9, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__admin_service__repair_drift(ProtobufCService *service,
                                                const Holdfast__V1__RepairDriftRequest *input,
@@ -4076,7 +4452,7 @@ void holdfast__v1__admin_service__repair_drift(ProtobufCService *service,
                                                void *closure_data)
 {
   assert(service->descriptor == &holdfast__v1__admin_service__descriptor);
-  service->invoke(service, 9, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 10, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__admin_service__init (Holdfast__V1__AdminService_Service *service,
                                         Holdfast__V1__AdminService_ServiceDestroy destroy)

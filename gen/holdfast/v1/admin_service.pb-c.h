@@ -38,6 +38,9 @@ typedef struct Holdfast__V1__StoreStatus Holdfast__V1__StoreStatus;
 typedef struct Holdfast__V1__GetStatusResponse Holdfast__V1__GetStatusResponse;
 typedef struct Holdfast__V1__VerifyTenantRequest Holdfast__V1__VerifyTenantRequest;
 typedef struct Holdfast__V1__VerifyTenantResponse Holdfast__V1__VerifyTenantResponse;
+typedef struct Holdfast__V1__AcceptLossRequest Holdfast__V1__AcceptLossRequest;
+typedef struct Holdfast__V1__Loss Holdfast__V1__Loss;
+typedef struct Holdfast__V1__AcceptLossResponse Holdfast__V1__AcceptLossResponse;
 typedef struct Holdfast__V1__Drift Holdfast__V1__Drift;
 typedef struct Holdfast__V1__QuotaReconciliation Holdfast__V1__QuotaReconciliation;
 typedef struct Holdfast__V1__GetReconciliationRequest Holdfast__V1__GetReconciliationRequest;
@@ -750,10 +753,16 @@ struct  Holdfast__V1__GetStatusResponse
    * How long the oldest of them has been there. Unset if there is none.
    */
   Google__Protobuf__Duration *drift_age;
+  /*
+   * Tenants that are read-only because the database has lost acknowledged use of them, at most 64, by
+   * name. AcceptLoss ends it.
+   */
+  size_t n_read_only_tenants;
+  char **read_only_tenants;
 };
 #define HOLDFAST__V1__GET_STATUS_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__get_status_response__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0,NULL, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, NULL }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0,NULL, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, 0,NULL }
 
 
 /*
@@ -816,6 +825,87 @@ struct  Holdfast__V1__VerifyTenantResponse
 #define HOLDFAST__V1__VERIFY_TENANT_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__verify_tenant_response__descriptor) \
     , 0, 0, 0, 0, 0, 0, 0,NULL, (char *)protobuf_c_empty_string }
+
+
+/*
+ * Request of AcceptLoss.
+ */
+struct  Holdfast__V1__AcceptLossRequest
+{
+  ProtobufCMessage base;
+  /*
+   * The tenant. Required. Unknown: NOT_FOUND, reason UNKNOWN_TENANT.
+   */
+  char *tenant;
+  /*
+   * Who and why, and the request_id.
+   */
+  Holdfast__V1__ChangeNote *note;
+  /*
+   * True: only say what would be booked.
+   */
+  protobuf_c_boolean validate_only;
+};
+#define HOLDFAST__V1__ACCEPT_LOSS_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__accept_loss_request__descriptor) \
+    , (char *)protobuf_c_empty_string, NULL, 0 }
+
+
+/*
+ * What was lost of one limit and period.
+ */
+struct  Holdfast__V1__Loss
+{
+  ProtobufCMessage base;
+  /*
+   * The limit. Empty: it is gone with its period, and nothing is booked.
+   */
+  char *limit_id;
+  /*
+   * When the period began. Unset: the limit never starts again.
+   */
+  Google__Protobuf__Timestamp *period_start;
+  /*
+   * Units that were acknowledged and have no entry in the record.
+   */
+  int64_t units;
+  /*
+   * Entries that are gone, as far as Redis knew.
+   */
+  int64_t entries;
+  /*
+   * Of units, what was booked as committed. 0 in the answer to a repeat.
+   */
+  int64_t committed;
+  /*
+   * Of units, what did not fit under the cap and was booked as debt.
+   */
+  int64_t debt;
+  /*
+   * job_id of the entry that has the units now. Empty in the answer to a repeat.
+   */
+  char *job_id;
+};
+#define HOLDFAST__V1__LOSS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__loss__descriptor) \
+    , (char *)protobuf_c_empty_string, NULL, 0, 0, 0, 0, (char *)protobuf_c_empty_string }
+
+
+/*
+ * Response of AcceptLoss.
+ */
+struct  Holdfast__V1__AcceptLossResponse
+{
+  ProtobufCMessage base;
+  /*
+   * What was lost, by limit and period.
+   */
+  size_t n_losses;
+  Holdfast__V1__Loss **losses;
+};
+#define HOLDFAST__V1__ACCEPT_LOSS_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__accept_loss_response__descriptor) \
+    , 0,NULL }
 
 
 /*
@@ -1500,6 +1590,63 @@ Holdfast__V1__VerifyTenantResponse *
 void   holdfast__v1__verify_tenant_response__free_unpacked
                      (Holdfast__V1__VerifyTenantResponse *message,
                       ProtobufCAllocator *allocator);
+/* Holdfast__V1__AcceptLossRequest methods */
+void   holdfast__v1__accept_loss_request__init
+                     (Holdfast__V1__AcceptLossRequest         *message);
+size_t holdfast__v1__accept_loss_request__get_packed_size
+                     (const Holdfast__V1__AcceptLossRequest   *message);
+size_t holdfast__v1__accept_loss_request__pack
+                     (const Holdfast__V1__AcceptLossRequest   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__accept_loss_request__pack_to_buffer
+                     (const Holdfast__V1__AcceptLossRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__AcceptLossRequest *
+       holdfast__v1__accept_loss_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__accept_loss_request__free_unpacked
+                     (Holdfast__V1__AcceptLossRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__V1__Loss methods */
+void   holdfast__v1__loss__init
+                     (Holdfast__V1__Loss         *message);
+size_t holdfast__v1__loss__get_packed_size
+                     (const Holdfast__V1__Loss   *message);
+size_t holdfast__v1__loss__pack
+                     (const Holdfast__V1__Loss   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__loss__pack_to_buffer
+                     (const Holdfast__V1__Loss   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__Loss *
+       holdfast__v1__loss__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__loss__free_unpacked
+                     (Holdfast__V1__Loss *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__V1__AcceptLossResponse methods */
+void   holdfast__v1__accept_loss_response__init
+                     (Holdfast__V1__AcceptLossResponse         *message);
+size_t holdfast__v1__accept_loss_response__get_packed_size
+                     (const Holdfast__V1__AcceptLossResponse   *message);
+size_t holdfast__v1__accept_loss_response__pack
+                     (const Holdfast__V1__AcceptLossResponse   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__accept_loss_response__pack_to_buffer
+                     (const Holdfast__V1__AcceptLossResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__AcceptLossResponse *
+       holdfast__v1__accept_loss_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__accept_loss_response__free_unpacked
+                     (Holdfast__V1__AcceptLossResponse *message,
+                      ProtobufCAllocator *allocator);
 /* Holdfast__V1__Drift methods */
 void   holdfast__v1__drift__init
                      (Holdfast__V1__Drift         *message);
@@ -1695,6 +1842,15 @@ typedef void (*Holdfast__V1__VerifyTenantRequest_Closure)
 typedef void (*Holdfast__V1__VerifyTenantResponse_Closure)
                  (const Holdfast__V1__VerifyTenantResponse *message,
                   void *closure_data);
+typedef void (*Holdfast__V1__AcceptLossRequest_Closure)
+                 (const Holdfast__V1__AcceptLossRequest *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__Loss_Closure)
+                 (const Holdfast__V1__Loss *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__AcceptLossResponse_Closure)
+                 (const Holdfast__V1__AcceptLossResponse *message,
+                  void *closure_data);
 typedef void (*Holdfast__V1__Drift_Closure)
                  (const Holdfast__V1__Drift *message,
                   void *closure_data);
@@ -1755,6 +1911,10 @@ struct Holdfast__V1__AdminService_Service
                         const Holdfast__V1__VerifyTenantRequest *input,
                         Holdfast__V1__VerifyTenantResponse_Closure closure,
                         void *closure_data);
+  void (*accept_loss)(Holdfast__V1__AdminService_Service *service,
+                      const Holdfast__V1__AcceptLossRequest *input,
+                      Holdfast__V1__AcceptLossResponse_Closure closure,
+                      void *closure_data);
   void (*get_reconciliation)(Holdfast__V1__AdminService_Service *service,
                              const Holdfast__V1__GetReconciliationRequest *input,
                              Holdfast__V1__GetReconciliationResponse_Closure closure,
@@ -1779,6 +1939,7 @@ void holdfast__v1__admin_service__init (Holdfast__V1__AdminService_Service *serv
       function_prefix__ ## list_limits,\
       function_prefix__ ## get_status,\
       function_prefix__ ## verify_tenant,\
+      function_prefix__ ## accept_loss,\
       function_prefix__ ## get_reconciliation,\
       function_prefix__ ## repair_drift  }
 void holdfast__v1__admin_service__create_tenant(ProtobufCService *service,
@@ -1813,6 +1974,10 @@ void holdfast__v1__admin_service__verify_tenant(ProtobufCService *service,
                                                 const Holdfast__V1__VerifyTenantRequest *input,
                                                 Holdfast__V1__VerifyTenantResponse_Closure closure,
                                                 void *closure_data);
+void holdfast__v1__admin_service__accept_loss(ProtobufCService *service,
+                                              const Holdfast__V1__AcceptLossRequest *input,
+                                              Holdfast__V1__AcceptLossResponse_Closure closure,
+                                              void *closure_data);
 void holdfast__v1__admin_service__get_reconciliation(ProtobufCService *service,
                                                      const Holdfast__V1__GetReconciliationRequest *input,
                                                      Holdfast__V1__GetReconciliationResponse_Closure closure,
@@ -1847,6 +2012,9 @@ extern const ProtobufCMessageDescriptor holdfast__v1__store_status__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__get_status_response__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__verify_tenant_request__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__verify_tenant_response__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__accept_loss_request__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__loss__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__accept_loss_response__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__drift__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__quota_reconciliation__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__get_reconciliation_request__descriptor;

@@ -138,7 +138,7 @@ static const uint8_t Stub_bytes[] = {
     18, 29, 10, 10, 108, 97, 115, 116, 95, 102, 97, 117, 108, 116, 24, 7, 32, 1, 40, 9, 82, 9, 108, 97,
     115, 116, 70, 97, 117, 108, 116, 18, 26, 10, 8, 105, 100, 101, 110, 116, 105, 116, 121, 24, 8, 32, 1, 40,
     9, 82, 8, 105, 100, 101, 110, 116, 105, 116, 121, 18, 28, 10, 9, 102, 97, 105, 108, 111, 118, 101, 114, 115,
-    24, 9, 32, 1, 40, 3, 82, 9, 102, 97, 105, 108, 111, 118, 101, 114, 115, 34, 187, 6, 10, 17, 71, 101,
+    24, 9, 32, 1, 40, 3, 82, 9, 102, 97, 105, 108, 111, 118, 101, 114, 115, 34, 231, 6, 10, 17, 71, 101,
     116, 83, 116, 97, 116, 117, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 24, 10, 7, 118, 101, 114, 115, 105,
     111, 110, 24, 1, 32, 1, 40, 9, 82, 7, 118, 101, 114, 115, 105, 111, 110, 18, 22, 10, 6, 115, 101, 114,
     118, 101, 114, 24, 2, 32, 1, 40, 9, 82, 6, 115, 101, 114, 118, 101, 114, 18, 57, 10, 10, 115, 116, 97,
@@ -173,18 +173,37 @@ static const uint8_t Stub_bytes[] = {
     119, 111, 114, 115, 116, 24, 19, 32, 1, 40, 3, 82, 10, 100, 114, 105, 102, 116, 87, 111, 114, 115, 116, 18,
     54, 10, 9, 100, 114, 105, 102, 116, 95, 97, 103, 101, 24, 20, 32, 1, 40, 11, 50, 25, 46, 103, 111, 111,
     103, 108, 101, 46, 112, 114, 111, 116, 111, 98, 117, 102, 46, 68, 117, 114, 97, 116, 105, 111, 110, 82, 8, 100,
-    114, 105, 102, 116, 65, 103, 101, 34, 45, 10, 19, 86, 101, 114, 105, 102, 121, 84, 101, 110, 97, 110, 116, 82,
-    101, 113, 117, 101, 115, 116, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 1, 32, 1, 40, 9, 82, 6,
-    116, 101, 110, 97, 110, 116, 34, 216, 1, 10, 20, 86, 101, 114, 105, 102, 121, 84, 101, 110, 97, 110, 116, 82,
-    101, 115, 112, 111, 110, 115, 101, 18, 18, 10, 4, 100, 111, 110, 101, 24, 1, 32, 1, 40, 8, 82, 4, 100,
-    111, 110, 101, 18, 24, 10, 7, 101, 110, 116, 114, 105, 101, 115, 24, 2, 32, 1, 40, 3, 82, 7, 101, 110,
-    116, 114, 105, 101, 115, 18, 22, 10, 6, 113, 117, 111, 116, 97, 115, 24, 3, 32, 1, 40, 3, 82, 6, 113,
-    117, 111, 116, 97, 115, 18, 20, 10, 5, 115, 101, 97, 108, 115, 24, 4, 32, 1, 40, 3, 82, 5, 115, 101,
-    97, 108, 115, 18, 26, 10, 8, 117, 110, 115, 101, 97, 108, 101, 100, 24, 5, 32, 1, 40, 3, 82, 8, 117,
-    110, 115, 101, 97, 108, 101, 100, 18, 20, 10, 5, 119, 114, 111, 110, 103, 24, 6, 32, 1, 40, 3, 82, 5,
-    119, 114, 111, 110, 103, 18, 26, 10, 8, 102, 105, 110, 100, 105, 110, 103, 115, 24, 7, 32, 3, 40, 9, 82,
-    8, 102, 105, 110, 100, 105, 110, 103, 115, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 8, 32, 1, 40,
-    9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 185, 1, 10, 5, 68, 114, 105, 102, 116, 18, 42, 10, 4, 107,
+    114, 105, 102, 116, 65, 103, 101, 18, 42, 10, 17, 114, 101, 97, 100, 95, 111, 110, 108, 121, 95, 116, 101, 110,
+    97, 110, 116, 115, 24, 21, 32, 3, 40, 9, 82, 15, 114, 101, 97, 100, 79, 110, 108, 121, 84, 101, 110, 97,
+    110, 116, 115, 34, 45, 10, 19, 86, 101, 114, 105, 102, 121, 84, 101, 110, 97, 110, 116, 82, 101, 113, 117, 101,
+    115, 116, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 1, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97,
+    110, 116, 34, 216, 1, 10, 20, 86, 101, 114, 105, 102, 121, 84, 101, 110, 97, 110, 116, 82, 101, 115, 112, 111,
+    110, 115, 101, 18, 18, 10, 4, 100, 111, 110, 101, 24, 1, 32, 1, 40, 8, 82, 4, 100, 111, 110, 101, 18,
+    24, 10, 7, 101, 110, 116, 114, 105, 101, 115, 24, 2, 32, 1, 40, 3, 82, 7, 101, 110, 116, 114, 105, 101,
+    115, 18, 22, 10, 6, 113, 117, 111, 116, 97, 115, 24, 3, 32, 1, 40, 3, 82, 6, 113, 117, 111, 116, 97,
+    115, 18, 20, 10, 5, 115, 101, 97, 108, 115, 24, 4, 32, 1, 40, 3, 82, 5, 115, 101, 97, 108, 115, 18,
+    26, 10, 8, 117, 110, 115, 101, 97, 108, 101, 100, 24, 5, 32, 1, 40, 3, 82, 8, 117, 110, 115, 101, 97,
+    108, 101, 100, 18, 20, 10, 5, 119, 114, 111, 110, 103, 24, 6, 32, 1, 40, 3, 82, 5, 119, 114, 111, 110,
+    103, 18, 26, 10, 8, 102, 105, 110, 100, 105, 110, 103, 115, 24, 7, 32, 3, 40, 9, 82, 8, 102, 105, 110,
+    100, 105, 110, 103, 115, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 8, 32, 1, 40, 9, 82, 6, 116,
+    101, 110, 97, 110, 116, 34, 125, 10, 17, 65, 99, 99, 101, 112, 116, 76, 111, 115, 115, 82, 101, 113, 117, 101,
+    115, 116, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 1, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97,
+    110, 116, 18, 43, 10, 4, 110, 111, 116, 101, 24, 2, 32, 1, 40, 11, 50, 23, 46, 104, 111, 108, 100, 102,
+    97, 115, 116, 46, 118, 49, 46, 67, 104, 97, 110, 103, 101, 78, 111, 116, 101, 82, 4, 110, 111, 116, 101, 18,
+    35, 10, 13, 118, 97, 108, 105, 100, 97, 116, 101, 95, 111, 110, 108, 121, 24, 3, 32, 1, 40, 8, 82, 12,
+    118, 97, 108, 105, 100, 97, 116, 101, 79, 110, 108, 121, 34, 217, 1, 10, 4, 76, 111, 115, 115, 18, 25, 10,
+    8, 108, 105, 109, 105, 116, 95, 105, 100, 24, 1, 32, 1, 40, 9, 82, 7, 108, 105, 109, 105, 116, 73, 100,
+    18, 61, 10, 12, 112, 101, 114, 105, 111, 100, 95, 115, 116, 97, 114, 116, 24, 2, 32, 1, 40, 11, 50, 26,
+    46, 103, 111, 111, 103, 108, 101, 46, 112, 114, 111, 116, 111, 98, 117, 102, 46, 84, 105, 109, 101, 115, 116, 97,
+    109, 112, 82, 11, 112, 101, 114, 105, 111, 100, 83, 116, 97, 114, 116, 18, 20, 10, 5, 117, 110, 105, 116, 115,
+    24, 3, 32, 1, 40, 3, 82, 5, 117, 110, 105, 116, 115, 18, 24, 10, 7, 101, 110, 116, 114, 105, 101, 115,
+    24, 4, 32, 1, 40, 3, 82, 7, 101, 110, 116, 114, 105, 101, 115, 18, 28, 10, 9, 99, 111, 109, 109, 105,
+    116, 116, 101, 100, 24, 5, 32, 1, 40, 3, 82, 9, 99, 111, 109, 109, 105, 116, 116, 101, 100, 18, 18, 10,
+    4, 100, 101, 98, 116, 24, 6, 32, 1, 40, 3, 82, 4, 100, 101, 98, 116, 18, 21, 10, 6, 106, 111, 98,
+    95, 105, 100, 24, 7, 32, 1, 40, 9, 82, 5, 106, 111, 98, 73, 100, 34, 63, 10, 18, 65, 99, 99, 101,
+    112, 116, 76, 111, 115, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 41, 10, 6, 108, 111, 115, 115, 101, 115,
+    24, 1, 32, 3, 40, 11, 50, 17, 46, 104, 111, 108, 100, 102, 97, 115, 116, 46, 118, 49, 46, 76, 111, 115,
+    115, 82, 6, 108, 111, 115, 115, 101, 115, 34, 185, 1, 10, 5, 68, 114, 105, 102, 116, 18, 42, 10, 4, 107,
     105, 110, 100, 24, 1, 32, 1, 40, 14, 50, 22, 46, 104, 111, 108, 100, 102, 97, 115, 116, 46, 118, 49, 46,
     68, 114, 105, 102, 116, 75, 105, 110, 100, 82, 4, 107, 105, 110, 100, 18, 14, 10, 2, 105, 115, 24, 2, 32,
     1, 40, 3, 82, 2, 105, 115, 18, 20, 10, 5, 111, 116, 104, 101, 114, 24, 3, 32, 1, 40, 3, 82, 5,
@@ -278,7 +297,7 @@ static const uint8_t Stub_bytes[] = {
     16, 2, 18, 21, 10, 17, 68, 82, 73, 70, 84, 95, 75, 73, 78, 68, 95, 76, 69, 68, 71, 69, 82, 16,
     3, 18, 22, 10, 18, 68, 82, 73, 70, 84, 95, 75, 73, 78, 68, 95, 69, 78, 84, 82, 73, 69, 83, 16,
     4, 18, 20, 10, 16, 68, 82, 73, 70, 84, 95, 75, 73, 78, 68, 95, 82, 69, 68, 73, 83, 16, 5, 50,
-    205, 6, 10, 12, 65, 100, 109, 105, 110, 83, 101, 114, 118, 105, 99, 101, 18, 83, 10, 12, 67, 114, 101, 97,
+    156, 7, 10, 12, 65, 100, 109, 105, 110, 83, 101, 114, 118, 105, 99, 101, 18, 83, 10, 12, 67, 114, 101, 97,
     116, 101, 84, 101, 110, 97, 110, 116, 18, 32, 46, 104, 111, 108, 100, 102, 97, 115, 116, 46, 118, 49, 46, 67,
     114, 101, 97, 116, 101, 84, 101, 110, 97, 110, 116, 82, 101, 113, 117, 101, 115, 116, 26, 33, 46, 104, 111, 108,
     100, 102, 97, 115, 116, 46, 118, 49, 46, 67, 114, 101, 97, 116, 101, 84, 101, 110, 97, 110, 116, 82, 101, 115,
@@ -305,15 +324,18 @@ static const uint8_t Stub_bytes[] = {
     115, 101, 18, 85, 10, 12, 86, 101, 114, 105, 102, 121, 84, 101, 110, 97, 110, 116, 18, 32, 46, 104, 111, 108,
     100, 102, 97, 115, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 84, 101, 110, 97, 110, 116, 82, 101, 113,
     117, 101, 115, 116, 26, 33, 46, 104, 111, 108, 100, 102, 97, 115, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102,
-    121, 84, 101, 110, 97, 110, 116, 82, 101, 115, 112, 111, 110, 115, 101, 48, 1, 18, 98, 10, 17, 71, 101, 116,
-    82, 101, 99, 111, 110, 99, 105, 108, 105, 97, 116, 105, 111, 110, 18, 37, 46, 104, 111, 108, 100, 102, 97, 115,
-    116, 46, 118, 49, 46, 71, 101, 116, 82, 101, 99, 111, 110, 99, 105, 108, 105, 97, 116, 105, 111, 110, 82, 101,
-    113, 117, 101, 115, 116, 26, 38, 46, 104, 111, 108, 100, 102, 97, 115, 116, 46, 118, 49, 46, 71, 101, 116, 82,
-    101, 99, 111, 110, 99, 105, 108, 105, 97, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 80, 10,
-    11, 82, 101, 112, 97, 105, 114, 68, 114, 105, 102, 116, 18, 31, 46, 104, 111, 108, 100, 102, 97, 115, 116, 46,
-    118, 49, 46, 82, 101, 112, 97, 105, 114, 68, 114, 105, 102, 116, 82, 101, 113, 117, 101, 115, 116, 26, 32, 46,
-    104, 111, 108, 100, 102, 97, 115, 116, 46, 118, 49, 46, 82, 101, 112, 97, 105, 114, 68, 114, 105, 102, 116, 82,
-    101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
+    121, 84, 101, 110, 97, 110, 116, 82, 101, 115, 112, 111, 110, 115, 101, 48, 1, 18, 77, 10, 10, 65, 99, 99,
+    101, 112, 116, 76, 111, 115, 115, 18, 30, 46, 104, 111, 108, 100, 102, 97, 115, 116, 46, 118, 49, 46, 65, 99,
+    99, 101, 112, 116, 76, 111, 115, 115, 82, 101, 113, 117, 101, 115, 116, 26, 31, 46, 104, 111, 108, 100, 102, 97,
+    115, 116, 46, 118, 49, 46, 65, 99, 99, 101, 112, 116, 76, 111, 115, 115, 82, 101, 115, 112, 111, 110, 115, 101,
+    18, 98, 10, 17, 71, 101, 116, 82, 101, 99, 111, 110, 99, 105, 108, 105, 97, 116, 105, 111, 110, 18, 37, 46,
+    104, 111, 108, 100, 102, 97, 115, 116, 46, 118, 49, 46, 71, 101, 116, 82, 101, 99, 111, 110, 99, 105, 108, 105,
+    97, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 26, 38, 46, 104, 111, 108, 100, 102, 97, 115, 116, 46,
+    118, 49, 46, 71, 101, 116, 82, 101, 99, 111, 110, 99, 105, 108, 105, 97, 116, 105, 111, 110, 82, 101, 115, 112,
+    111, 110, 115, 101, 18, 80, 10, 11, 82, 101, 112, 97, 105, 114, 68, 114, 105, 102, 116, 18, 31, 46, 104, 111,
+    108, 100, 102, 97, 115, 116, 46, 118, 49, 46, 82, 101, 112, 97, 105, 114, 68, 114, 105, 102, 116, 82, 101, 113,
+    117, 101, 115, 116, 26, 32, 46, 104, 111, 108, 100, 102, 97, 115, 116, 46, 118, 49, 46, 82, 101, 112, 97, 105,
+    114, 68, 114, 105, 102, 116, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 
 static const struct stub_file *const Stub_dependencies[] = {
@@ -323,7 +345,14 @@ static const struct stub_file *const Stub_dependencies[] = {
 };
 
 static const char *const Stub_symbols[] = {
+    "holdfast.v1.AcceptLossRequest",
+    "holdfast.v1.AcceptLossRequest.note",
+    "holdfast.v1.AcceptLossRequest.tenant",
+    "holdfast.v1.AcceptLossRequest.validate_only",
+    "holdfast.v1.AcceptLossResponse",
+    "holdfast.v1.AcceptLossResponse.losses",
     "holdfast.v1.AdminService",
+    "holdfast.v1.AdminService.AcceptLoss",
     "holdfast.v1.AdminService.CreateTenant",
     "holdfast.v1.AdminService.DeleteLimit",
     "holdfast.v1.AdminService.GetReconciliation",
@@ -398,6 +427,7 @@ static const char *const Stub_symbols[] = {
     "holdfast.v1.GetStatusResponse.limits_per_reservation_max",
     "holdfast.v1.GetStatusResponse.limits_per_tenant_max",
     "holdfast.v1.GetStatusResponse.postgres_holds",
+    "holdfast.v1.GetStatusResponse.read_only_tenants",
     "holdfast.v1.GetStatusResponse.seal_gaps",
     "holdfast.v1.GetStatusResponse.seals_behind",
     "holdfast.v1.GetStatusResponse.server",
@@ -443,6 +473,14 @@ static const char *const Stub_symbols[] = {
     "holdfast.v1.ListTenantsResponse",
     "holdfast.v1.ListTenantsResponse.next_page_token",
     "holdfast.v1.ListTenantsResponse.tenants",
+    "holdfast.v1.Loss",
+    "holdfast.v1.Loss.committed",
+    "holdfast.v1.Loss.debt",
+    "holdfast.v1.Loss.entries",
+    "holdfast.v1.Loss.job_id",
+    "holdfast.v1.Loss.limit_id",
+    "holdfast.v1.Loss.period_start",
+    "holdfast.v1.Loss.units",
     "holdfast.v1.METER_KIND_COUNTER",
     "holdfast.v1.METER_KIND_GAUGE",
     "holdfast.v1.METER_KIND_UNSPECIFIED",
@@ -535,14 +573,14 @@ static const char *const Stub_symbols[] = {
 const struct stub_file holdfast_v1_admin_service_proto_file = {
     "holdfast/v1/admin_service.proto",
     Stub_bytes,
-    7311,
+    7846,
     Stub_dependencies,
     3,
     Stub_symbols,
-    207,
+    223,
 };
 
-const struct stub_method holdfast_v1_admin_service_methods[10] = {
+const struct stub_method holdfast_v1_admin_service_methods[11] = {
     {
         "/holdfast.v1.AdminService/CreateTenant",
         STUB_KIND_UNARY,
@@ -590,6 +628,12 @@ const struct stub_method holdfast_v1_admin_service_methods[10] = {
         STUB_KIND_SERVER_STREAM,
         &holdfast__v1__verify_tenant_request__descriptor,
         &holdfast__v1__verify_tenant_response__descriptor,
+    },
+    {
+        "/holdfast.v1.AdminService/AcceptLoss",
+        STUB_KIND_UNARY,
+        &holdfast__v1__accept_loss_request__descriptor,
+        &holdfast__v1__accept_loss_response__descriptor,
     },
     {
         "/holdfast.v1.AdminService/GetReconciliation",
@@ -670,13 +714,20 @@ static bool holdfast_v1_admin_service_dispatch(const void *table, void *user, si
                 (const Holdfast__V1__VerifyTenantRequest *)(const void *)request);
         return true;
     case 8:
+        if (!handlers->accept_loss)
+            return false;
+        if (call)
+            (handlers->accept_loss)(user, call,
+                (const Holdfast__V1__AcceptLossRequest *)(const void *)request);
+        return true;
+    case 9:
         if (!handlers->get_reconciliation)
             return false;
         if (call)
             (handlers->get_reconciliation)(user, call,
                 (const Holdfast__V1__GetReconciliationRequest *)(const void *)request);
         return true;
-    case 9:
+    case 10:
         if (!handlers->repair_drift)
             return false;
         if (call)
@@ -692,7 +743,7 @@ const struct stub_service holdfast_v1_admin_service_service = {
     "holdfast.v1.AdminService",
     &holdfast_v1_admin_service_proto_file,
     holdfast_v1_admin_service_methods,
-    10,
+    11,
     sizeof(struct holdfast_v1_admin_service_handlers),
     holdfast_v1_admin_service_dispatch,
 };
@@ -857,6 +908,26 @@ struct stub_stream *holdfast_v1_admin_service_verify_tenant_start(struct stub_ch
         (stub_function *)on_message, events, user);
 }
 
+static void holdfast_v1_admin_service_accept_loss_deliver(stub_function *done, void *user,
+    const struct stub_status *status, const ProtobufCMessage *reply)
+{
+    void (*typed)(void *, const struct stub_status *, const Holdfast__V1__AcceptLossResponse *) =
+        (void (*)(void *, const struct stub_status *, const Holdfast__V1__AcceptLossResponse *))done;
+
+    typed(user, status, (const Holdfast__V1__AcceptLossResponse *)(const void *)reply);
+}
+
+void holdfast_v1_admin_service_accept_loss_async(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__AcceptLossRequest *request,
+    void (*done)(void *user, const struct stub_status *status,
+        const Holdfast__V1__AcceptLossResponse *reply),
+    void *user)
+{
+    stub_unary_async(channel, &holdfast_v1_admin_service_methods[8], options,
+        (const ProtobufCMessage *)request, holdfast_v1_admin_service_accept_loss_deliver, (stub_function *)done,
+        user);
+}
+
 static void holdfast_v1_admin_service_get_reconciliation_deliver(stub_function *done, void *user,
     const struct stub_status *status, const ProtobufCMessage *reply)
 {
@@ -872,7 +943,7 @@ void holdfast_v1_admin_service_get_reconciliation_async(struct stub_channel *cha
         const Holdfast__V1__GetReconciliationResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_admin_service_methods[8], options,
+    stub_unary_async(channel, &holdfast_v1_admin_service_methods[9], options,
         (const ProtobufCMessage *)request, holdfast_v1_admin_service_get_reconciliation_deliver, (stub_function *)done,
         user);
 }
@@ -892,7 +963,7 @@ void holdfast_v1_admin_service_repair_drift_async(struct stub_channel *channel,
         const Holdfast__V1__RepairDriftResponse *reply),
     void *user)
 {
-    stub_unary_async(channel, &holdfast_v1_admin_service_methods[9], options,
+    stub_unary_async(channel, &holdfast_v1_admin_service_methods[10], options,
         (const ProtobufCMessage *)request, holdfast_v1_admin_service_repair_drift_deliver, (stub_function *)done,
         user);
 }

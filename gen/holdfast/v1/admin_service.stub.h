@@ -117,6 +117,18 @@ struct holdfast_v1_admin_service_handlers {
         const Holdfast__V1__VerifyTenantRequest *request);
 
     /*
+     * Accepts what the database has lost of a tenant, which is read-only until then (reason READ_ONLY).
+     * Redis had heard of more acknowledged use than the database has. The jobs are not known any more,
+     * but the units are: of each limit and period they are booked as one entry of the record, so that
+     * nobody uses them a second time; what does not fit under the cap is recorded as debt. Then the
+     * tenant works again. Nothing happens if the tenant is not read-only.
+     *
+     * Errors: NOT_FOUND (UNKNOWN_TENANT); ALREADY_EXISTS (REQUEST_ID_REUSED).
+     */
+    void (*accept_loss)(void *user, struct stub_call *call,
+        const Holdfast__V1__AcceptLossRequest *request);
+
+    /*
      * Holds four accounts of each limit and period of a tenant against each other: what its row says,
      * what its leases, its holds in Postgres and its entries of the record add up to, and what Redis
      * shows. In pages, by limit and period. All but Redis is read in one state of the database, so a
@@ -147,7 +159,7 @@ struct holdfast_v1_admin_service_handlers {
 };
 
 extern const struct stub_service holdfast_v1_admin_service_service;
-extern const struct stub_method holdfast_v1_admin_service_methods[10];
+extern const struct stub_method holdfast_v1_admin_service_methods[11];
 
 /* Serves it with a copy of *handlers; before stub_server_start. False: there already. */
 static inline bool holdfast_v1_admin_service_register(struct stub_server *server,
@@ -376,6 +388,33 @@ struct stub_stream *holdfast_v1_admin_service_verify_tenant_start(struct stub_ch
         const Holdfast__V1__VerifyTenantResponse *message),
     const struct stub_stream_events *events, void *user);
 
+/* AcceptLoss: STUB_KIND_UNARY */
+
+static inline bool holdfast_v1_admin_service_accept_loss_reply(struct stub_call *call,
+    const Holdfast__V1__AcceptLossResponse *reply)
+{
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
+}
+
+static inline int holdfast_v1_admin_service_accept_loss(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__AcceptLossRequest *request,
+    Holdfast__V1__AcceptLossResponse **ret_reply, struct stub_status *ret_status)
+{
+    ProtobufCMessage *reply;
+    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[8], options,
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
+
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__AcceptLossResponse *)(void *)reply;
+    return code;
+}
+
+void holdfast_v1_admin_service_accept_loss_async(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__AcceptLossRequest *request,
+    void (*done)(void *user, const struct stub_status *status,
+        const Holdfast__V1__AcceptLossResponse *reply),
+    void *user);
+
 /* GetReconciliation: STUB_KIND_UNARY */
 
 static inline bool holdfast_v1_admin_service_get_reconciliation_reply(struct stub_call *call,
@@ -389,7 +428,7 @@ static inline int holdfast_v1_admin_service_get_reconciliation(struct stub_chann
     Holdfast__V1__GetReconciliationResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[8], options,
+    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[9], options,
         (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
     if (ret_reply)
@@ -416,7 +455,7 @@ static inline int holdfast_v1_admin_service_repair_drift(struct stub_channel *ch
     Holdfast__V1__RepairDriftResponse **ret_reply, struct stub_status *ret_status)
 {
     ProtobufCMessage *reply;
-    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[9], options,
+    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[10], options,
         (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
 
     if (ret_reply)
