@@ -53,8 +53,10 @@ static void judge_known(struct pass *pass, struct op_reserve *op, const struct s
     }
     if (op->work->item.answer == RESERVED_FINAL) {
         op_fail(
-            &op->op, FAILURE_INTERNAL, true,
-            "Redis remembers a commit of this job of tenant \"%.*s\" that the ledger does not have",
+            &op->op, FAILURE_READ_ONLY, false,
+            "Redis remembers a commit of this job of tenant \"%.*s\" that the database has lost; nothing "
+            "was held: once the loss is accepted, reserve under another job_id, or this one after ten "
+            "minutes",
             SLICE_ARGS(op->op.tenant));
         reserve_step(op, RESERVE_ANSWERED);
         return;

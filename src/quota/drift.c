@@ -61,6 +61,8 @@ static size_t find_in_redis(const struct drift_sums *sums, struct drift *drifts,
         return add(drifts, count, DRIFT_REDIS, redis->spent, row->spent);
     if (redis->granted > row->granted)
         return add(drifts, count, DRIFT_REDIS, redis->granted, row->granted);
+    if (redis->used_seq <= sums->accepted_seq)
+        return count;
     if (redis->used_seq > row->ledger_seq)
         return add(drifts, count, DRIFT_REDIS, redis->used_seq, row->ledger_seq);
     if (redis->used_seq == row->ledger_seq && redis->used != sum(row->committed, row->debt))

@@ -27,7 +27,8 @@ enum drift_kind {
     DRIFT_LEDGER = 3,  /* committed or debt is not the sum of the entries, which are all there */
     DRIFT_ENTRIES = 4, /* entries are missing, or there are more than the row has numbered */
     DRIFT_REDIS =
-        5, /* Redis shows more than the root ever recorded, or another use at the same entry */
+        5, /* Redis shows more than the root ever recorded, or another use at the same entry; but for
+              entries whose loss was accepted: their numbers are given a second time */
 };
 
 enum { DRIFT_KINDS = 5 };
@@ -47,6 +48,8 @@ struct drift_sums {
     bool entries_known;
     int64_t entries, amount, debt; /* of the ledger: how many, and their sums */
     struct drift_redis redis;
+    int64_t
+        accepted_seq; /* entries that the database lost had numbers up to this (quota/loss.h), or 0 */
 };
 
 struct drift {

@@ -141,7 +141,9 @@ class Lagging(failing_over.Nodes):
     def accept(self, held, late):
         trial = self.ask_accept(validate_only=True)
         self.refused(lambda: self.hold(self.a, "new", 1))
+        self.refused(lambda: self.hold(self.a, "lost-0", 7))
         losses = self.ask_accept()
+        self.refused(lambda: self.hold(self.a, "lost-0", 7))  # Redis remembers its commit
         self.assertEqual(self.holdfast("reconcile", "--accept", "--tenant", self.b),
                          (0, f"{self.b}: accepted; it is not read-only\n"))  # nothing to do
         self.assertEqual([(each.limit_id, each.units, each.entries, each.committed, each.debt)
