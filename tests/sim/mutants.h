@@ -58,6 +58,8 @@ enum mutant {
     MUTANT_OPEN_WITHOUT_BOUND,    /* what no store counts, nobody counts */
     MUTANT_CLOSED_IS_SERVED,      /* a limit that is closed while Redis is away is not asked */
     MUTANT_MILDEST_DECIDES,       /* of what the limits of a reservation say then */
+    MUTANT_COMMITS_BEFORE_COMPARED, /* a standby that took over is committed to at once */
+    MUTANT_LOSS_IS_NOT_ADOPTED,   /* what was lent and forgotten stays forgotten */
     MUTANTS
 };
 

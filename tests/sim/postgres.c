@@ -142,6 +142,15 @@ struct pg_tenant *postgres_tenant_named(struct postgres *postgres, struct slice 
     return tenant;
 }
 
+struct pg_job *postgres_job_of(const struct pg_tenant *tenant, struct slice job_id)
+{
+    struct pg_job *job = tenant->jobs[hash_bytes(job_id.data, job_id.len) % PG_JOB_BUCKETS];
+
+    while (job && !slice_equal(job->job_id, job_id))
+        job = job->next;
+    return job;
+}
+
 struct pg_job *postgres_job(struct postgres *postgres, int64_t tenant_id, struct slice job_id,
                             bool make)
 {
@@ -288,6 +297,7 @@ enum status pg_begin(struct database *db, struct pg_tx *tx, struct arena *arena,
                                                       : db->options.statement_timeout_ms / 2;
     *tx = (struct pg_tx){.pg = db->pg,
                          .number = ++db->pg->transactions,
+                         .timeline = db->pg->timeline,
                          .lock_timeout_us = lock_timeout_ms * 1000,
                          .arena = arena};
     tx->changes_tail = &tx->changes;
@@ -448,6 +458,7 @@ static void land(struct postgres *pg, struct pg_change *change)
 struct commit {
     struct pg_tx tx;
     bool lands, done, duplicate;
+    bool cut; /* a standby took over meanwhile */
 };
 
 /* The keys of ledger and pg_hold: a job is there once, whoever else decided on it meanwhile. */
@@ -469,6 +480,8 @@ static void arrive(void *user)
 {
     struct commit *commit = user;
 
+    commit->cut = commit->tx.timeline != commit->tx.pg->timeline;
+    commit->lands = commit->lands && !commit->cut;
     commit->duplicate = commit->lands && is_duplicate(&commit->tx);
     commit->lands = commit->lands && !commit->duplicate;
     for (struct pg_change *change = commit->tx.changes; commit->lands && change;
@@ -531,6 +544,8 @@ enum status pg_commit(struct pg_tx *tx)
     while (!commit->done)
         fibre_wait(commit, FIBRE_FOREVER_US);
     pg_pause(pg);
+    if (commit->cut || pg->timeline != tx->timeline)
+        return STATUS_UNKNOWN;
     if (fate != FATE_DONE && mutant_is(MUTANT_COMMIT_FAILED_MEANS_NO))
         return STATUS_UNAVAILABLE;
     if (fate != FATE_DONE)

@@ -128,6 +128,14 @@ struct postgres {
     int64_t commits, conflicts; /* for the report */
 };
 
+/*
+ * A standby: the rows as they are now. It takes over: they are the rows again, what landed since is gone,
+ * and no transaction that began before lands. Each standby once.
+ */
+struct pg_standby;
+struct pg_standby *postgres_standby(struct postgres *postgres);
+void postgres_take_over(struct postgres *postgres, struct pg_standby *standby);
+
 /* Where database_create and committer_create connect to from here on. */
 void postgres_use(struct postgres *postgres);
 
@@ -147,8 +155,10 @@ void postgres_unlock_tenant(struct postgres *postgres, int64_t tenant_id);
 
 struct pg_tenant *postgres_tenant(struct postgres *postgres, int64_t tenant_id);
 struct pg_tenant *postgres_tenant_named(struct postgres *postgres, struct slice name);
+struct pg_loss *postgres_loss(struct postgres *postgres, int64_t tenant_id, struct quota_ref ref);
 struct pg_job *postgres_job(struct postgres *postgres, int64_t tenant_id, struct slice job_id,
                             bool make); /* or NULL */
+struct pg_job *postgres_job_of(const struct pg_tenant *tenant, struct slice job_id); /* or NULL */
 int64_t pg_placed_units(const struct pg_tenant *tenant, struct quota_ref ref); /* by pg_hold */
 int64_t pg_lent_aside(const struct pg_tenant *tenant, struct quota_ref ref); /* by old leases */
 

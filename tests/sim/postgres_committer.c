@@ -359,6 +359,18 @@ static void answer(struct batch *batch, struct commit_item *item)
         settle->subject = copy_hold(item->arena, settle->subject);
 }
 
+/* The gate: a connection to a history that was not compared with Redis is refused. */
+static enum status connect(struct work *work)
+{
+    const struct postgres *pg = work->db->pg;
+    enum status status = pg_ask(work->db);
+
+    if (status == STATUS_OK && pg->timeline != pg->compared &&
+        !mutant_is(MUTANT_COMMITS_BEFORE_COMPARED))
+        return STATUS_UNAVAILABLE;
+    return status;
+}
+
 static enum status run_batch(struct batch *batch)
 {
     struct work *work = batch->work;
@@ -371,7 +383,7 @@ static enum status run_batch(struct batch *batch)
     batch->expired = pg_alloc(arena, work->count, sizeof(*batch->expired));
     batch->placed = pg_alloc(arena, work->count, sizeof(*batch->placed));
     batch->again = pg_alloc(arena, work->count, sizeof(*batch->again));
-    status = pg_ask(work->db);
+    status = connect(work);
     if (status != STATUS_OK)
         return status;
     read_facts(batch);
@@ -480,6 +492,11 @@ static void run_work(void *user)
         if (work->count == 0) {
             if (committer->closed && !committer->first)
                 break;
+            if (!committer->up) { /* nothing is taken meanwhile, so it looks by itself */
+                fibre_sleep_us(RETRY_US);
+                committer->up = committer->up || connect(work) == STATUS_OK;
+                continue;
+            }
             fibre_wait(committer, fibre_now_us() + (committer->first ? LOOK_US : 25 * LOOK_US));
             continue;
         }

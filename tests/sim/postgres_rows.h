@@ -55,6 +55,7 @@ struct pg_change {
 struct pg_tx {
     struct postgres *pg;
     int64_t number;
+    int64_t timeline; /* that it began in; it lands in no other */
     int64_t lock_timeout_us;
     struct arena *arena;
     struct pg_change *changes, **changes_tail; /* in the storage */

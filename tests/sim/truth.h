@@ -52,6 +52,7 @@ struct truth_job {
     struct reply record;         /* the first acknowledgement */
     int64_t committed_us;
     int64_t released_us;         /* the last acknowledgement, or -1 */
+    bool forgotten;              /* the database went back behind something of it: nothing is promised */
 };
 
 struct truth_tenant {
@@ -64,6 +65,8 @@ struct truth_tenant {
     int64_t admin_open;
     bool stuck;             /* an outsider has its rows */
     int64_t stuck_until_us; /* and what it held up may last until then */
+    int64_t read_only_us;   /* a loss was found of it and waits since then; -1: none does */
+    int64_t accepted_us;    /* the last one was accepted */
 };
 
 struct truth {
@@ -101,6 +104,8 @@ void truth_leases(struct truth *truth, struct truth_job *of);
 void truth_away(struct truth *truth, struct truth_job *job, int64_t begun_us,
                 const struct reply *reply);
 void truth_away_done(struct truth *truth);
+/* A standby takes over next: which jobs does it know another state of? */
+void truth_forget(struct truth *truth, struct truth_tenant *tenant, const struct pg_tenant *before);
 
 /* At rest: the record against what was acknowledged. */
 void truth_audit(struct truth *truth, struct truth_tenant *tenant);

@@ -62,6 +62,9 @@ static void check_leases(struct truth *truth, struct truth_job *job)
 /* Those of all jobs now and then: there may be thousands. */
 void truth_leases(struct truth *truth, struct truth_job *of)
 {
+    /* What the database has forgotten of its leases it learns before it says that it is compared. */
+    if (truth->postgres->timeline != truth->postgres->compared)
+        return;
     check_leases(truth, of);
     if (++truth->leases_looks % LOOKS_PER_ROUND != 0)
         return;

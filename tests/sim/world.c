@@ -20,6 +20,17 @@ enum {
     OPEN_UNITS = 25,    /* per server, quota and absence */
     LAG_MAX_US = 40000, /* less than MARGIN_MS of truth.c */
     EPOCH_FIRST = 60,
+    FAILOVER_EVERY = 8,
+    FAILOVER_SEED = 5,
+};
+
+/*
+ * What a standby has not heard of can be told only by a Redis that has, and whether it is told depends on
+ * neither store being away; what an administrator did and is gone is not in any promise.
+ */
+enum {
+    BESIDE_FAILOVER = 1u << THEME_LATE | 1u << THEME_RACE | 1u << THEME_NEVER | 1u << THEME_PERIOD |
+                      1u << THEME_TIGHT | 1u << THEME_KILL | 1u << THEME_BULK | 1u << THEME_QUIET,
 };
 
 const char *const theme_names[THEMES] = {
@@ -78,7 +89,9 @@ static void pick_themes(struct world *world)
     int count = 1 + (int)dice_below(&world->dice, 4);
 
     while (count-- > 0)
-        world->themes |= 1u << dice_below(&world->dice, THEMES);
+        world->themes |= 1u << dice_below(&world->dice, THEMES_PICKED);
+    if (world->seed % FAILOVER_EVERY == FAILOVER_SEED)
+        world->themes = (world->themes & BESIDE_FAILOVER) | 1u << THEME_FAILOVER;
 }
 
 struct world *world_create(uint64_t seed, uint32_t themes, uint32_t without, int64_t minutes)
@@ -106,7 +119,7 @@ struct world *world_create(uint64_t seed, uint32_t themes, uint32_t without, int
     world->truth.strict = !(world->themes &
                             (1u << THEME_REDIS_NET | 1u << THEME_POSTGRES_NET | 1u << THEME_KILL |
                              1u << THEME_LOSS | 1u << THEME_KEYS | 1u << THEME_AUTHORITY |
-                             1u << THEME_AWAY));
+                             1u << THEME_AWAY | 1u << THEME_FAILOVER));
     world->truth.only_away =
         !(world->themes & (1u << THEME_REDIS_NET | 1u << THEME_LOSS | 1u << THEME_KEYS |
                            1u << THEME_AUTHORITY));
@@ -178,7 +191,8 @@ static void add_tenant(struct world *world, int i, struct database *db, struct a
         amount = 1000000;
     CHECK(sim_tenant_create(db, arena, &note, false, &tenant, &answer) == STATUS_OK);
     world->tenants[i] = (struct truth_tenant){
-        .name = names[i], .tenant_id = tenant.tenant_id, .lost_us = -1, .cap_changed_us = -1000000000};
+        .name = names[i], .tenant_id = tenant.tenant_id, .lost_us = -1, .cap_changed_us = -1000000000,
+        .read_only_us = -1, .accepted_us = -1000000000};
     put_limit(world, db, arena, names[i], "total", sim_meters[0], PERIOD_NEVER, amount * 4,
               dice_one_in(&world->dice, 2) ? 10 : 0);
     if (world_has(world, THEME_PERIOD) || (world->minutes && dice_one_in(&world->dice, 3)))
@@ -266,6 +280,10 @@ static void direct(void *user)
     if (world_has(world, THEME_BULK)) {
         world->clients++;
         fibre_start("bulk", GROUP_WORLD, world_bulk, world);
+    }
+    if (world_has(world, THEME_FAILOVER)) {
+        world->clients++;
+        fibre_start("failover", GROUP_WORLD, world_failover, world);
     }
     world->clients++;
     fibre_start("trouble", GROUP_WORLD, world_trouble, world);

@@ -325,7 +325,7 @@ void world_trouble(void *user)
     struct world *world = user;
 
     while (fibre_now_us() < world->end_us && !world->truth.broken) {
-        int theme = (int)dice_below(&world->dice, THEMES);
+        int theme = (int)dice_below(&world->dice, THEMES_PICKED);
 
         fibre_sleep_us(dice_between(&world->dice, 500000, 8000000));
         if (acts[theme] && world_has(world, (enum theme)theme))
