@@ -9,11 +9,7 @@
 #include <string.h>
 
 static const struct argp_option options[] = {
-    ARGUMENT_TENANT,
-    ARGUMENT_REPAIR,
-    ARGUMENT_DRY_RUN,
-    ARGUMENT_ACCEPT,
-    {0},
+    ARGUMENT_TENANT, ARGUMENT_REPAIR, ARGUMENT_DRY_RUN, ARGUMENT_ACCEPT, {0},
 };
 
 static const char doc[] =
