@@ -1,6 +1,6 @@
 /*
  * A standby of Postgres takes over that lacks the newest transactions, and an operator who accepts what was
- * lost (src/op/PROTOCOL.md 3.11).
+ * lost (src/op/PROTOCOL.md 3.13).
  */
 #include "tests/sim/world.h"
 

@@ -33,7 +33,7 @@ STEMS = {
         "ask": 3, "extend_judge": 3, "extend_place": 3, "extend_push": 3, "extend_turn": 3,
         "get_reservation": 3, "grant": 3, "grant_known": 3, "grant_open": 3, "grant_pass": 3, "grant_place": 3, "grant_plan": 3,
         "duty": 3, "duty_close": 3, "duty_degraded": 3, "duty_idle": 3, "idle": 3, "duty_look": 3, "duty_mend": 3,
-        "duty_probe": 3, "mend": 3, "duty_reap": 3, "duty_recall": 3, "duty_reconcile": 3, "duty_seal": 3,
+        "duty_losses": 3, "losses": 3, "duty_probe": 3, "mend": 3, "duty_reap": 3, "duty_recall": 3, "duty_reconcile": 3, "duty_seal": 3,
         "grant_root": 3, "grant_script": 3, "granting": 3, "list_reservations": 3, "notify": 3, "queries": 3,
         "reap": 3, "reconcile": 3, "repair": 3, "retake": 3, "recall": 3, "recover": 3, "reserve": 3, "status": 3, "usage": 3,
         "verify": 3, "verify_receipt": 3,
