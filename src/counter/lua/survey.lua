@@ -17,7 +17,8 @@ local function show(tenant)
         local to = math.min(from + CHUNK - 1, #fields)
         local texts = call('HMGET', t, unpack(fields, from, to))
         for i = from, to do
-            local text = texts[i - from + 1]
+            -- without the levels that may stand behind the numbers (levels.lua)
+            local text = texts[i - from + 1] and texts[i - from + 1]:match('^[%d ]*%d')
             if text and text:find(QUOTA) and fields[i]:find('^%d+:%d+m?$') then
                 out[o + 1], out[o + 2], out[o + 3] = tenant, fields[i], text
                 o = o + 3
