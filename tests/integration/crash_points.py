@@ -440,6 +440,11 @@ def released(book, on):
     book.release(on, book.reserve(on))
 
 
+def taken_over(book, on):
+    """The database is of another history than the one that was compared last."""
+    sql("UPDATE history SET timeline = timeline + 1")
+
+
 def old_rows(book, on):
     """A fence may go."""
     sql(f"UPDATE job_fence SET purge_after = now() - interval '1 hour' WHERE tenant_id = {book.number()}")
@@ -460,7 +465,7 @@ extend = each_held(lambda book, on, job: book.extend(on, job, HELD + 1000))
 extend_far = each_held(lambda book, on, job: book.extend(on, job, 600_000))
 
 PATIENT = {"reap", "crossings", "idle return", "look at keys", "look at an index", "period", "seal", "close", "retention",
-           "begin of an epoch"}
+           "begin of an epoch", "comparing"}
 ALONE = PATIENT | {"reserve with room among what is due"}
 OPERATIONS = {
     "reserve": (nothing, reserve),
@@ -499,6 +504,7 @@ OPERATIONS = {
     "close": (set_aside, old_lease),
     "retention": (released, old_rows),
     "begin of an epoch": (hold(), lose_all(nothing)),
+    "comparing": (hold(), taken_over),
 }
 COMMITS = ("commit", "commit by job", "commit, late", "commit of a hold in Postgres", "commit of more than is held",
            "release", "release of a hold in Postgres")
@@ -529,6 +535,7 @@ MATRIX = {
     "recover.bumped": ("begin of an epoch", "reserve after a loss", "extend after a loss"),
     "recover.between": ("begin of an epoch", "reserve after a loss", "commit after a loss", "release after a loss",
                         "extend after a loss"),
+    "losses.before_compared": ("comparing",),
     "periods.made": ("period",),
     "seal.before_commit": ("seal",),
     "recall.between": ("limit lowered", "commit of more than is held", "idle return"),

@@ -2,7 +2,7 @@
 without netem and device-mapper can do them). Each is a method; it returns when the trouble is over.
 
 Not done here: slow or full disks, packet loss and reordering, clocks that jump (time namespaces do not have
-CLOCK_REALTIME), Cluster, certificates; an asynchronous standby.
+CLOCK_REALTIME), Cluster, certificates; a standby that lacks what was acknowledged (integration/lagging.py).
 """
 import contextlib
 import os
@@ -18,7 +18,7 @@ from harness import DIR, admin, quota, sql
 CRASHES = ("commit.before_commit", "commit.after_commit_sent", "commit.after_commit", "grant.between",
            "notify.lost", "reap.between", "recall.between", "recover.between", "extend.between",
            "extend.after_retake", "extend.before_facts", "mend.between", "limit.between", "periods.made",
-           "reserve.after_script", "place.before", "place.after", "recover.bumped")
+           "reserve.after_script", "place.before", "place.after", "losses.before_compared", "recover.bumped")
 
 
 class Trouble:
