@@ -124,8 +124,9 @@ static void go(struct op_commit *op, enum commit_stage to)
 void commit_submit(struct op_commit *op)
 {
     go(op, COMMIT_DECIDING);
-    if (op->item.settle.kind == SETTLE_COMMIT &&
-        op_fail_if_read_only(&op->op, "nothing was recorded, the hold stays")) {
+    if (op->item.settle.kind != SETTLE_RELEASE &&
+        op_fail_if_read_only(&op->op, is_charge(op) ? "nothing was recorded"
+                                                    : "nothing was recorded, the hold stays")) {
         op_finish(&op->op);
         return;
     }

@@ -47,7 +47,7 @@ struct plan {
     int shard;       /* 0 to SHARDS-1, plan_shard(tenant) */
     int ledger_part; /* 1 to 16: the partition of the ledger with its jobs; 0: unknown */
     bool suspended;
-    bool read_only; /* something of it was lost: nothing is reserved, committed or extended */
+    bool read_only; /* something of it was lost: nothing is reserved, committed, charged, extended */
     bool admit_unlimited_meters;
     bool has_max_ttl; /* some limit has one; plan_create sets it */
     int64_t config_version;

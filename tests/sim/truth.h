@@ -104,6 +104,10 @@ void truth_leases(struct truth *truth, struct truth_job *of);
 void truth_away(struct truth *truth, struct truth_job *job, int64_t begun_us,
                 const struct reply *reply);
 void truth_away_done(struct truth *truth);
+/* An answer: nothing new while a loss waits, once every server has had its beat; and READ_ONLY only then. */
+void truth_read_only(struct truth *truth, struct truth_job *job, const struct ask *ask,
+                     int64_t begun_us, const struct reply *reply);
+
 /* A standby takes over next: which jobs does it know another state of? */
 void truth_forget(struct truth *truth, struct truth_tenant *tenant, const struct pg_tenant *before);
 

@@ -292,7 +292,8 @@ static void check_reserved(struct world *world, const struct truth_tenant *tenan
             truth_break(&world->truth, "the reserved level is that of use and holds", NULL,
                         "%s limit %" PRId64 ": %d, not %d", tenant->name, quota->row.ref.limit_id,
                         reached.level, level);
-        if (!quota->row.stops.unlimited &&
+        /* What a standby has not heard of is not told again; the next crossing brings the level (3.11). */
+        if (!quota->row.stops.unlimited && world->postgres.timeline == 0 &&
             (pending || reached_compare(quota->reserved.last, reached.name) != 0 ||
              quota->reserved.level != reached.level))
             truth_break(&world->truth, "reserved crossings are told", NULL,
