@@ -1,5 +1,7 @@
 """A hand in the data of one tenant, in Redis or in Postgres: the server stands, other tenants go on, the
 tenant gets answers with its name, and what can be put right is put right."""
+import datetime
+import os
 import re
 import threading
 import time
@@ -16,6 +18,13 @@ MINUTE = 75  # a lost key is found within a minute; a little more for slow machi
 ANSWERS = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED,
            grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION,
            grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.ALREADY_EXISTS)
+
+
+def of_today(hands):
+    """A third of them, another one each day; all with HOLDFAST_TEST_ROUNDS=full."""
+    if os.environ.get("HOLDFAST_TEST_ROUNDS") == "full":
+        return hands
+    return hands[datetime.date.today().toordinal() % 3::3]
 
 
 class Beside:
@@ -220,7 +229,7 @@ class Redis(Tampered):
             redis(words[0], keys[words[1]], *words[2:])
 
     def test_what_no_script_can_read_is_put_right_and_disturbs_nobody(self):
-        for hand in self.HANDS:
+        for hand in of_today(self.HANDS):
             with self.subTest(hand=hand):
                 self.setUp()
                 beside = Beside(self.beside)
