@@ -31,6 +31,8 @@ static void check_needs(const struct arguments *arguments, struct argp_state *st
     case ARGUMENTS_NEED_NOTHING:
         if (arguments->dry_run && !arguments->repair)
             argp_error(state, "--dry-run goes with --repair");
+        if (arguments->accept && (arguments->repair || arguments->dry_run))
+            argp_error(state, "--accept goes with neither --repair nor --dry-run");
         if (arguments->accept && !*arguments->tenant)
             argp_error(state, "--accept needs --tenant");
         return;

@@ -133,6 +133,7 @@ static enum status connect_now(struct database *db)
                                                            : db->options.statement_timeout_ms / 2,
         .clock = db->options.clock,
         .stop = db->options.stop,
+        .compared = db->options.compared,
     };
 
     db->sqlstate[0] = '\0'; /* what fails from here on is not what was answered before */

@@ -42,6 +42,7 @@ struct database_options {
     /* While the database is silent (pulse.h), every call fails as if it were away; may be NULL. */
     struct pulse *pulse;
     const struct stop *stop; /* once due, every call fails as if the database were away; or NULL */
+    bool compared; /* for who lends: a database that is being compared with Redis counts as away */
 };
 
 /* True if conninfo has the form that libpq reads; else `error` says what is wrong, in one line. */

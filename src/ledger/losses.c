@@ -341,7 +341,7 @@ enum status ledger_losses_find(struct database *db, struct arena *arena,
 {
     const struct loss_seen **list = arena_array(arena, count + 1, sizeof(*list));
     size_t list_count = 0;
-    enum status status;
+    enum status status, left = STATUS_OK;
 
     *ret_count = 0;
     *ret = arena_array(arena, count + 1, sizeof(**ret));
@@ -349,14 +349,19 @@ enum status ledger_losses_find(struct database *db, struct arena *arena,
         return STATUS_EXHAUSTED;
     status = count > 0 ? read_suspects(db, arena, seen, count, list, &list_count) : STATUS_OK;
     for (size_t from = 0, to; from < list_count && status == STATUS_OK; from = to) {
-        size_t found;
+        size_t found = 0;
+        enum status one;
 
         for (to = from + 1; to < list_count && list[to]->tenant_id == list[from]->tenant_id;)
             to++;
-        status = find_in_tenant(db, arena, list + from, to - from, *ret + *ret_count, &found);
+        one = find_in_tenant(db, arena, list + from, to - from, *ret + *ret_count, &found);
         *ret_count += found;
+        if (one == STATUS_CONFLICT || one == STATUS_CORRUPT)
+            left = left == STATUS_OK ? one : left; /* its own matter: the others are looked at */
+        else
+            status = one;
     }
-    return status;
+    return status == STATUS_OK ? left : status;
 }
 
 /* --- accepting -------------------------------------------------------------------------------- */

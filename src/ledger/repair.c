@@ -331,6 +331,20 @@ static void tell_log(const struct repairing *repairing)
     }
 }
 
+/* What was decided was taken back: the request has had its effect before, or is another one. */
+static void undo(const struct repairing *repairing)
+{
+    for (size_t i = 0; i < repairing->how->count; i++) {
+        struct repaired *repaired = &repairing->out[i].repaired;
+
+        for (size_t k = 0; k < repaired->count; k++) {
+            repaired->repairs[k].done = false;
+            repaired->repairs[k].what =
+                "a repair with this request_id was made before: nothing was changed; use a new one";
+        }
+    }
+}
+
 enum status ledger_repair(struct database *db, struct arena *arena,
                           const struct ledger_repairing *how, struct ledger_repaired **ret,
                           enum ledger_admin *ret_admin)
@@ -356,6 +370,8 @@ enum status ledger_repair(struct database *db, struct arena *arena,
     status = database_transact(db, repair_body, &repairing);
     if (status != STATUS_OK && status != STATUS_CANCELLED)
         return status;
+    if (repairing.admin == ADMIN_REPEATED)
+        undo(&repairing);
     if (status == STATUS_OK && repairing.admin == ADMIN_DONE)
         tell_log(&repairing);
     *ret_admin = repairing.admin;

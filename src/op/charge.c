@@ -59,7 +59,7 @@ bool charge_choose(struct op_commit *op)
 }
 
 /* Past the cache, which may not know yet what an admin has just said. */
-static bool load_plan(struct op_commit *op, struct stores *stores)
+static bool load_plan_anew(struct op_commit *op, struct stores *stores)
 {
     plans_forget(op->op.services->plans, op->op.tenant);
     plan_unref(op->op.plan);
@@ -83,15 +83,20 @@ static bool add_limit(struct op_commit *op, struct stores *stores)
     return status == STATUS_OK;
 }
 
+/* The first is the one of the cache, which others may just have loaded: each load costs a desk. */
 bool charge_plan(struct op_commit *op, struct stores *stores)
 {
-    if (!load_plan(op, stores))
+    if (!op_need_plan(&op->op, stores))
+        return false;
+    if (charge_choose(op))
+        return true;
+    if (!plans_may_refuse(op->op.services->plans, op->op.plan) && !load_plan_anew(op, stores))
         return false;
     for (size_t i = 0; i <= op->item.settle.actual_count; i++) {
         if (charge_choose(op) || op->selection != PLAN_NO_LIMIT ||
             !op->op.plan->admit_unlimited_meters)
             return true;
-        if (!add_limit(op, stores) || !load_plan(op, stores))
+        if (!add_limit(op, stores) || !load_plan_anew(op, stores))
             return false;
     }
     return true;

@@ -125,8 +125,11 @@ void commit_submit(struct op_commit *op)
 {
     go(op, COMMIT_DECIDING);
     if (op->item.settle.kind != SETTLE_RELEASE &&
-        op_fail_if_read_only(&op->op, is_charge(op) ? "nothing was recorded"
-                                                    : "nothing was recorded, the hold stays")) {
+        op_fail_if_read_only(&op->op,
+                             is_charge(op)
+                                 ? "nothing more was recorded"
+                                 : "nothing more was recorded, and the hold stays (an earlier call "
+                                   "without an answer may have been recorded)")) {
         op_finish(&op->op);
         return;
     }
@@ -260,12 +263,16 @@ static void fail_status(struct op_commit *op, enum status status)
 /* Which attempt is meant is not guessed: an older one may have expired, a newer one be live. */
 static void fail_which_hold(struct op_commit *op)
 {
-    if (op->item.settle.redis_asked)
+    if (op->item.settle.redis_asked && is_charge(op))
+        charge_refuse(op);
+    else if (op->item.settle.redis_asked)
         op_fail(&op->op, FAILURE_UNKNOWN_JOB, false,
                 "Redis has lost its data since this job's last known attempt expired, and a newer "
                 "one with it: only the reservation_id still names the hold");
     else if (op->unreadable)
         op_fail_unreadable(&op->op, false);
+    else if (is_charge(op) && op->selection != PLAN_SELECTED)
+        charge_refuse(op);
     else if (is_charge(op))
         op_fail(&op->op, FAILURE_REDIS_UNAVAILABLE, false,
                 "it does not fit, unless the job is held, and Redis cannot be asked; nothing was "

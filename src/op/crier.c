@@ -19,6 +19,7 @@ enum {
     TAGS = SHARDS / COUNTER_TAG_SHARDS,
     TAG_QUOTAS_MAX = 64, /* of a tag in one turn */
     QUOTAS_MAX = TAGS * TAG_QUOTAS_MAX,
+    UNTOLD_PAUSE_US = 100000, /* so often is asked at most while nothing can be told */
 };
 
 struct crier {
@@ -26,7 +27,9 @@ struct crier {
     struct stores *stores;
     pthread_t thread;
     _Atomic bool stopping;
+    uint32_t left;    /* tags of which the last turn left something */
     int64_t round_us; /* when all tags are looked at next */
+    int64_t pause_us; /* nothing could be told: not before then, whatever is noted */
     struct log_limit log;
 };
 
@@ -36,8 +39,7 @@ static bool shard_of_tag(struct services *services, size_t tag, int *ret)
     struct shard_view view;
 
     for (int shard = 0; shard < SHARDS; shard++)
-        if ((size_t)counter_tag(shard) == tag &&
-            authority_get(services->authority, shard, &view)) {
+        if ((size_t)counter_tag(shard) == tag && authority_get(services->authority, shard, &view)) {
             *ret = shard;
             return true;
         }
@@ -61,9 +63,10 @@ static struct counter_crossed_quota *read_pending(struct crier *crier, uint32_t 
     for (size_t tag = 0; tag < TAGS; tag++) {
         if (!(tags >> tag & 1) || !shard_of_tag(stores->services, tag, &shard))
             continue;
-        reads[count] = (struct counter_crossed){
-            .call = {.kind = COUNTER_CROSSED, .view.shard = shard, .arena = &stores->scratch},
-            .max = TAG_QUOTAS_MAX};
+        reads[count] = (struct counter_crossed){.call = {.kind = COUNTER_CROSSED,
+                                                         .view.shard = shard,
+                                                         .arena = &stores->scratch},
+                                                .max = TAG_QUOTAS_MAX};
         calls[count] = &reads[count].call;
         count++;
     }
@@ -122,24 +125,28 @@ static void take_away(struct crier *crier, const struct counter_crossed_quota *q
 
         for (size_t i = 0; i < count; i++)
             if (quotas[i].shard == shard && crossed[i].told)
-                told[told_count++] = (struct counter_told_quota){
-                    quotas[i].tenant_id, quotas[i].ref,
-                    quotas[i].reached[quotas[i].reached_count - 1].name};
+                told[told_count++] =
+                    (struct counter_told_quota){quotas[i].tenant_id, quotas[i].ref,
+                                                quotas[i].reached[quotas[i].reached_count - 1].name};
         if (told_count == first)
             continue;
-        tells[calls_count] = (struct counter_told){
-            .call = {.kind = COUNTER_TOLD, .view.shard = shard, .arena = &stores->scratch},
-            .quotas_count = told_count - first,
-            .quotas = told + first};
+        tells[calls_count] = (struct counter_told){.call = {.kind = COUNTER_TOLD,
+                                                            .view.shard = shard,
+                                                            .arena = &stores->scratch},
+                                                   .quotas_count = told_count - first,
+                                                   .quotas = told + first};
         calls[calls_count] = &tells[calls_count].call;
         calls_count++;
     }
     if (calls_count > 0)
-        (void)stores_run(stores, calls, calls_count, &reason); /* else the next turn brings it again */
+        (void)stores_run(stores, calls, calls_count,
+                         &reason); /* else the next turn brings it again */
 }
 
-/* True: there is more. */
-static bool tell(struct crier *crier, uint32_t tags)
+enum told { TOLD_ALL, TOLD_SOME, TOLD_NOTHING };
+
+/* TOLD_SOME: there is more. TOLD_NOTHING: there was something, and none of it could be told. */
+static enum told tell(struct crier *crier, uint32_t tags)
 {
     struct stores *stores = crier->stores;
     size_t count, told = 0;
@@ -152,15 +159,19 @@ static bool tell(struct crier *crier, uint32_t tags)
                                              .ref = quotas[i].ref,
                                              .reached_count = quotas[i].reached_count,
                                              .reached = quotas[i].reached};
-    if (count == 0 || FAULT("crossings.before_write"))
-        return false;
+    if (count == 0)
+        return TOLD_ALL;
+    if (FAULT("crossings.before_write"))
+        return TOLD_NOTHING;
     write_some(crier, crossed, count);
     for (size_t i = 0; i < count; i++)
         told += crossed[i].told;
     if (FAULT("crossings.after_write"))
-        return false;
+        return TOLD_NOTHING;
     take_away(crier, quotas, crossed, count);
-    return more && told > 0;
+    if (told == 0)
+        return TOLD_NOTHING;
+    return more ? TOLD_SOME : TOLD_ALL;
 }
 
 /* Of the tags with a shard that this server looks after. */
@@ -178,18 +189,32 @@ static uint32_t own_tags(const struct crier *crier)
 static int turn(struct crier *crier)
 {
     struct stores *stores = crier->stores;
-    uint32_t tags = crossings_take(crier->services->crossings);
     int64_t mono_us = stores_mono_us(stores);
+    uint32_t tags;
 
+    if (mono_us < crier->pause_us) /* what is noted stays so, and wakes nobody */
+        return (int)((crier->pause_us - mono_us + 999) / 1000);
+    tags = crossings_take(crier->services->crossings) | crier->left;
     arena_reset(&stores->scratch);
     if (mono_us >= crier->round_us) {
         crier->round_us = mono_us + CRIER_ROUND_MS * INT64_C(1000);
         if (estimate_ready(crier->services->estimate))
             tags |= own_tags(crier);
     }
-    if (tags && !redis_is_away(crier->services) && tell(crier, tags))
-        return 0;
-    mono_us = stores_mono_us(stores);
+    crier->left = 0;
+    if (tags && !redis_is_away(crier->services)) {
+        enum told told = tell(crier, tags);
+
+        mono_us = stores_mono_us(stores);
+        if (told != TOLD_ALL)
+            crier->left = tags;
+        if (told == TOLD_SOME)
+            return 0;
+        if (told == TOLD_NOTHING) {
+            crier->pause_us = mono_us + UNTOLD_PAUSE_US;
+            return (int)(UNTOLD_PAUSE_US / 1000);
+        }
+    }
     return mono_us >= crier->round_us ? 0 : (int)((crier->round_us - mono_us + 999) / 1000);
 }
 

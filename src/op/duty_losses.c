@@ -31,6 +31,8 @@ struct comparing {
     int64_t begun_us;
     size_t found;
     bool done[SHARDS];
+    bool again
+        [SHARDS]; /* of some tenant a row was locked or contradicts others: once more from the start */
     char cursors[SHARDS][COUNTER_CURSOR_CHARS + 1];
 };
 
@@ -95,12 +97,16 @@ static enum status compare(struct comparing *comparing, struct stores *stores,
     enum status status = stores->table->losses_find(stores->db, &stores->scratch, seen,
                                                     seen_of(stores, survey, seen), &losses, &found);
 
-    if (status != STATUS_OK)
+    if (status != STATUS_OK && status != STATUS_CONFLICT && status != STATUS_CORRUPT)
         return status;
     comparing->found += found;
+    comparing->again[shard] |= status != STATUS_OK;
     memcpy(comparing->cursors[shard], survey->cursor, sizeof(survey->cursor));
-    comparing->done[shard] = strcmp(survey->cursor, "0") == 0;
-    return STATUS_OK;
+    if (strcmp(survey->cursor, "0") != 0)
+        return status;
+    comparing->done[shard] = !comparing->again[shard];
+    comparing->again[shard] = false;
+    return status;
 }
 
 /* A page of some shards. CANCELLED: Redis did not answer for some of them. */

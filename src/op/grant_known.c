@@ -167,7 +167,8 @@ static void judge_refused(struct pass *pass, struct op_reserve *op,
         hold = NULL;
     if (replay_placed(pass, op, facts, hold))
         return;
-    if (op->work->redis_unasked && plan_anew(pass, op) && reserve_is_long(op)) {
+    if (op->work->redis_unasked && !plan_refuses(op->op.plan) && plan_anew(pass, op) &&
+        reserve_is_long(op)) {
         reserve_step(op, RESERVE_AWAY);
         return;
     }

@@ -298,6 +298,7 @@ struct granter *granter_create(struct services *services, enum inbox_granter whi
         .database_statement_ms = STATEMENT_MS,
         .database_lock_ms = LOCK_WAIT_MS,
         .hurried = which == GRANTER_QUICK,
+        .compared = true,
         .scratch_bytes = SCRATCH_BYTES,
         .scratch_bytes_max = SCRATCH_BYTES_MAX,
     };

@@ -156,13 +156,13 @@ static bool has_row(const struct commit_item *item, struct quota_ref ref)
 /*
  * A hold that was committed may go only together with what was spent: otherwise its units would be
  * free again in Redis. A repeat whose rows are not at hand leaves the hold to the reap, which reads
- * them.
+ * them. Of what no store held nothing was spent from a lease.
  */
 static bool may_remove(const struct commit_item *item)
 {
     const struct settle_record *record = item->settle.record;
 
-    if (item->settle.made_record || !record)
+    if (item->settle.made_record || !record || attempt_is_open(record->attempt))
         return true;
     for (size_t i = 0; i < record->entries_count; i++)
         for (size_t k = 0; k < record->entries[i].counted_count; k++)

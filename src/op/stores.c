@@ -95,6 +95,7 @@ struct stores *stores_open(struct services *services, const struct stores_option
         .alarms = services->alarms,
         .pulse = services->pulse,
         .stop = &services->stop,
+        .compared = options->compared,
     };
     const struct counter_options counter = {
         .address = services->options.redis,

@@ -120,6 +120,7 @@ struct stores_options {
     int counter_timeout_ms; /* silence (counter/counter.h) */
     bool without_database;
     bool hurried; /* see struct stores */
+    bool compared; /* of whoever lends: no database whose history was not compared (ledger_losses_find) */
     int database_connect_ms;
     int database_statement_ms;
     int database_lock_ms; /* how long a locked row is waited for; 0: half a statement */

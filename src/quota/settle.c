@@ -510,12 +510,17 @@ static bool may_be_extended(const struct book *book, const struct settle_item *i
 /* A hold of the job that lives, or may have been extended since Redis was asked; else what is charged. */
 static const struct hold *subject_of_charge(struct book *book, const struct settle_item *item)
 {
-    const struct hold *held = settle_newer(item->facts->placed, item->live);
+    const struct hold *held[] = {item->facts->placed, item->live}, *extended = NULL;
 
-    if (held && !settle_is_fenced(item->facts, held->attempt) &&
-        (is_live(book, item, held) || may_be_extended(book, item, held)))
-        return held;
-    return item->token;
+    for (size_t i = 0; i < 2; i++) {
+        if (!held[i] || settle_is_fenced(item->facts, held[i]->attempt))
+            continue;
+        if (is_live(book, item, held[i]))
+            return held[i];
+        if (may_be_extended(book, item, held[i]))
+            extended = held[i];
+    }
+    return extended ? extended : item->token;
 }
 
 /* False: the job has another scope than is charged; the item is decided. */

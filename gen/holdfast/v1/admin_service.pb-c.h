@@ -258,7 +258,8 @@ struct  Holdfast__V1__Limit
   /*
    * True: crossings of BASIS_RESERVED are sent as well (Basis). Each costs a transaction of its own,
    * so choose it where holds are long or large. What is taken back sends the crossings down, with the
-   * next Reserve.
+   * next Reserve. Set it only when every server is of a version that knows it: an older one cannot read
+   * the numbers of such a limit in Redis, and sets what was lent of it aside each time.
    */
   protobuf_c_boolean reserved_crossings;
   Holdfast__V1__Limit__BoundCase bound_case;

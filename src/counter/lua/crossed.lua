@@ -6,6 +6,7 @@
 -- result "OK", per quota: tenant, its shard, "limit:period", what is pending
 
 -- luacheck: read globals call base
+local ENTRY = '^%d+:%d+:[0-7]:%d+:%d+:%d+:%d+:%d+:%d+:%d+$'
 local out, p = {'OK'}, base .. 'p'
 local some = call('HRANDFIELD', p, ARGV[5], 'WITHVALUES')
 local names, shards = {}, {}
@@ -21,6 +22,12 @@ for i = 1, #names do
         return shard and call('HGET', base .. 't:' .. tenant, field) or ''
     end)
     local pending = read and text:match('^[%d |]*;([%d:;]+)$')
+    -- What a hand wrote is for clean.lua: it is no reason to tell nobody of the tag.
+    for entry in (pending or ''):gmatch('[^;]*') do
+        if entry ~= '' and not entry:find(ENTRY) then
+            pending = nil
+        end
+    end
     if pending then
         out[#out + 1], out[#out + 2] = tenant, shard
         out[#out + 1], out[#out + 2] = field, pending
