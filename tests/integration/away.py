@@ -61,6 +61,21 @@ class Away(Case):
             " AND split_part(e, ':', 3)::bigint = q.period_start_ms) h ON true"
             f" WHERE q.pg_held <> h.held"), [])
 
+    def test_who_is_suspended_gets_no_hold_however_long(self):
+        self.limit(units=100)
+        read = server.admin.ListTenants(harness.admin.ListTenantsRequest(prefix=self.tenant))
+        tenant = next(each for each in read.tenants if each.tenant == self.tenant)
+        tenant.state = harness.admin.TENANT_STATE_SUSPENDED
+        server.admin.UpdateTenant(harness.admin.UpdateTenantRequest(tenant=tenant))
+        self.part_with_redis()
+        for seconds in (60, 3600):
+            try:
+                reply = self.reserve(f"for-{seconds}", 1, ttl={"seconds": seconds})
+                self.assertEqual(reply.decision, quota.DECISION_REJECT)
+            except grpc.RpcError as error:
+                self.assertEqual(error.code(), grpc.StatusCode.UNAVAILABLE)
+        self.assertEqual(self.hold_rows(), 0)
+
     def test_a_hold_is_taken_kept_and_committed(self):
         self.limit(units=1000)
         stores("kill-redis")

@@ -123,6 +123,7 @@ class Mistakes(unittest.TestCase):
     def test_what_is_missing_or_empty_is_named(self):
         self.expect("--tenant is needed", "usage")
         self.expect("--tenant is needed", "reserve", "tokens=1")
+        self.expect("--accept goes with neither", "reconcile", "--accept", "--dry-run", "--repair", "-t", "demo")
         self.expect("--tenant and --job are needed", "charge", "-t", "demo", "tokens=1")
         self.expect("an amount is needed", "charge", "-t", "demo", "-j", "x")
         self.expect("an amount is needed", "reserve", "-t", "demo")

@@ -8,6 +8,8 @@
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
+#include <libpq-fe.h>
+#include <stdlib.h>
 
 static struct arena arena;
 static struct database *db;
@@ -141,6 +143,35 @@ Test(losses, of_many_tenants_only_those_are_read_only_that_lost)
     cr_assert_eq(losses[1].tenant_id, other.tenant_id);
     cr_assert_not(is_read_only(&whole));
     cr_assert(is_read_only(&one) && is_read_only(&other));
+}
+
+/* By a locked row, or by rows that contradict each other. */
+Test(losses, one_that_cannot_be_looked_at_keeps_no_other_from_it)
+{
+    struct support_tenant tenants[] = {support_tenant_make("locked", 1000, 1000, 100),
+                                       support_tenant_make("broken", 1000, 1000, 100),
+                                       support_tenant_make("behind", 1000, 1000, 100)};
+    struct loss_seen seen[3];
+    struct loss *losses;
+    size_t found = 0;
+    PGconn *locker = PQconnectdb(getenv("HOLDFAST_TEST_POSTGRES"));
+    char lock[100];
+
+    for (size_t i = 0; i < 3; i++)
+        seen[i] = three_lost(&tenants[i]);
+    fixture_sql_do("UPDATE quota SET leased = leased + 1 WHERE tenant_id = %" PRId64,
+                   tenants[1].tenant_id);
+    snprintf(lock, sizeof(lock), "BEGIN; SELECT FROM quota WHERE tenant_id = %" PRId64 " FOR UPDATE",
+             tenants[0].tenant_id);
+    PQclear(PQexec(locker, lock));
+    cr_assert_eq(PQtransactionStatus(locker), PQTRANS_INTRANS, "%s", PQerrorMessage(locker));
+    cr_assert_neq(ledger_losses_find(db, &arena, seen, 3, &losses, &found), STATUS_OK);
+    cr_assert_eq(found, 1);
+    cr_assert(is_read_only(&tenants[2]));
+    cr_assert_not(is_read_only(&tenants[0]));
+    PQfinish(locker);
+    fixture_sql_do("UPDATE quota SET leased = leased - 1 WHERE tenant_id = %" PRId64,
+                   tenants[1].tenant_id);
 }
 
 Test(losses, a_grant_that_was_forgotten_is_counted_again_and_is_no_loss)

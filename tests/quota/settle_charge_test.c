@@ -69,6 +69,28 @@ Test(settle_charge, a_live_hold_is_committed_instead)
     cr_assert_eq(quotas[0].leased, 36);
 }
 
+/* Held in Redis, and again in Postgres while Redis was away; whichever of them is over. */
+Test(settle_charge, of_two_places_the_live_hold_is_committed)
+{
+    struct hold placed = hold;
+    struct hold_quota in_postgres[3];
+
+    memcpy(in_postgres, held, sizeof(in_postgres));
+    for (int i = 0; i < 3; i++)
+        in_postgres[i].lease_id = 0;
+    placed.quotas = in_postgres;
+    placed.attempt.seq = HOLD_SEQ_POSTGRES + NOW;
+    placed.created_ms = hold.created_ms + 1;
+    placed.deadline_ms = NOW - 1;
+    facts.placed = &placed;
+    for (int i = 0; i < 3; i++)
+        quotas[i].pg_held = 10;
+    item.live = &hold;
+    cr_assert_eq(commit_actual(4, OVERRUN_RECORD), SETTLE_COMMITTED);
+    cr_assert_eq(item.subject, &hold, "the later one is over");
+    cr_assert_eq(item.record->entries[0].held, 10);
+}
+
 Test(settle_charge, a_hold_that_may_have_been_extended_is_asked_for_again)
 {
     hold.deadline_ms = NOW - 1;
