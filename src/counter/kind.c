@@ -3,9 +3,9 @@
 /* Made by embed.cmake. */
 extern const char script_reserve[], script_fill[], script_notify[], script_lookup[],
     script_extend[], script_due[], script_discard[], script_reap[], script_recall[], script_read[],
-    script_holds[], script_survey[], script_check[], script_retake[], script_rebuild[], script_register[],
-    script_forget[], script_clean[], script_crossed[], script_told[], script_init[],
-    script_observe[];
+    script_holds[], script_survey[], script_check[], script_retake[], script_rebuild[],
+    script_register[], script_forget[], script_clean[], script_crossed[], script_told[],
+    script_init[], script_observe[];
 
 static const struct kind kinds[COUNTER_KINDS] = {
     [COUNTER_RESERVE] = {"reserve", script_reserve, write_reserve, read_reserve},

@@ -69,8 +69,8 @@ static bool read_reached(struct slice text, struct reached *ret)
 {
     int64_t level = -1;
     int64_t *const numbers[] = {
-        &ret->name.lease_id, &ret->name.n, &level,     &ret->stops.soft, &ret->stops.amount,
-        &ret->stops.cap,     &ret->used,   &ret->used_seq, &ret->debt,   &ret->held,
+        &ret->name.lease_id, &ret->name.n, &level,         &ret->stops.soft, &ret->stops.amount,
+        &ret->stops.cap,     &ret->used,   &ret->used_seq, &ret->debt,       &ret->held,
     };
     struct slice field;
 

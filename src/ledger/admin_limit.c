@@ -14,11 +14,11 @@
 
 enum { SOFT_PERCENT_DEFAULT = 90, WORK_ARENA_BYTES = 64 * 1024, WORK_ARENA_MAX = 256 << 20 };
 
-#define LIMIT_COLUMNS                                                                              \
-    "l.limit_id, l.name, l.scope, l.meter, l.period_kind, l.unlimited, l.amount, l.soft_percent,"  \
-    " l.overage_kind, l.overage, l.max_ttl_ms, coalesce(l.redis_away, 1),"                         \
-    " coalesce(l.redis_away_units, 0), coalesce(l.reserved_crossings, false), l.version, l.implicit,"       \
-    " l.cap, l.soft,"                      \
+#define LIMIT_COLUMNS                                                                                 \
+    "l.limit_id, l.name, l.scope, l.meter, l.period_kind, l.unlimited, l.amount, l.soft_percent,"     \
+    " l.overage_kind, l.overage, l.max_ttl_ms, coalesce(l.redis_away, 1),"                            \
+    " coalesce(l.redis_away_units, 0), coalesce(l.reserved_crossings, false), l.version, l.implicit," \
+    " l.cap, l.soft,"                                                                                 \
     " to_jsonb(l)::text"
 
 static const struct statement lock = {"limit_lock",

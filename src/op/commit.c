@@ -263,7 +263,7 @@ static void fail_status(struct op_commit *op, enum status status)
 /* Which attempt is meant is not guessed: an older one may have expired, a newer one be live. */
 static void fail_which_hold(struct op_commit *op)
 {
-    if (op->item.settle.redis_asked && is_charge(op))
+    if (is_charge(op) && op->item.settle.redis_asked && op->selection != PLAN_SELECTED)
         charge_refuse(op);
     else if (op->item.settle.redis_asked)
         op_fail(&op->op, FAILURE_UNKNOWN_JOB, false,
@@ -271,12 +271,11 @@ static void fail_which_hold(struct op_commit *op)
                 "one with it: only the reservation_id still names the hold");
     else if (op->unreadable)
         op_fail_unreadable(&op->op, false);
-    else if (is_charge(op) && op->selection != PLAN_SELECTED)
-        charge_refuse(op);
     else if (is_charge(op))
-        op_fail(&op->op, FAILURE_REDIS_UNAVAILABLE, false,
-                "it does not fit, unless the job is held, and Redis cannot be asked; nothing was "
-                "recorded: try again");
+        op_fail(
+            &op->op, FAILURE_REDIS_UNAVAILABLE, false,
+            "it does not fit, or a meter has no limit, unless the job is held, and Redis cannot be "
+            "asked; nothing was recorded: try again");
     else
         op_fail(&op->op, FAILURE_REDIS_UNAVAILABLE, false,
                 "Redis cannot be asked what this job holds; nothing was %s: give the "

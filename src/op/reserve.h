@@ -57,7 +57,7 @@ struct op_reserve_work {
     struct hold_quota *quotas; /* made by reserve_plan, like the next two: as many as there are */
     int64_t *softs;
     const struct stops **crossings; /* see struct counter_reserve_item */
-    struct hold_warning *warnings; /* what the hold keeps of each if it warns; names of the plan */
+    struct hold_warning *warnings;  /* what the hold keeps of each if it warns; names of the plan */
     struct counter_reserve_item item; /* the last script's answer */
     bool redis_unasked;               /* it could not be asked whether it holds the job */
     bool holds_lost;             /* Redis lost the tenant's holds: no hold there says nothing */

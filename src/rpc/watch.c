@@ -139,7 +139,8 @@ static int64_t stop_units(const struct ledger_event *event)
 static char *crossing_text(struct arena *arena, const struct ledger_event *event)
 {
     int64_t use = event->committed + event->debt + event->held;
-    const char *what = event->basis == HOLDFAST__V1__BASIS__BASIS_RESERVED ? "used and held" : "used";
+    const char *what =
+        event->basis == HOLDFAST__V1__BASIS__BASIS_RESERVED ? "used and held" : "used";
 
     if (event->stops.unlimited)
         return arena_printf(arena, "%.*s: %" PRId64 " %s, there is no %s any more",
