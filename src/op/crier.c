@@ -174,14 +174,14 @@ static enum told tell(struct crier *crier, uint32_t tags)
     return more ? TOLD_SOME : TOLD_ALL;
 }
 
-/* Of the tags with a shard that this server looks after. */
+/* Of the tags whose first shard this server looks after, so that one server asks about each. */
 static uint32_t own_tags(const struct crier *crier)
 {
     uint32_t tags = 0;
 
-    for (int shard = 0; shard < SHARDS; shard++)
-        if (shares_own(crier->services->shares, shard))
-            tags |= UINT32_C(1) << counter_tag(shard);
+    for (int tag = 0; tag < TAGS; tag++)
+        if (shares_own(crier->services->shares, tag * COUNTER_TAG_SHARDS))
+            tags |= UINT32_C(1) << tag;
     return tags;
 }
 

@@ -130,7 +130,7 @@
 #define SEAL_GAP_MS 1000
 
 /* Crossings of what is reserved that nobody brought to the database are looked for this often. */
-#define CRIER_ROUND_MS 1000
+#define CRIER_ROUND_MS 3000
 
 /* A look at some shards for keys that were lost singly; all of them are seen within the second one. */
 #define MEND_EVERY_MS 5000

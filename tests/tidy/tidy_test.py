@@ -239,8 +239,12 @@ class EmbedTest(unittest.TestCase):
                    "-DNAME=x", "-DPIECES={}")
 
     def test_sql(self):
-        self.judge("ledger", "009_x.sql", "-- [x\nCHECK (shard >= 0 AND shard < {}); -- SHARDS, quota/plan.h\n",
+        self.judge("ledger", "001_x.sql", "-- [x\nCHECK (shard >= 0 AND shard < {}); -- SHARDS, quota/plan.h\n",
                    256, 255, "-DFILES={}")
+
+    def test_a_migration_that_would_never_be_applied(self):
+        with self.assertRaises(subprocess.CalledProcessError):
+            self.compiles("ledger", "002_x.sql", "SELECT 1;\n", "-DFILES={}")
 
 
 if __name__ == "__main__":
