@@ -20,13 +20,6 @@ enum {
 
 /* --- items ------------------------------------------------------------------------------------ */
 
-void items_put_back(struct committer *committer, struct commit_item *const *items, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        items[i]->came_back = true;
-    queue_put_back(&committer->queue, items, count);
-}
-
 /* Back to the front of the queue, in the order they had. */
 static void put_back(struct committer *committer, struct batch *batch)
 {
@@ -57,6 +50,26 @@ static enum status given_up(const struct committer *committer, const struct comm
     if (item->maybe_landed)
         return STATUS_UNKNOWN;
     return atomic_load(&committer->up) ? STATUS_TIMEOUT : STATUS_UNAVAILABLE;
+}
+
+/* What is past its deadline is answered here: a free work could take it again before items_expire looks. */
+void items_put_back(struct committer *committer, struct commit_item *const *items, size_t count)
+{
+    struct commit_item *kept[BATCH_ITEMS_MAX];
+    int64_t now = committer_now_us(committer);
+    size_t kept_count = 0;
+
+    CHECK(count <= BATCH_ITEMS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        struct commit_item *item = items[i];
+
+        item->came_back = true;
+        if (item->give_up_us <= now)
+            items_finish(committer, &item, 1, given_up(committer, item));
+        else
+            kept[kept_count++] = item;
+    }
+    queue_put_back(&committer->queue, kept, kept_count);
 }
 
 /* Whoever waits for a database that is away is told so before the deadline passes. */

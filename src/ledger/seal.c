@@ -53,7 +53,7 @@ enum {
 #define GAP_BACK_MS HOUR_IN_MS
 
 /* clang-format off */
-/* Where nothing was recorded before, there is nothing to be gone through: 57 years in growing steps. */
+/* Without an entry there is nothing to catch up on, a turn for each doubling of the window since 1970. */
 static const struct statement lock_state = {
     "seal_lock",
     "SELECT sealed_to_ms, sealed_to_ms = 0 AND NOT EXISTS (SELECT FROM ledger) FROM seal_state"

@@ -74,10 +74,7 @@ static bool add_limit(struct op_commit *op, struct stores *stores)
                                                        op->op.services->options.limits_max);
 
     if (status == STATUS_EXHAUSTED)
-        op_fail(&op->op, FAILURE_LIMITS_FULL, false,
-                "meter \"%.*s\" has no limit, and tenant \"%.*s\" has as many limits as this server "
-                "allows; delete some (DeleteLimit), or raise --limits-per-tenant",
-                SLICE_ARGS(meter), SLICE_ARGS(op->op.tenant));
+        op_fail_limits_full(&op->op, meter);
     else if (status != STATUS_OK) /* a limit that was made all the same is the one that it needs */
         op_fail_harmless(&op->op, status, stores_sqlstate(stores), "nothing was recorded");
     return status == STATUS_OK;
@@ -106,13 +103,9 @@ void charge_refuse(struct op_commit *op)
 {
     switch (op->selection) {
     case PLAN_NO_LIMIT:
-        op_fail_field(
-            &op->op, FAILURE_NO_LIMIT,
-            arena_printf(op->op.arena, "actual[%zu].meter", op->selection_meter),
-            "meter \"%.*s\" has no limit in tenant \"%.*s\": add one with PutLimit, or let "
-            "the tenant admit unlimited meters",
-            SLICE_ARGS(op->item.settle.actual[op->selection_meter].meter),
-            SLICE_ARGS(op->op.tenant));
+        op_fail_no_limit(&op->op,
+                         arena_printf(op->op.arena, "actual[%zu].meter", op->selection_meter),
+                         op->item.settle.actual[op->selection_meter].meter);
         return;
     case PLAN_TOO_MANY:
         op_fail_field(&op->op, FAILURE_INVALID_FIELD, "actual", PLAN_TOO_MANY_TEXT,

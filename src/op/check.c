@@ -32,11 +32,9 @@ static bool select_quotas(struct op_check *op, struct hold_quota *quotas, size_t
         case PLAN_NO_LIMIT:
             if (base->plan->admit_unlimited_meters)
                 continue;
-            op_fail_field(base, FAILURE_NO_LIMIT,
-                          arena_printf(base->arena, "amounts[%zu].meter", op->amounts_index[i]),
-                          "meter \"%.*s\" has no limit in tenant \"%.*s\": add one with PutLimit, "
-                          "or let the tenant admit unlimited meters",
-                          SLICE_ARGS(op->meters[i].meter), SLICE_ARGS(base->tenant));
+            op_fail_no_limit(base,
+                             arena_printf(base->arena, "amounts[%zu].meter", op->amounts_index[i]),
+                             op->meters[i].meter);
             continue;
         case PLAN_TOO_MANY:
             some_count = HOLD_QUOTAS_MAX + 1;

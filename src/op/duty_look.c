@@ -242,13 +242,14 @@ static enum duty_end turn(void *own, struct duty_tools *tools)
                                       .closings_due = now.closings_due,
                                       .rows_due = now.rows_due,
                                       .lent = now.lent,
-                                      .uncompared = now.uncompared,
                                       .system = now.system,
                                       .timeline = now.timeline,
                                       .degraded = now.degraded,
                                       .begun_ms = now.begun_ms};
     look_at_root(look, tools, &now);
     end = look_at_authority(look, tools, now.authority_hash);
+    tools->news->uncompared =
+        end != DUTY_FAILED && now.uncompared; /* which shards there are is known */
     if (end == DUTY_DONE)
         end = look_at_versions(look, tools, &now);
     if (end != DUTY_FAILED)

@@ -141,10 +141,7 @@ static bool add_implicit_limits(struct pass *pass, struct op_reserve *op)
             pass->stores->table->limit_implicit(pass->stores->db, op->op.plan->tenant_id,
                                                 op->meters[i].meter, services->options.limits_max);
         if (status == STATUS_EXHAUSTED) {
-            op_fail(&op->op, FAILURE_LIMITS_FULL, false,
-                    "meter \"%.*s\" has no limit, and tenant \"%.*s\" has as many limits as this "
-                    "server allows; delete some (DeleteLimit), or raise --limits-per-tenant",
-                    SLICE_ARGS(op->meters[i].meter), SLICE_ARGS(op->op.tenant));
+            op_fail_limits_full(&op->op, op->meters[i].meter);
             reserve_step(op, RESERVE_ANSWERED);
             return false;
         }

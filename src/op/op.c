@@ -143,3 +143,21 @@ void op_finish(struct op *op)
     op->done(op);
     op_release(op);
 }
+
+void op_fail_no_limit(struct op *op, const char *field, struct slice meter)
+{
+    op_fail_field(
+        op, FAILURE_NO_LIMIT, field,
+        "meter \"%.*s\" has no limit in tenant \"%.*s\": add one with PutLimit, or let the "
+        "tenant admit unlimited meters",
+        SLICE_ARGS(meter), SLICE_ARGS(op->tenant));
+}
+
+void op_fail_limits_full(struct op *op, struct slice meter)
+{
+    op_fail(
+        op, FAILURE_LIMITS_FULL, false,
+        "meter \"%.*s\" has no limit, and tenant \"%.*s\" has as many limits as this server allows; "
+        "delete some (DeleteLimit), or raise --limits-per-tenant",
+        SLICE_ARGS(meter), SLICE_ARGS(op->tenant));
+}

@@ -133,6 +133,12 @@ void op_fail_field(struct op *op, enum failure failure, const char *field, const
  */
 void op_fail_status(struct op *op, enum status status, const char *sqlstate, const char *undone);
 
+/* NO_LIMIT of the meter that `field` names: no limit is on it, and the tenant does not admit such meters. */
+void op_fail_no_limit(struct op *op, const char *field, struct slice meter);
+
+/* LIMITS_FULL: a meter without a limit, and no room for one of its own. */
+void op_fail_limits_full(struct op *op, struct slice meter);
+
 /* What Redis has of the job is no hold: INTERNAL, with the tenant's name. */
 void op_fail_unreadable(struct op *op, bool effect_unknown);
 

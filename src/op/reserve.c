@@ -182,11 +182,9 @@ bool reserve_plan(struct op_reserve *op, int64_t now_ms)
         keep_quotas(op, found, count);
         return true;
     case PLAN_NO_LIMIT:
-        op_fail_field(&op->op, FAILURE_NO_LIMIT,
-                      arena_printf(op->op.arena, "amounts[%zu].meter", op->amounts_index[meter]),
-                      "meter \"%.*s\" has no limit in tenant \"%.*s\": add one with PutLimit, or "
-                      "let the tenant admit unlimited meters",
-                      SLICE_ARGS(op->meters[meter].meter), SLICE_ARGS(op->op.tenant));
+        op_fail_no_limit(&op->op,
+                         arena_printf(op->op.arena, "amounts[%zu].meter", op->amounts_index[meter]),
+                         op->meters[meter].meter);
         return false;
     case PLAN_TOO_MANY:
         op_fail_field(&op->op, FAILURE_INVALID_FIELD, "amounts", PLAN_TOO_MANY_TEXT,

@@ -223,6 +223,7 @@ Test(committer_failure, an_outcome_that_cannot_be_found_out_is_unknown)
 {
     struct support_tenant tenant = support_tenant_make("unknown", 1000, 1000, 100);
     struct plan *plan = support_plan(&tenant);
+    int64_t from_us = clock_mono_us(clock_real());
     struct committing c;
 
     cr_assert(fault_set("commit.after_commit=fail"));
@@ -231,6 +232,7 @@ Test(committer_failure, an_outcome_that_cannot_be_found_out_is_unknown)
     committing_submit(&c, committer);
     committing_wait(&c);
     cr_assert_eq(c.item.status, STATUS_UNKNOWN);
+    cr_assert_lt(clock_mono_us(clock_real()) - from_us, 10 * 1000 * 1000, "its deadline is half a second");
     fault_clear();
     c.item.give_up_us += 30 * 1000 * 1000;
     cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);

@@ -351,9 +351,9 @@ typedef enum _Holdfast__V1__Basis {
    * is sent at most once, and at least once unless Redis loses what it counted within a moment (50 ms
    * as a rule, or until the database is back) and use has fallen back by then; while the database is
    * away, of each quota the first seven and the last. It follows within milliseconds, not in the
-   * transaction that caused it: quota shows stops and use of that moment, job_id is empty. After a change
-   * of the limit, crossings come with the next Reserve, Commit or Release. Where Redis was lost, what it
-   * holds anew decides, from the next Reserve on.
+   * transaction that caused it: quota shows stops and use of that moment, job_id is empty. Only a
+   * Reserve brings the stops of a limit: after a change, and in a new period, crossings are right from
+   * the next Reserve on. Where Redis was lost, what it holds anew decides, from then on, too.
    */
   HOLDFAST__V1__BASIS__BASIS_RESERVED = 2
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HOLDFAST__V1__BASIS)
