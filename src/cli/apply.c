@@ -45,7 +45,7 @@ static const char doc[] =
     "        - limit_id: tokens-month\n"
     "          meter: tokens\n"
     "          scope: team-a/user-7          # left out: the whole tenant\n"
-    "          period: month                 # never minute hour day month\n"
+    "          period: month                 # never minute hour day week month year\n"
     "          amount: 1000000               # digits alone; or unlimited: true\n"
     "          soft_percent: 90              # 1 to 100\n"
     "          overage_percent: 10           # or overage_units: N,\n"

@@ -19,7 +19,8 @@ static const char *read_period(const char *text, void *field)
     } periods[] = {
         {"never", QUOTAS_FILE_PERIOD_NEVER}, {"minute", QUOTAS_FILE_PERIOD_MINUTE},
         {"hour", QUOTAS_FILE_PERIOD_HOUR},   {"day", QUOTAS_FILE_PERIOD_DAY},
-        {"month", QUOTAS_FILE_PERIOD_MONTH},
+        {"week", QUOTAS_FILE_PERIOD_WEEK},   {"month", QUOTAS_FILE_PERIOD_MONTH},
+        {"year", QUOTAS_FILE_PERIOD_YEAR},
     };
 
     for (size_t i = 0; i < ARRAY_COUNT(periods); i++) {
@@ -28,7 +29,7 @@ static const char *read_period(const char *text, void *field)
             return NULL;
         }
     }
-    return "never, minute, hour, day or month";
+    return "never, minute, hour, day, week, month or year";
 }
 
 static const char *read_redis_away(const char *text, void *field)

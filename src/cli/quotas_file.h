@@ -30,7 +30,9 @@ enum quotas_file_period {
     QUOTAS_FILE_PERIOD_MINUTE = 2,
     QUOTAS_FILE_PERIOD_HOUR = 3,
     QUOTAS_FILE_PERIOD_DAY = 4,
+    QUOTAS_FILE_PERIOD_WEEK = 5,
     QUOTAS_FILE_PERIOD_MONTH = 6,
+    QUOTAS_FILE_PERIOD_YEAR = 7,
 };
 
 /* Values of holdfast.v1.RedisAway. */

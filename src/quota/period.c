@@ -40,8 +40,11 @@ static int64_t length_ms(enum period period)
         return HOUR_IN_MS;
     case PERIOD_DAY:
         return DAY_IN_MS;
+    case PERIOD_WEEK:
+        return 7 * DAY_IN_MS;
     case PERIOD_NEVER:
     case PERIOD_MONTH:
+    case PERIOD_YEAR:
         break;
     }
     UNREACHABLE();
@@ -56,28 +59,56 @@ bool period_known(int64_t kind)
     case PERIOD_MINUTE:
     case PERIOD_HOUR:
     case PERIOD_DAY:
+    case PERIOD_WEEK:
     case PERIOD_MONTH:
+    case PERIOD_YEAR:
         return true;
     }
     return false;
 }
 
+/* Months of a period that is made of them; 0: it is not. */
+static int64_t length_months(enum period period)
+{
+    return period == PERIOD_MONTH ? 1 : period == PERIOD_YEAR ? 12 : 0;
+}
+
+/* The first month of such a period with a day in it. */
+static int64_t first_month(int64_t months, int64_t ms)
+{
+    int64_t month = month_of_day(ms / DAY_IN_MS);
+
+    return month - month % months;
+}
+
+/* What has passed of a period of fixed length. 1970 began on a Thursday, weeks begin on Mondays. */
+static int64_t passed_ms(enum period period, int64_t ms)
+{
+    return (ms + (period == PERIOD_WEEK ? 3 * DAY_IN_MS : 0)) % length_ms(period);
+}
+
 int64_t period_start_ms(enum period period, int64_t now_ms)
 {
+    int64_t months = length_months(period);
+    int64_t start_ms;
+
     CHECK(now_ms >= 0);
     if (period == PERIOD_NEVER)
         return 0;
-    if (period == PERIOD_MONTH)
-        return days_of_month(month_of_day(now_ms / DAY_IN_MS)) * DAY_IN_MS;
-    return now_ms - now_ms % length_ms(period);
+    if (months > 0)
+        return days_of_month(first_month(months, now_ms)) * DAY_IN_MS;
+    start_ms = now_ms - passed_ms(period, now_ms);
+    return start_ms > 0 ? start_ms : 0;
 }
 
 int64_t period_end_ms(enum period period, int64_t start_ms)
 {
+    int64_t months = length_months(period);
+
     CHECK(start_ms >= 0);
     if (period == PERIOD_NEVER)
         return PERIOD_END_NEVER;
-    if (period == PERIOD_MONTH)
-        return days_of_month(month_of_day(start_ms / DAY_IN_MS) + 1) * DAY_IN_MS;
-    return start_ms + length_ms(period);
+    if (months > 0)
+        return days_of_month(first_month(months, start_ms) + months) * DAY_IN_MS;
+    return start_ms - passed_ms(period, start_ms) + length_ms(period);
 }

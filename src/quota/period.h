@@ -13,7 +13,9 @@ enum period {
     PERIOD_MINUTE = 2,
     PERIOD_HOUR = 3,
     PERIOD_DAY = 4,
+    PERIOD_WEEK = 5,
     PERIOD_MONTH = 6,
+    PERIOD_YEAR = 7,
 };
 
 /* End of a period that never ends: INT64_MAX, as a plain number for statements. */
@@ -22,7 +24,7 @@ enum period {
 /* Is it one of the above? For numbers that come from a store or a caller. */
 bool period_known(int64_t kind);
 
-/* Start of the period that contains now_ms (>= 0); 0 for NEVER. */
+/* Start of the period that contains now_ms (>= 0); 0 for NEVER, and for the week that 1970 begins in. */
 int64_t period_start_ms(enum period period, int64_t now_ms);
 
 /* First moment after the period that begins at start_ms; PERIOD_END_NEVER for NEVER. */

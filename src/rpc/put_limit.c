@@ -41,9 +41,7 @@ static enum period decode_period(struct op *op, int value)
     if (period_known(value))
         return (enum period)value;
     invalid(op, LIMIT_FIELD("period"),
-            value == HOLDFAST__V1__PERIOD__PERIOD_UNSPECIFIED
-                ? "is required"
-                : "is a period that this version does not have; NEVER, MINUTE, HOUR, DAY or MONTH");
+            "is required: NEVER, MINUTE, HOUR, DAY, WEEK, MONTH or YEAR");
     return PERIOD_NEVER;
 }
 

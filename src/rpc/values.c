@@ -21,11 +21,11 @@
     X(PERIOD_MINUTE, HOLDFAST__V1__PERIOD__PERIOD_MINUTE)                                          \
     X(PERIOD_HOUR, HOLDFAST__V1__PERIOD__PERIOD_HOUR)                                              \
     X(PERIOD_DAY, HOLDFAST__V1__PERIOD__PERIOD_DAY)                                                \
-    X(PERIOD_MONTH, HOLDFAST__V1__PERIOD__PERIOD_MONTH)
+    X(PERIOD_WEEK, HOLDFAST__V1__PERIOD__PERIOD_WEEK)                                              \
+    X(PERIOD_MONTH, HOLDFAST__V1__PERIOD__PERIOD_MONTH)                                            \
+    X(PERIOD_YEAR, HOLDFAST__V1__PERIOD__PERIOD_YEAR)
 #define PERIODS_OF_THEIRS                                                                          \
     case HOLDFAST__V1__PERIOD__PERIOD_UNSPECIFIED:                                                 \
-    case HOLDFAST__V1__PERIOD__PERIOD_WEEK:                                                        \
-    case HOLDFAST__V1__PERIOD__PERIOD_YEAR:                                                        \
     case _HOLDFAST__V1__PERIOD_IS_INT_SIZE:
 
 #define EVENTS(X)                                                                                  \

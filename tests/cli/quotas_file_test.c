@@ -124,8 +124,8 @@ Test(quotas_file, refuses_what_libcyaml_took_for_something_else)
 
 Test(quotas_file, refuses_an_unknown_period_and_a_percentage_out_of_range)
 {
-    refuses("period: week", "never, minute, hour, day or month");
-    refuses("period: Month", "never, minute, hour, day or month");
+    refuses("period: decade", "never, minute, hour, day, week, month or year");
+    refuses("period: Month", "never, minute, hour, day, week, month or year");
     refuses("soft_percent: 0", "from 1 to 100");
     refuses("soft_percent: 101", "from 1 to 100");
     refuses("overage_percent: 1001", "from 0 to 1000");

@@ -1,4 +1,5 @@
 """`holdfast apply` against a real server: all or nothing, what is not said stays, old and new are told."""
+import datetime
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import grpc
 
 import harness
-from harness import DIR, Case, Server, admin, quota, server, sql
+from harness import DIR, Case, Server, admin, quota, server, service, sql
 
 
 class Applying(Case):
@@ -215,6 +216,22 @@ tenants:
         self.assertEqual(lines[0]["fields"], {"amount": {"old": "100", "new": "70"}})
         self.assertEqual(lines[0]["in_use"], {"committed": 60, "debt": 0, "held": 20})
         self.assertEqual(lines[-1]["updated"], 1)
+
+    def test_weeks_and_years_are_periods(self):
+        text = ("tenants: [{tenant: TENANT, limits: [{limit_id: w, meter: m, period: week, amount: 7},"
+                " {limit_id: y, meter: m, period: year, amount: 9}]}]")
+        self.assertIn("2 created", self.apply(text))
+        self.assertIn("3 unchanged", self.apply(text))
+        self.reserve("j", 3, meter="m")
+        now = datetime.datetime.now(datetime.timezone.utc)
+        for state in server.quota.GetUsage(service.GetUsageRequest(tenant=self.tenant)).quotas:
+            start, end = (t.ToDatetime(datetime.timezone.utc) for t in (state.period_start, state.period_end))
+            self.assertTrue(start <= now < end)
+            self.assertEqual((start.hour, start.minute, start.second), (0, 0, 0))
+            if state.limit_id == "w":
+                self.assertEqual((start.weekday(), (end - start).days), (0, 7))
+            else:
+                self.assertEqual((start.month, start.day, end.year), (1, 1, start.year + 1))
 
     def test_prune_deletes_what_the_file_does_not_name(self):
         self.limit(limit_id="a")

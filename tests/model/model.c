@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 PRINTF_LIKE(2, 3) static bool complain(struct model *model, const char *format, ...)
 {
@@ -15,8 +16,24 @@ PRINTF_LIKE(2, 3) static bool complain(struct model *model, const char *format, 
     return false;
 }
 
+static int64_t year_of(int64_t at)
+{
+    time_t second = (time_t)(at / 1000);
+    struct tm tm;
+
+    gmtime_r(&second, &tm);
+    tm = (struct tm){.tm_year = tm.tm_year, .tm_mday = 1};
+    return (int64_t)timegm(&tm) * 1000;
+}
+
 int64_t model_period(const struct model_limit *limit, int64_t at)
 {
+    const int64_t monday = INT64_C(345600000);
+
+    if (limit->period_ms == MODEL_WEEK_MS)
+        return at - (at - monday) % MODEL_WEEK_MS;
+    if (limit->period_ms == MODEL_YEAR_MS)
+        return year_of(at);
     return limit->period_ms ? at - at % limit->period_ms : 0;
 }
 

@@ -23,6 +23,10 @@ enum {
     MODEL_LATE_WINDOW_MS = 180000,
 };
 
+/* Of Mondays, and of the calendar's years: what model_limit.period_ms names them by. */
+#define MODEL_WEEK_MS INT64_C(604800000)
+#define MODEL_YEAR_MS INT64_C(31536000000)
+
 struct model_limit {
     const char *scope;  /* "", "a" or "a/u" */
     int meter;

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { GRACE_MS = 5000 };
+enum { GRACE_MS = 5000, TURN_WITHIN_MS = 600000 };
+
+/* 2029 began on a Monday: then everything turns that ever does. */
+#define YEAR_TURNS_MS INT64_C(1861920000000)
 
 static void op_limit(struct world *world)
 {
@@ -111,8 +114,18 @@ static void set_limit(struct world *world, int at, const char *scope, int meter,
     limit->cap_max = limit->cap;
 }
 
+static enum period period_of(int64_t period_ms)
+{
+    return period_ms == 0               ? PERIOD_NEVER
+           : period_ms == 60000         ? PERIOD_MINUTE
+           : period_ms == MODEL_WEEK_MS ? PERIOD_WEEK
+           : period_ms == MODEL_YEAR_MS ? PERIOD_YEAR
+                                        : PERIOD_HOUR;
+}
+
 static void set_up(struct world *world)
 {
+    bool turns = world->now > YEAR_TURNS_MS - TURN_WITHIN_MS;
     struct limit limits[MODEL_LIMITS];
     struct plan plan = {.tenant_id = TENANT, .tenant = SLICE("acme"), .limits = limits,
                         .limits_count = MODEL_LIMITS};
@@ -121,8 +134,8 @@ static void set_up(struct world *world)
     set_limit(world, 1, "", 0, 60000);
     set_limit(world, 2, "a", 0, 0);
     set_limit(world, 3, "a/u", 0, 60000);
-    set_limit(world, 4, "", 1, 60000);
-    set_limit(world, 5, "a", 1, 3600000);
+    set_limit(world, 4, "", 1, turns ? MODEL_WEEK_MS : 60000);
+    set_limit(world, 5, "a", 1, turns ? MODEL_YEAR_MS : 3600000);
     set_limit(world, 6, "", 1, 0);
     set_limit(world, 7, "", 2, 0);
     for (int i = 0; i < MODEL_LIMITS; i++) {
@@ -131,9 +144,7 @@ static void set_up(struct world *world)
         limits[i] = (struct limit){.limit_id = i,
                                    .scope = slice_from_cstr(limit->scope),
                                    .meter = slice_from_cstr(world_meters[limit->meter]),
-                                   .period = limit->period_ms == 0       ? PERIOD_NEVER
-                                             : limit->period_ms == 60000 ? PERIOD_MINUTE
-                                                                         : PERIOD_HOUR};
+                                   .period = period_of(limit->period_ms)};
     }
     world->plan = plan_create(&plan);
 }
@@ -215,6 +226,8 @@ const char *world_run(uint64_t seed, int steps, enum mutant mutant, struct world
     world.random = seed;
     world.mutant = world.redis.mutant = mutant;
     world.now = 1764000000000 + world_below(&world, 3600000);
+    if (world_one_in(&world, 3))
+        world.now = YEAR_TURNS_MS - world_below(&world, TURN_WITHIN_MS);
     world.prompt = world_one_in(&world, 2);
     world.epoch = world.redis.epoch = 1;
     world.counts = counts;

@@ -31,11 +31,13 @@ Test(period, short_periods_begin_at_whole_units)
 
 Test(period, first_moment_belongs_to_the_new_period_and_the_one_before_to_the_old)
 {
-    int64_t first = utc_ms(2027, 1, 1, 0, 0);
+    int64_t first;
 
-    for (enum period period = PERIOD_MINUTE; period <= PERIOD_MONTH; period++) {
-        if (period == 5)
-            continue;
+    for (enum period period = PERIOD_MINUTE; period <= PERIOD_YEAR; period++) {
+        if (period == PERIOD_WEEK)
+            first = utc_ms(2027, 1, 4, 0, 0);
+        else
+            first = utc_ms(2027, 1, 1, 0, 0);
         cr_assert_eq(period_start_ms(period, first), first);
         cr_assert_lt(period_start_ms(period, first - 1), first);
         cr_assert_eq(period_end_ms(period, period_start_ms(period, first - 1)), first);
@@ -53,4 +55,38 @@ Test(period, months_are_those_of_the_calendar_for_four_centuries)
         cr_assert_eq(period_start_ms(PERIOD_MONTH, end - 1), start);
         cr_assert_eq(period_end_ms(PERIOD_MONTH, start), end);
     }
+}
+
+Test(period, years_are_those_of_the_calendar_for_four_centuries)
+{
+    for (int year = 1970; year < 2370; year++) {
+        int64_t start = utc_ms(year, 1, 1, 0, 0), end = utc_ms(year + 1, 1, 1, 0, 0);
+
+        cr_assert_eq(period_start_ms(PERIOD_YEAR, start), start);
+        cr_assert_eq(period_start_ms(PERIOD_YEAR, utc_ms(year, 2, 29, 12, 0)), start);
+        cr_assert_eq(period_start_ms(PERIOD_YEAR, end - 1), start);
+        cr_assert_eq(period_end_ms(PERIOD_YEAR, start), end);
+    }
+}
+
+Test(period, weeks_begin_on_mondays_over_the_ends_of_years)
+{
+    for (int64_t day = utc_ms(1970, 1, 5, 0, 0); day < utc_ms(2070, 1, 1, 0, 0); day += 86400000) {
+        time_t second = (time_t)(day / 1000);
+        struct tm tm;
+        int64_t monday;
+
+        gmtime_r(&second, &tm);
+        monday = day - (tm.tm_wday + 6) % 7 * INT64_C(86400000);
+        cr_assert_eq(period_start_ms(PERIOD_WEEK, day), monday);
+        cr_assert_eq(period_start_ms(PERIOD_WEEK, day + 86399999), monday);
+        cr_assert_eq(period_end_ms(PERIOD_WEEK, monday), monday + 7 * INT64_C(86400000));
+    }
+    cr_assert_eq(period_start_ms(PERIOD_WEEK, utc_ms(2027, 1, 2, 0, 0)), utc_ms(2026, 12, 28, 0, 0));
+}
+
+Test(period, the_first_week_of_the_clock_is_short)
+{
+    cr_assert_eq(period_start_ms(PERIOD_WEEK, utc_ms(1970, 1, 4, 23, 59)), 0);
+    cr_assert_eq(period_end_ms(PERIOD_WEEK, 0), utc_ms(1970, 1, 5, 0, 0));
 }

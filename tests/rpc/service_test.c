@@ -317,7 +317,6 @@ Test(service, put_limit_names_each_wrong_field)
     BAD("limit.meter", limit.meter = bad_name);
     BAD("limit.meter_kind", limit.meter_kind = HOLDFAST__V1__METER_KIND__METER_KIND_GAUGE);
     BAD("limit.period", limit.period = HOLDFAST__V1__PERIOD__PERIOD_UNSPECIFIED);
-    BAD("limit.period", limit.period = HOLDFAST__V1__PERIOD__PERIOD_WEEK);
     BAD("limit.period", limit.period = 42);
     BAD("limit.units", limit.bound_case = HOLDFAST__V1__LIMIT__BOUND__NOT_SET);
     BAD("limit.units", limit.units = -1);

@@ -53,8 +53,8 @@ static void check_leases(struct truth *truth, struct truth_job *job)
                             "limit %" PRId64 " lease %" PRId64 " until %" PRId64
                             ", the hold until %" PRId64,
                             held->quota.limit_id, held->lease_id,
-                            lease_until_ms(rows, held) - SIM_EPOCH_MS,
-                            attempt->hold.deadline_ms - SIM_EPOCH_MS);
+                            lease_until_ms(rows, held) - sim_epoch_ms,
+                            attempt->hold.deadline_ms - sim_epoch_ms);
         }
     }
 }

@@ -109,6 +109,9 @@ struct world *world_create(uint64_t seed, uint32_t themes, uint32_t without, int
     if (themes)
         world->themes = themes;
     world->minutes = !(without & (1u << THEME_PERIOD));
+    sim_epoch_ms = SIM_EPOCH_MS;
+    if (world_has(world, THEME_PERIOD) && dice_one_in(&world->dice, 2))
+        sim_epoch_ms = SIM_EPOCH_TURN_MS;
     redis_init(&world->nodes[0], replid, database_ms, NULL);
     postgres_init(&world->postgres, &world->chaos, database_ms, NULL);
     transport_use(&world->nodes[0], &world->chaos);
@@ -198,6 +201,10 @@ static void add_tenant(struct world *world, int i, struct database *db, struct a
     if (world_has(world, THEME_PERIOD) || (world->minutes && dice_one_in(&world->dice, 3)))
         put_limit(world, db, arena, names[i], "minute", sim_meters[0], PERIOD_MINUTE, amount, 0);
     put_limit(world, db, arena, names[i], "hour", sim_meters[1], PERIOD_HOUR, amount * 2, 10);
+    if (sim_epoch_ms == SIM_EPOCH_TURN_MS) {
+        put_limit(world, db, arena, names[i], "week", sim_meters[1], PERIOD_WEEK, amount * 2, 10);
+        put_limit(world, db, arena, names[i], "year", sim_meters[0], PERIOD_YEAR, amount * 3, 0);
+    }
 }
 
 static void build(void *user)

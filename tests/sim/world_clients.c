@@ -72,7 +72,7 @@ static const char *answer_text(const struct ask *ask, const struct reply *reply,
         snprintf(text, size, "decision %d reason %d%s %" PRId64 ".%" PRId64 " until %" PRId64,
                  (int)reply->decision, (int)reply->reason, reply->replayed ? " replayed" : "",
                  reply->hold.attempt.epoch, reply->hold.attempt.seq,
-                 reply->hold.deadline_ms ? reply->hold.deadline_ms - SIM_EPOCH_MS : 0);
+                 reply->hold.deadline_ms ? reply->hold.deadline_ms - sim_epoch_ms : 0);
     else if (ask->verb == VERB_COMMIT || ask->verb == VERB_CHARGE)
         snprintf(text, size, "ok%s%s %" PRId64 ".%" PRId64 " amounts %" PRId64 " %" PRId64
                  " debt %" PRId64 " %" PRId64, reply->replayed ? " replayed" : "",
@@ -83,7 +83,7 @@ static const char *answer_text(const struct ask *ask, const struct reply *reply,
                  reply->replayed ? " replayed" : "",
                  ask->verb == VERB_RELEASE ? reply->recorded.epoch : reply->hold.attempt.epoch,
                  ask->verb == VERB_RELEASE ? reply->recorded.seq : reply->hold.attempt.seq,
-                 reply->hold.deadline_ms ? reply->hold.deadline_ms - SIM_EPOCH_MS : 0,
+                 reply->hold.deadline_ms ? reply->hold.deadline_ms - sim_epoch_ms : 0,
                  (int)reply->state);
     return text;
 }

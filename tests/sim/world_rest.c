@@ -311,7 +311,7 @@ static int64_t last_deadline_us(const struct world *world)
 
     for (int i = 0; i < WORLD_TENANTS; i++)
         for (const struct truth_job *job = world->tenants[i].jobs; job; job = job->next) {
-            int64_t us = (job->extend_max_ms - SIM_EPOCH_MS) * 1000;
+            int64_t us = (job->extend_max_ms - sim_epoch_ms) * 1000;
 
             last_us = us > last_us ? us : last_us;
         }

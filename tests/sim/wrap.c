@@ -67,6 +67,8 @@ const struct clock *sim_clock(void)
     return &clock;
 }
 
+int64_t sim_epoch_ms = SIM_EPOCH_MS;
+
 const struct clock *__wrap_clock_real(void)
 {
     return fibre_group() ? sim_clock() : __real_clock_real();
@@ -80,7 +82,7 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *time)
         return __real_clock_gettime(id, time);
     us = fibre_now_us();
     if (id == CLOCK_REALTIME)
-        us += SIM_EPOCH_MS * 1000;
+        us += sim_epoch_ms * 1000;
     time->tv_sec = us / 1000000;
     time->tv_nsec = us % 1000000 * 1000;
     return 0;

@@ -10,12 +10,19 @@
 
 #include <stdint.h>
 
-/* Wall clock at virtual time 0, and the time in Postgres: 2026-01-01 00:00:30 UTC. */
+/*
+ * Wall clock at virtual time 0, and the time in Postgres. 2026-01-01 00:00:30 UTC, unless a world begins at
+ * another, before anything else of it does.
+ */
+extern int64_t sim_epoch_ms;
 #define SIM_EPOCH_MS INT64_C(1767225630000)
+
+/* 40 s before a minute, an hour, a day, a week, a month and a year begin: 2029-01-01 is a Monday. */
+#define SIM_EPOCH_TURN_MS INT64_C(1861919960000)
 
 static inline int64_t sim_ms_at(int64_t us)
 {
-    return SIM_EPOCH_MS + us / 1000;
+    return sim_epoch_ms + us / 1000;
 }
 
 /* Virtual time; what clock_real() gives in this program. */

@@ -136,17 +136,17 @@ def an_rpc(copy):
 def a_period(copy):
     copy.change("proto/holdfast/v1/quota.proto", r"^(  PERIOD_YEAR = 7;)$",
                 r"\1\n  // Ten days from 1970-01-01.\n  PERIOD_DECADE = 8;")
-    copy.change("src/quota/period.h", r"^(    PERIOD_MONTH = 6,)$", r"\1\n    PERIOD_DECADE = 8,")
+    copy.change("src/quota/period.h", r"^(    PERIOD_YEAR = 7,)$", r"\1\n    PERIOD_DECADE = 8,")
     copy.change("src/quota/period.c", r"^(    case PERIOD_DAY:)$", r"    case PERIOD_DECADE:\n\1",
                 count=2)
     copy.change("src/quota/period.c", r"^    case PERIOD_DECADE:\n    case PERIOD_DAY:\n(        return DAY_IN_MS;)$",
                 r"    case PERIOD_DECADE:\n        return 10 * DAY_IN_MS;\n    case PERIOD_DAY:\n\1")
     copy.change("src/rpc/values.c", r"^(    X\(PERIOD_)DAY(, .*__PERIOD_)DAY(\).*)$",
                 r"\g<0>\n\1DECADE\2DECADE\3")
-    copy.change("src/rpc/put_limit.c", r"DAY or MONTH", "DAY, MONTH or DECADE")
-    copy.change("src/cli/quotas_file.h", r"^(    QUOTAS_FILE_PERIOD_MONTH = 6,)$",
+    copy.change("src/rpc/put_limit.c", r"MONTH or YEAR", "MONTH, YEAR or DECADE")
+    copy.change("src/cli/quotas_file.h", r"^(    QUOTAS_FILE_PERIOD_YEAR = 7,)$",
                 r"\1\n    QUOTAS_FILE_PERIOD_DECADE = 8,")
-    copy.change("src/cli/quotas_file.c", r'(\{"month", QUOTAS_FILE_PERIOD_MONTH\},)',
+    copy.change("src/cli/quotas_file.c", r'(\{"year", QUOTAS_FILE_PERIOD_YEAR\},)',
                 r'\1 {"decade", QUOTAS_FILE_PERIOD_DECADE},')
 
 

@@ -212,8 +212,8 @@ struct  Holdfast__V1__Limit
    */
   Holdfast__V1__MeterKind meter_kind;
   /*
-   * When use starts again at 0. Required: NEVER, MINUTE, HOUR, DAY or MONTH in this version, in
-   * UTC.
+   * When use starts again at 0. Required. Set WEEK and YEAR only when every server is of a version that
+   * knows them: an older one answers no call of a tenant with such a limit.
    */
   Holdfast__V1__Period period;
   /*

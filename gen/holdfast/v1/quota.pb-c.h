@@ -157,7 +157,7 @@ typedef enum _Holdfast__V1__Period {
    */
   HOLDFAST__V1__PERIOD__PERIOD_DAY = 4,
   /*
-   * Each week. Later: INVALID_ARGUMENT in this version.
+   * Each week, from Monday 00:00 UTC (ISO 8601).
    */
   HOLDFAST__V1__PERIOD__PERIOD_WEEK = 5,
   /*
@@ -165,7 +165,7 @@ typedef enum _Holdfast__V1__Period {
    */
   HOLDFAST__V1__PERIOD__PERIOD_MONTH = 6,
   /*
-   * Each year. Later: INVALID_ARGUMENT in this version.
+   * Each calendar year, from 00:00 UTC on 1 January.
    */
   HOLDFAST__V1__PERIOD__PERIOD_YEAR = 7
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HOLDFAST__V1__PERIOD)
