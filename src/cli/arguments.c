@@ -46,6 +46,10 @@ static void check_needs(const struct arguments *arguments, struct argp_state *st
         if (arguments->amounts_count == 0)
             argp_error(state, "an amount is needed, such as tokens=1500");
         return;
+    case ARGUMENTS_NEED_ID_AMOUNTS:
+        if (!*arguments->id)
+            argp_error(state, "--id is needed: with it a repeat changes nothing");
+        __attribute__((fallthrough));
     case ARGUMENTS_NEED_JOB_AMOUNTS:
         if (!*arguments->tenant || !*arguments->job)
             argp_error(state, "--tenant and --job are needed");
@@ -120,6 +124,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case ARGUMENT_KEY_NOTE:
         arguments->note = arg;
         return 0;
+    case ARGUMENT_KEY_ID:
+        arguments->id = arg;
+        return 0;
+    case ARGUMENT_KEY_REASON:
+        arguments->reason = arg;
+        return 0;
     case ARGUMENT_KEY_RECEIPT:
         arguments->receipt = arg;
         return 0;
@@ -159,6 +169,8 @@ void arguments_parse(struct cli *cli, const struct argp_option *options, const c
         .tenant = "",
         .scope = "",
         .job = "",
+        .id = "",
+        .reason = "",
         .reservation = "",
         .receipt = "",
         .meter = "",

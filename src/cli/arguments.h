@@ -31,6 +31,8 @@ enum arguments_key {
     ARGUMENT_KEY_REPAIR,
     ARGUMENT_KEY_DRY_RUN,
     ARGUMENT_KEY_ACCEPT,
+    ARGUMENT_KEY_ID,
+    ARGUMENT_KEY_REASON,
 };
 
 /* Lines for a command's table of options; it ends with {0}. */
@@ -68,6 +70,14 @@ enum arguments_key {
         "accept", ARGUMENT_KEY_ACCEPT, NULL, 0,                                                    \
             "accept what the database has lost of the tenant, which is read-only until then", 0    \
     }
+#define ARGUMENT_ID                                                                                \
+    {                                                                                              \
+        "id", ARGUMENT_KEY_ID, "ID", 0, "idempotency key of the correction", 0                     \
+    }
+#define ARGUMENT_REASON                                                                            \
+    {                                                                                              \
+        "reason", ARGUMENT_KEY_REASON, "TEXT", 0, "why, kept with the correction", 0               \
+    }
 #define ARGUMENT_METER                                                                             \
     {                                                                                              \
         "meter", 'm', "NAME", 0, "only this meter", 0                                              \
@@ -101,6 +111,7 @@ enum arguments_needs {
     ARGUMENTS_NEED_AMOUNTS,     /* --tenant and an amount */
     ARGUMENTS_NEED_JOB,         /* --reservation, or --tenant and --job */
     ARGUMENTS_NEED_JOB_AMOUNTS, /* --tenant, --job and an amount */
+    ARGUMENTS_NEED_ID_AMOUNTS,  /* --id beside these */
 };
 
 struct arguments {
@@ -111,6 +122,8 @@ struct arguments {
     const char *tenant; /* the texts are "" if not given, as the messages want it */
     const char *scope;
     const char *job;
+    const char *id;
+    const char *reason;
     const char *reservation;
     const char *receipt;
     const char *meter;

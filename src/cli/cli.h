@@ -87,6 +87,7 @@ int command_reserve(struct cli *cli, int argc, char **argv);
 int command_charge(struct cli *cli, int argc, char **argv);
 int command_commit(struct cli *cli, int argc, char **argv);
 int command_release(struct cli *cli, int argc, char **argv);
+int command_adjust(struct cli *cli, int argc, char **argv);
 int command_extend(struct cli *cli, int argc, char **argv);
 int command_check(struct cli *cli, int argc, char **argv);
 int command_usage(struct cli *cli, int argc, char **argv);

@@ -22,7 +22,7 @@ static const struct command commands[] = {
     {"usage", command_usage},     {"holds", command_holds},         {"show", command_show},
     {"status", command_status},   {"verify", command_verify},       {"watch", command_watch},
     {"apply", command_apply},     {"reconcile", command_reconcile}, {"replay", command_replay},
-    {"bench", command_bench},
+    {"bench", command_bench},     {"adjust", command_adjust},
 };
 
 #define TIMEOUT_DEFAULT_US INT64_C(10000000) /* as --help says (cli.c) */
@@ -34,6 +34,7 @@ static const char doc[] =
     "  commit     record what the job used, free the rest\n"
     "  release    give the hold back\n"
     "  charge     record work that is done and was not reserved\n"
+    "  adjust     correct what was recorded of a job\n"
     "  extend     move the expiry of a hold\n"
     "  check      what would reserve answer now?\n"
     "  usage      limits, use and holds of a tenant\n"

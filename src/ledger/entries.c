@@ -20,4 +20,11 @@ void entries_read(struct sql_row *row, struct chain_entry *ret)
     ret->at_ms = sql_time_ms(row);
     ret->numbers_count = sql_i64s(row, &numbers);
     ret->numbers = numbers;
+    ret->change.kind = sql_i64(row);
+    ret->change.id = sql_text(row);
+    ret->change.left = sql_i64(row);
+    numbers = NULL;
+    ret->change.closed_count = sql_i64s(row, &numbers);
+    ret->change.closed = numbers;
+    ret->change.reason = sql_text(row);
 }

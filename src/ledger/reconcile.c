@@ -1,5 +1,6 @@
 #include "ledger/reconcile.h"
 
+#include "ledger/entries.h"
 #include "ledger/rows.h"
 
 #include <stdlib.h>
@@ -56,7 +57,7 @@ static const struct statement add_up_entries = {
     "SELECT $1::bigint, l.counted[n.at + 1], l.counted[n.at + 2], count(*),"
     " least(sum(l.counted[n.at + 4]), " LEDGER_NEVER ")::bigint,"
     " least(sum(l.counted[n.at + 5]), " LEDGER_NEVER ")::bigint"
-    " FROM ledger l CROSS JOIN LATERAL generate_series(0, cardinality(l.counted) - 1, 5) AS n(at)"
+    " FROM " ENTRIES " l CROSS JOIN LATERAL generate_series(0, cardinality(l.counted) - 1, 5) AS n(at)"
     " WHERE l.tenant_id = $1::bigint AND array_position(l.counted, NULL) IS NULL"
     " GROUP BY 2, 3 ORDER BY 2, 3"};
 /* clang-format on */

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "ledger/audit.h"
+#include "ledger/entries.h"
 #include "ledger/rows.h"
 
 #include <inttypes.h>
@@ -19,7 +20,7 @@ static const struct statement look = {
     "repair_look",
     "WITH counts AS MATERIALIZED (SELECT l.counted[n.at + 1] AS lim, l.counted[n.at + 2] AS start,"
     " l.counted[n.at + 3] AS seq, l.counted[n.at + 4] AS amount, l.counted[n.at + 5] AS debt,"
-    " l.amount::numeric + l.debt AS units, l.at FROM ledger l"
+    " l.change, l.amount::numeric + l.debt AS units, l.asked, l.at FROM " ENTRIES " l"
     " CROSS JOIN LATERAL generate_series(0, cardinality(l.counted) - 1, 5) AS n(at)"
     " WHERE l.tenant_id = $1::bigint AND array_position(l.counted, NULL) IS NULL),"
     " entries AS MATERIALIZED (SELECT c.lim, c.start, count(*) AS count,"
@@ -31,7 +32,8 @@ static const struct statement look = {
     " AS sealed_amount,"
     " least(coalesce(sum(c.debt) FILTER (WHERE c.seq <= s.seq), 0), " LEDGER_NEVER ")::bigint"
     " AS sealed_debt,"
-    " coalesce(bool_and(c.amount::numeric + c.debt = c.units"
+    " coalesce(bool_and(CASE WHEN c.change = 0 THEN c.amount::numeric + c.debt = c.units"
+    " ELSE c.amount::numeric + c.debt BETWEEN least(c.asked, 0) AND greatest(c.asked, 0) END"
     " AND extract(epoch FROM c.at) * 1000 > " SQL_MS_OF("clock_timestamp()") " - $4::bigint)"
     " FILTER (WHERE c.seq > coalesce(s.seq, 0)), true) AS sound"
     " FROM counts c LEFT JOIN (SELECT * FROM seal WHERE tenant_id = $1::bigint) s"

@@ -69,13 +69,13 @@ static const struct statement plan_settings = {
 
 static const struct statement read_window = {
     "seal_read",
-    "SELECT " ENTRIES_COLUMNS " FROM ledger l WHERE l.at >= $1::timestamptz AND l.at < $2::timestamptz"
+    "SELECT " ENTRIES_COLUMNS " FROM " ENTRIES " l WHERE l.at >= $1::timestamptz AND l.at < $2::timestamptz"
     " AND " READABLE " LIMIT $3::bigint"};
 
 /* Of one quota, from the first that is not sealed on. */
 static const struct statement read_gap = {
     "seal_read_gap",
-    "SELECT " ENTRIES_COLUMNS " FROM ledger l CROSS JOIN LATERAL (SELECT l.counted[n.at + 3] AS seq"
+    "SELECT " ENTRIES_COLUMNS " FROM " ENTRIES " l CROSS JOIN LATERAL (SELECT l.counted[n.at + 3] AS seq"
     " FROM generate_series(0, cardinality(l.counted) - 1, 5) AS n(at) WHERE l.counted[n.at + 1] = $4::bigint"
     " AND l.counted[n.at + 2] = $5::bigint) s WHERE l.tenant_id = $1::bigint AND l.at >= $2::timestamptz"
     " AND s.seq > $6::bigint AND " READABLE " ORDER BY s.seq LIMIT $3::bigint"};
@@ -211,6 +211,8 @@ static int64_t bytes_of(const struct chain_entry *entry)
     int64_t once = ENTRY_BYTES + (int64_t)(entry->numbers_count * sizeof(int64_t)) +
                    (int64_t)(entry->job_id.len + entry->scope.len + entry->meter.len);
 
+    once += (int64_t)(entry->change.id.len + entry->change.reason.len +
+                      entry->change.closed_count * sizeof(int64_t));
     return once * (int64_t)(entry->numbers_count / CHAIN_NUMBERS);
 }
 

@@ -15,6 +15,10 @@ static const struct statement list_partitions = {
     "SELECT t.indexrelid::bigint, pg_relation_size(t.indrelid) / (current_setting('block_size')::bigint"
     " * " TEXT_OF(SEAL_RANGE_PAGES) ") FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid"
     " JOIN pg_index t ON t.indexrelid = c.oid WHERE h.inhparent = 'ledger_at'::regclass"
+    " AND pg_has_role(c.relowner, 'USAGE')"
+    " UNION ALL SELECT t.indexrelid::bigint, pg_relation_size(t.indrelid)"
+    " / (current_setting('block_size')::bigint * " TEXT_OF(SEAL_RANGE_PAGES) ") FROM pg_index t"
+    " JOIN pg_class c ON c.oid = t.indexrelid WHERE t.indexrelid = 'ledger_change_at'::regclass"
     " AND pg_has_role(c.relowner, 'USAGE') ORDER BY 1"};
 
 static const struct statement summarize = {

@@ -52,7 +52,7 @@ static const struct statement open_quotas = {
 static const struct statement open_entries = {
     "verify_open_entries",
     "DECLARE verify_entries NO SCROLL CURSOR FOR SELECT l.counted[n.at + 1], l.counted[n.at + 2],"
-    " l.counted[n.at + 3], n.at, " ENTRIES_COLUMNS " FROM ledger l CROSS JOIN LATERAL"
+    " l.counted[n.at + 3], n.at, " ENTRIES_COLUMNS " FROM " ENTRIES " l CROSS JOIN LATERAL"
     " generate_series(0, cardinality(l.counted) - 1, 5) AS n(at) WHERE l.tenant_id = $1::bigint"
     " ORDER BY 1, 2, 3"};
 
@@ -230,6 +230,21 @@ static int64_t units(int64_t amount, int64_t debt)
     return (int64_t)((uint64_t)amount + (uint64_t)debt);
 }
 
+/* It counts against a quota what was asked, or less where a closed period had some of it. */
+static void note_odd_change(struct verify *verify, const struct counted *counted)
+{
+    const struct chain_entry *entry = &counted->entry;
+    struct chain_counted of = chain_counted(entry, counted->index);
+    int64_t counts = units(of.amount, of.debt);
+
+    if (entry->asked < 0 ? counts > 0 || counts < entry->asked
+                         : counts < 0 || counts > entry->asked)
+        snprintf(verify->odd, sizeof(verify->odd),
+                 "entry %" PRId64 ", change %" PRId64 " of job \"%.*s\" by %" PRId64
+                 " units, counts %" PRId64,
+                 counted->seq, entry->entry, SLICE_ARGS(entry->job_id), entry->asked, counts);
+}
+
 /* The entry by itself: no proof is needed where it contradicts itself. */
 static void note_odd(struct verify *verify, const struct counted *counted)
 {
@@ -238,6 +253,10 @@ static void note_odd(struct verify *verify, const struct counted *counted)
 
     if (verify->odd[0])
         return;
+    if (entry->change.kind != 0) {
+        note_odd_change(verify, counted);
+        return;
+    }
     if (units(of.amount, of.debt) != units(entry->amount, entry->debt))
         snprintf(verify->odd, sizeof(verify->odd),
                  "entry %" PRId64 ", job \"%.*s\", has %" PRId64 " units and counts %" PRId64,

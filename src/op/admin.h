@@ -8,6 +8,7 @@
 #ifndef HOLDFAST_OP_ADMIN_H
 #define HOLDFAST_OP_ADMIN_H
 
+#include "ledger/adjust.h"
 #include "ledger/ledger.h"
 #include "ledger/reconcile.h"
 #include "ledger/repair.h"
@@ -103,6 +104,13 @@ struct op_repair { /* RepairDrift */
 };
 
 void op_repair_start(struct op_repair *op);
+
+struct op_adjust { /* Adjust */
+    struct op op;
+    struct ledger_adjusting adjusting; /* in: reason, item; out: item, quotas */
+};
+
+void op_adjust_start(struct op_adjust *op);
 
 struct op_limit { /* PutLimit, DeleteLimit */
     struct op op;

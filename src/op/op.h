@@ -45,8 +45,11 @@ enum failure {
     FAILURE_EXPIRED,
     FAILURE_COMMITTED, /* Release or Extend of a committed job */
     FAILURE_OVERRUN,
-    FAILURE_READ_ONLY,    /* the database has lost something of the tenant */
-    FAILURE_AMOUNT_BOUND, /* a sum would pass 2^53-1; final */
+    FAILURE_READ_ONLY,        /* the database has lost something of the tenant */
+    FAILURE_NOT_FINAL,        /* Adjust of a job without a record */
+    FAILURE_BELOW_ZERO,       /* Adjust takes more than is left; left says what */
+    FAILURE_ADJUST_ID_REUSED, /* fields: job_id, changes */
+    FAILURE_AMOUNT_BOUND,     /* a sum would pass 2^53-1; final */
     FAILURE_CONTENTION,
     FAILURE_ETAG_MISMATCH,
     FAILURE_TENANT_EXISTS,
@@ -72,11 +75,18 @@ struct op_field {
     const char *description; /* a sentence */
 };
 
+struct op_left {
+    struct slice meter;
+    int64_t units;
+};
+
 struct op_error {
     enum failure failure;
     bool effect_unknown;
     const char *text; /* a sentence for people, says what to do; arena or static */
     const struct settle_record *record; /* COMMITTED: what was recorded, if known; else NULL */
+    const struct op_left *left;         /* BELOW_ZERO: of each meter, at most HOLD_METERS_MAX */
+    size_t left_count;
     size_t fields_count;
     struct op_field fields[OP_FIELDS_MAX];
 };

@@ -231,13 +231,13 @@ static enum status take_back(struct recalling *recalling)
 
 /* --- for commits whose excess does not fit -------------------------------------------------------- */
 
-/* Did Redis give anything back of the quotas of this op's tenant? */
-static bool gave_back(const struct recalling *recalling, const struct op_commit *op)
+/* Did Redis give anything back of the quotas of this tenant? */
+static bool gave_back(const struct recalling *recalling, int64_t tenant_id)
 {
     for (size_t i = 0; i < recalling->count; i++) {
         const struct counter_recall *recall = &recalling->recalls[i];
 
-        if (tenant_of(recall) != op->op.plan->tenant_id)
+        if (tenant_of(recall) != tenant_id)
             continue;
         for (size_t k = 0; k < recall->totals_count; k++)
             if (came_back(&recall->totals[k]))
@@ -326,9 +326,33 @@ void recall_ops(struct stores *stores, struct op_commit **ops, size_t count)
             continue;
         ops[i]->recalls++;
         ops[i]->item.settle.recall_done =
-            ops[i]->recalls >= RECALLS_MAX || !gave_back(&recalling, ops[i]);
+            ops[i]->recalls >= RECALLS_MAX || !gave_back(&recalling, ops[i]->op.plan->tenant_id);
         commit_submit(ops[i]);
     }
+}
+
+/* --- for corrections whose excess does not fit ---------------------------------------------------- */
+
+bool recall_tenant(struct stores *stores, const struct quota_row *rows, size_t count)
+{
+    struct recalling recalling = {.stores = stores};
+    struct lent *lent = stores_scratch(stores, count, sizeof(*lent));
+    bool placed = false;
+
+    for (size_t i = 0; i < count && i < RECALL_ROWS_MAX; i++) {
+        placed |= rows[i].pg_held > 0;
+        lent[recalling.lent_count++] = (struct lent){rows[i].shard, &rows[i], RECALL_ALL};
+    }
+    if (recalling.lent_count == 0)
+        return false;
+    if (placed)
+        reap_placed_of(stores, rows[0].tenant_id);
+    recalling.lent = lent;
+    collect(&recalling, 1);
+    reap_due(&recalling);
+    if (take_back(&recalling) != STATUS_OK)
+        log_debug("desk", "recall.not_recorded");
+    return gave_back(&recalling, rows[0].tenant_id);
 }
 
 /* --- for limits that were lowered ----------------------------------------------------------------- */

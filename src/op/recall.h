@@ -21,6 +21,7 @@
 #include "op/op.h"
 #include "op/stores.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { RECALL_OPS_MAX = 128 };
@@ -40,6 +41,13 @@ enum { RECALL_ROWS_MAX = 512 };
  */
 MUST_CHECK enum status recall_rows(struct stores *stores, const struct quota_row *rows,
                                    size_t count);
+
+/*
+ * For a correction that does not fit while capacity is lent: what is due of the rows' tenant is reaped, what
+ * is idle taken back. rows: of one tenant, each with its shard; beyond RECALL_ROWS_MAX none is looked at.
+ * True: something came back.
+ */
+MUST_CHECK bool recall_tenant(struct stores *stores, const struct quota_row *rows, size_t count);
 
 struct recall_want {
     const struct quota_row *row; /* with its shard */

@@ -62,6 +62,7 @@ const struct store_table stores_real = {
     .sums_list = ledger_sums_list,
     .sums_read = ledger_sums_read,
     .repair = ledger_repair,
+    .adjust = ledger_adjust,
     .tenant_create = ledger_tenant_create,
     .tenant_update = ledger_tenant_update,
     .tenant_list = ledger_tenant_list,

@@ -19,6 +19,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "counter/counter.h"
+#include "ledger/adjust.h"
 #include "ledger/committer.h"
 #include "ledger/drifts.h"
 #include "ledger/ledger.h"
@@ -82,6 +83,7 @@ struct store_table {
     __typeof__(ledger_sums_list) *sums_list;
     __typeof__(ledger_sums_read) *sums_read;
     __typeof__(ledger_repair) *repair;
+    __typeof__(ledger_adjust) *adjust;
     __typeof__(ledger_tenant_create) *tenant_create;
     __typeof__(ledger_tenant_update) *tenant_update;
     __typeof__(ledger_tenant_list) *tenant_list;

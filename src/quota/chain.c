@@ -7,6 +7,7 @@
 enum { NUMBER_BYTES = 8, MESSAGE_NUMBERS_MAX = 16 };
 
 static const char chain_label[] = "holdfast.seal.1";
+static const char change_label[] = "holdfast.change.1"; /* no number of a tenant begins so */
 static const char key_label[] = "seal|";
 static const char head_label[] = "head", seal_label[] = "seal";
 
@@ -63,19 +64,36 @@ void chain_begin(struct chain *chain, struct digest *digest, int64_t tenant_id,
     digest_end(digest, chain->digest);
 }
 
-static void add_counted(struct digest *digest, const struct chain_entry *entry)
+static void add_numbers(struct digest *digest, const int64_t *numbers, size_t count)
 {
     uint8_t bytes[MESSAGE_NUMBERS_MAX * NUMBER_BYTES];
     size_t len = 0;
 
-    for (size_t i = 0; i < entry->numbers_count; i++) {
-        put(bytes + len, entry->numbers[i]);
+    for (size_t i = 0; i < count; i++) {
+        put(bytes + len, numbers[i]);
         len += NUMBER_BYTES;
-        if (len < sizeof(bytes) && i + 1 < entry->numbers_count)
+        if (len < sizeof(bytes) && i + 1 < count)
             continue;
         digest_add(digest, slice_of(bytes, len));
         len = 0;
     }
+}
+
+/* In front of the entry. */
+static void add_change(struct digest *digest, const struct chain_change *change)
+{
+    struct message message = {.len = 0};
+
+    add_number(&message, change->kind);
+    add_number(&message, change->left);
+    add_number(&message, (int64_t)change->id.len);
+    add_number(&message, (int64_t)change->reason.len);
+    add_number(&message, (int64_t)change->closed_count);
+    digest_add(digest, slice_from_cstr(change_label));
+    digest_add(digest, written(&message));
+    digest_add(digest, change->id);
+    digest_add(digest, change->reason);
+    add_numbers(digest, change->closed, change->closed_count);
 }
 
 static void add_entry(struct digest *digest, const struct chain_entry *entry)
@@ -100,7 +118,7 @@ static void add_entry(struct digest *digest, const struct chain_entry *entry)
     digest_add(digest, entry->job_id);
     digest_add(digest, entry->scope);
     digest_add(digest, entry->meter);
-    add_counted(digest, entry);
+    add_numbers(digest, entry->numbers, entry->numbers_count);
 }
 
 static int64_t sum(int64_t a, int64_t b)
@@ -117,6 +135,8 @@ void chain_add(struct chain *chain, struct digest *digest, const struct chain_en
     CHECK(of.seq == sum(chain->seq, 1));
     digest_begin(digest);
     digest_add(digest, slice_of(chain->digest, DIGEST_BYTES));
+    if (entry->change.kind != 0)
+        add_change(digest, &entry->change);
     add_entry(digest, entry);
     digest_end(digest, chain->digest);
     chain->seq = of.seq;

@@ -29,7 +29,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A row of the ledger as it is stored: nothing in it is believed, all of it is sealed. */
+/* What a row of ledger_change has beside; kind 0: it is a row of the ledger. */
+struct chain_change {
+    int64_t kind;
+    struct slice id, reason;
+    int64_t left;
+    size_t closed_count;
+    const int64_t *closed;
+};
+
+/*
+ * A row of the ledger or of ledger_change as it is stored: nothing in it is believed, all of it is sealed.
+ * Of a change `entry` is its number in the job and `asked` its delta; amount, debt and held are 0.
+ */
 struct chain_entry {
     int64_t tenant_id;
     struct slice job_id;
@@ -42,6 +54,7 @@ struct chain_entry {
     int64_t at_ms;
     size_t numbers_count; /* of `counted`: five for each quota */
     const int64_t *numbers;
+    struct chain_change change;
 };
 
 enum { CHAIN_NUMBERS = 5 };

@@ -28,6 +28,7 @@ enum event_kind {
     EVENT_RECOVERED =
         9, /* event_row.recovered_from says from what: EVENT_DEGRADED or EVENT_DRIFT */
     EVENT_DRIFT = 10,
+    EVENT_ADJUSTED = 11,
 };
 
 enum { LEVEL_SOFT_BIT = 1, LEVEL_HARD_BIT = 2, LEVEL_CAP_BIT = 4, LEVEL_BITS = 7 };

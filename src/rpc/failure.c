@@ -51,6 +51,12 @@ static const struct failure_row rows[FAILURE_COUNT] = {
     [FAILURE_READ_ONLY] = {STUB_FAILED_PRECONDITION, "READ_ONLY",
                            "the tenant is read-only: the database has lost acknowledged use of it",
                            0},
+    [FAILURE_NOT_FINAL] = {STUB_FAILED_PRECONDITION, "NOT_FINAL",
+                           "the job has no record that could be adjusted", 0},
+    [FAILURE_BELOW_ZERO] = {STUB_FAILED_PRECONDITION, "BELOW_ZERO",
+                            "more would be taken than is left of the job", 0},
+    [FAILURE_ADJUST_ID_REUSED] = {STUB_ALREADY_EXISTS, "ADJUST_ID_REUSED",
+                                  "the adjust_id was used with other content; use a new one", 0},
     [FAILURE_AMOUNT_BOUND] = {STUB_OUT_OF_RANGE, "AMOUNT_BOUND",
                               "a sum would pass 9007199254740991 (2^53-1), the most that can be "
                               "counted",

@@ -48,5 +48,6 @@ void rpc_get_reconciliation(void *user, struct stub_call *call,
                             const Holdfast__V1__GetReconciliationRequest *request);
 void rpc_repair_drift(void *user, struct stub_call *call,
                       const Holdfast__V1__RepairDriftRequest *request);
+void rpc_adjust(void *user, struct stub_call *call, const Holdfast__V1__AdjustRequest *request);
 
 #endif

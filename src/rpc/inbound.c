@@ -69,12 +69,30 @@ static void fail_committed(struct op *op, const struct settle_record *record)
     failure_answer(op->services, inbound_call(op), &op->error, facts, count);
 }
 
+/* The same for BELOW_ZERO: "left.METER". */
+static void fail_below_zero(struct op *op)
+{
+    struct failure_fact facts[HOLD_METERS_MAX];
+    size_t count = 0;
+
+    for (; count < op->error.left_count && count < HOLD_METERS_MAX; count++) {
+        const struct op_left *left = &op->error.left[count];
+
+        facts[count].key = arena_printf(op->arena, "left.%.*s", SLICE_ARGS(left->meter));
+        facts[count].value = arena_printf(op->arena, "%" PRId64, left->units);
+        CHECK(facts[count].key && facts[count].value);
+    }
+    failure_answer(op->services, inbound_call(op), &op->error, facts, count);
+}
+
 bool inbound_failed(struct op *op)
 {
     if (op->error.failure == FAILURE_NONE)
         return false;
     if (op->error.failure == FAILURE_COMMITTED)
         fail_committed(op, op->error.record);
+    else if (op->error.failure == FAILURE_BELOW_ZERO)
+        fail_below_zero(op);
     else
         inbound_fail(op);
     return true;

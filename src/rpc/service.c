@@ -78,6 +78,7 @@ bool rpc_register(struct rpc *rpc, struct stub_server *server)
         .accept_loss = rpc_accept_loss,
         .get_reconciliation = rpc_get_reconciliation,
         .repair_drift = rpc_repair_drift,
+        .adjust = rpc_adjust,
     };
 
     return holdfast_v1_quota_service_register(server, &quota, rpc) &&

@@ -38,7 +38,8 @@
     X(EVENT_LATE_COMMIT, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_LATE_COMMIT)                         \
     X(EVENT_DEGRADED, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_DEGRADED)                               \
     X(EVENT_RECOVERED, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_RECOVERED)                             \
-    X(EVENT_DRIFT, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_DRIFT)
+    X(EVENT_DRIFT, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_DRIFT)                                     \
+    X(EVENT_ADJUSTED, HOLDFAST__V1__EVENT_KIND__EVENT_KIND_ADJUSTED)
 #define EVENTS_OF_THEIRS                                                                           \
     case HOLDFAST__V1__EVENT_KIND__EVENT_KIND_UNSPECIFIED:                                         \
     case _HOLDFAST__V1__EVENT_KIND_IS_INT_SIZE:

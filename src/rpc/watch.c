@@ -123,6 +123,7 @@ static const char *stop_name(enum event_kind kind)
     case EVENT_DEGRADED:
     case EVENT_RECOVERED:
     case EVENT_DRIFT:
+    case EVENT_ADJUSTED:
         break;
     }
     return "stop";
@@ -195,6 +196,11 @@ static char *event_text(struct arena *arena, const struct ledger_event *event)
         break;
     case EVENT_DRIFT:
         text = arena_printf(arena, "%.*s: its books differ", SLICE_ARGS(event->limit_name));
+        break;
+    case EVENT_ADJUSTED:
+        text = arena_printf(arena, "%.*s: was adjusted to %" PRId64 " used (job %.*s)",
+                            SLICE_ARGS(event->limit_name), event->committed + event->debt,
+                            SLICE_ARGS(event->job_id));
         break;
     case EVENT_SOFT_STOP:
     case EVENT_HARD_STOP:

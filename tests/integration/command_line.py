@@ -62,7 +62,7 @@ class Help(unittest.TestCase):
 class Examples(unittest.TestCase):
     """Every line that a command's help shows as an example works as it stands, in this order."""
     ORDER = ("apply", "check", "reserve", "extend", "show", "holds", "usage", "commit", "release", "charge",
-             "verify", "reconcile", "watch", "status", "replay", "bench")
+             "adjust", "verify", "reconcile", "watch", "status", "replay", "bench")
 
     def examples(self, command):
         lines = re.findall(r"^  (holdfast .*)$", holdfast(command, "--help")[1], flags=re.M)
@@ -125,6 +125,7 @@ class Mistakes(unittest.TestCase):
         self.expect("--tenant is needed", "reserve", "tokens=1")
         self.expect("--accept goes with neither", "reconcile", "--accept", "--dry-run", "--repair", "-t", "demo")
         self.expect("--tenant and --job are needed", "charge", "-t", "demo", "tokens=1")
+        self.expect("--id is needed", "adjust", "-t", "demo", "-j", "x", "tokens=-1")
         self.expect("an amount is needed", "charge", "-t", "demo", "-j", "x")
         self.expect("an amount is needed", "reserve", "-t", "demo")
         self.expect("--reservation is needed, or --tenant and --job", "commit", "-t", "demo")

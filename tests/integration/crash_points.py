@@ -77,6 +77,7 @@ class Book:
 
     def __init__(self, name):
         self.tenant, self.cap = name, CAP
+        self.corrections = set()           # that are made, or are to be
         self.held, self.acked, self.asked = {}, {}, {}  # job -> reservation id; units acknowledged; units asked
         self.released, self.unanswered, self.wrong = set(), [], []
         self.lost = self.forgets = False   # Redis lost something; who reserved does not repeat
@@ -221,6 +222,9 @@ class Book:
             if job in rows:
                 self.wrong.append(f"I2 {job} is recorded twice")
             rows[job] = int(units)
+        made = sql(f"SELECT id FROM ledger_change WHERE tenant_id = {of} ORDER BY 1")
+        if made != sorted(self.corrections):
+            self.wrong.append(f"I1 corrections {sorted(self.corrections)} were acknowledged, recorded {made}")
         for job, units in self.acked.items():
             if rows.get(job) != units:
                 self.wrong.append(f"I1 {job}: acknowledged {units}, recorded {rows.get(job)}")
@@ -431,6 +435,21 @@ def repair(book, on):
     book.jobs += 1
 
 
+def recorded(book, on):
+    for _ in range(3):
+        book.commit(on, book.reserve(on))
+
+
+def correct(book, on):
+    """Each job once by each turn; what is repeated is made once."""
+    for job in list(book.acked):
+        if not on.died():
+            name = f"{job}-{len(book.corrections)}"
+            book.corrections.add(name)
+            book.ask(on, "Adjust", admin.AdjustRequest(
+                tenant=book.tenant, adjust_id=name, job_id=job, changes=[admin.Change(meter="tokens", delta=-1)]))
+
+
 def old_lease(book, on):
     """A lease that was set aside is over."""
     sql(f"UPDATE old_lease SET deadline_ms = 1 WHERE tenant_id = {book.number()}")
@@ -494,6 +513,7 @@ OPERATIONS = {
     "limit deleted": (limit_more, limit_deleted),
     "tenant changed": (hold(), tenant_changed),
     "repair": (hold(), repair),
+    "adjust": (recorded, correct),
     "reap": (expire, nothing),
     "crossings": (limit_that_tells, cross),
     "idle return": (idle, nothing),
@@ -527,6 +547,8 @@ MATRIX = {
     "reap.between": ("reap", "reserve with room among what is due"),
     "mend.between": ("look at keys",),
     "repair.between": ("repair",),
+    "adjust.before_commit": ("adjust",),
+    "adjust.between": ("adjust",),
     "mend.rebuild": ("look at an index",),
     "extend.before_facts": ("extend", "extend past the lease"),
     "extend.before_retake": ("extend after a loss",),

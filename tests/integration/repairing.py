@@ -205,6 +205,8 @@ class Repairing(reconciling.Books):
             except Exception as error:  # noqa: B902
                 bad.append(error)
 
+        for meter in ("tokens", "requests"):  # more than they can use, however long it takes
+            self.limit(meter, 10_000_000)
         self.long_hold()
         threads = [threading.Thread(target=run, args=(n,)) for n in range(4)]
         for thread in threads:

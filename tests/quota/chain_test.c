@@ -251,3 +251,30 @@ Test(chain, seals_outlive_a_rotation_as_long_as_their_key_is_there)
     token_keys_destroy(rotated);
     token_keys_destroy(later);
 }
+
+Test(chain, of_a_change_covers_all_of_it_and_is_not_one_of_the_ledger)
+{
+    struct chain ledger = of_one(), before, after;
+    int64_t closed[2] = {4, 0};
+
+    entry.change = (struct chain_change){
+        .kind = 1, .id = SLICE("r"), .reason = SLICE("why"), .left = 5, .closed_count = 2,
+        .closed = closed};
+    before = of_one();
+    cr_assert(!equal(&ledger, &before));
+#define CHANGES(statement)                                                                         \
+    do {                                                                                           \
+        const struct chain_change was = entry.change;                                              \
+        statement;                                                                                 \
+        after = of_one();                                                                          \
+        cr_assert(!equal(&before, &after), #statement);                                            \
+        entry.change = was;                                                                        \
+    } while (0)
+    CHANGES(entry.change.kind = 2);
+    CHANGES(entry.change.id = SLICE("s"));
+    CHANGES(entry.change.reason = SLICE("who"));
+    CHANGES(entry.change.left = 6);
+    CHANGES(entry.change.closed_count = 0);
+    CHANGES(closed[1] = 1);
+#undef CHANGES
+}

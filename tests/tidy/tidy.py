@@ -29,7 +29,7 @@ STEMS = {
         "aside": 1, "authority": 1, "crossings": 1, "degraded": 1, "dirty": 1, "open": 1, "plans": 1, "shares": 1, "quotas": 1,
         "refusals": 1, "verdict": 1,
         "desk_queue": 2, "inbox": 2, "notifies": 2, "redis": 2, "returns": 2, "stores": 2, "tenant": 2, "trace": 2,
-        "admin": 3, "admin_limit": 3, "admin_tenant": 3, "charge": 3, "check": 3, "commit": 3, "extend": 3,
+        "adjust": 3, "admin": 3, "admin_limit": 3, "admin_tenant": 3, "charge": 3, "check": 3, "commit": 3, "extend": 3,
         "ask": 3, "extend_judge": 3, "extend_place": 3, "extend_push": 3, "extend_turn": 3,
         "get_reservation": 3, "grant": 3, "grant_known": 3, "grant_open": 3, "grant_pass": 3, "grant_place": 3, "grant_plan": 3,
         "duty": 3, "duty_close": 3, "duty_degraded": 3, "duty_idle": 3, "idle": 3, "duty_look": 3, "duty_mend": 3,

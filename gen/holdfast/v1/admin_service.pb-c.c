@@ -1357,6 +1357,231 @@ void   holdfast__v1__repair_drift_response__free_unpacked
   assert(message->base.descriptor == &holdfast__v1__repair_drift_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   holdfast__v1__change__init
+                     (Holdfast__V1__Change         *message)
+{
+  static const Holdfast__V1__Change init_value = HOLDFAST__V1__CHANGE__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__change__get_packed_size
+                     (const Holdfast__V1__Change *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__change__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__change__pack
+                     (const Holdfast__V1__Change *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__change__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__change__pack_to_buffer
+                     (const Holdfast__V1__Change *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__change__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__Change *
+       holdfast__v1__change__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__Change *)
+     protobuf_c_message_unpack (&holdfast__v1__change__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__change__free_unpacked
+                     (Holdfast__V1__Change *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__change__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__v1__adjust_request__init
+                     (Holdfast__V1__AdjustRequest         *message)
+{
+  static const Holdfast__V1__AdjustRequest init_value = HOLDFAST__V1__ADJUST_REQUEST__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__adjust_request__get_packed_size
+                     (const Holdfast__V1__AdjustRequest *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__adjust_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__adjust_request__pack
+                     (const Holdfast__V1__AdjustRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__adjust_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__adjust_request__pack_to_buffer
+                     (const Holdfast__V1__AdjustRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__adjust_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__AdjustRequest *
+       holdfast__v1__adjust_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__AdjustRequest *)
+     protobuf_c_message_unpack (&holdfast__v1__adjust_request__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__adjust_request__free_unpacked
+                     (Holdfast__V1__AdjustRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__adjust_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__v1__adjusted_quota__init
+                     (Holdfast__V1__AdjustedQuota         *message)
+{
+  static const Holdfast__V1__AdjustedQuota init_value = HOLDFAST__V1__ADJUSTED_QUOTA__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__adjusted_quota__get_packed_size
+                     (const Holdfast__V1__AdjustedQuota *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__adjusted_quota__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__adjusted_quota__pack
+                     (const Holdfast__V1__AdjustedQuota *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__adjusted_quota__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__adjusted_quota__pack_to_buffer
+                     (const Holdfast__V1__AdjustedQuota *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__adjusted_quota__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__AdjustedQuota *
+       holdfast__v1__adjusted_quota__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__AdjustedQuota *)
+     protobuf_c_message_unpack (&holdfast__v1__adjusted_quota__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__adjusted_quota__free_unpacked
+                     (Holdfast__V1__AdjustedQuota *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__adjusted_quota__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__v1__adjusted_meter__init
+                     (Holdfast__V1__AdjustedMeter         *message)
+{
+  static const Holdfast__V1__AdjustedMeter init_value = HOLDFAST__V1__ADJUSTED_METER__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__adjusted_meter__get_packed_size
+                     (const Holdfast__V1__AdjustedMeter *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__adjusted_meter__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__adjusted_meter__pack
+                     (const Holdfast__V1__AdjustedMeter *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__adjusted_meter__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__adjusted_meter__pack_to_buffer
+                     (const Holdfast__V1__AdjustedMeter *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__adjusted_meter__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__AdjustedMeter *
+       holdfast__v1__adjusted_meter__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__AdjustedMeter *)
+     protobuf_c_message_unpack (&holdfast__v1__adjusted_meter__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__adjusted_meter__free_unpacked
+                     (Holdfast__V1__AdjustedMeter *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__adjusted_meter__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__v1__adjust_response__init
+                     (Holdfast__V1__AdjustResponse         *message)
+{
+  static const Holdfast__V1__AdjustResponse init_value = HOLDFAST__V1__ADJUST_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t holdfast__v1__adjust_response__get_packed_size
+                     (const Holdfast__V1__AdjustResponse *message)
+{
+  assert(message->base.descriptor == &holdfast__v1__adjust_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__v1__adjust_response__pack
+                     (const Holdfast__V1__AdjustResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__v1__adjust_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__v1__adjust_response__pack_to_buffer
+                     (const Holdfast__V1__AdjustResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__v1__adjust_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__V1__AdjustResponse *
+       holdfast__v1__adjust_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__V1__AdjustResponse *)
+     protobuf_c_message_unpack (&holdfast__v1__adjust_response__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__v1__adjust_response__free_unpacked
+                     (Holdfast__V1__AdjustResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__v1__adjust_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 static const ProtobufCFieldDescriptor holdfast__v1__tenant__field_descriptors[7] =
 {
   {
@@ -4232,6 +4457,391 @@ const ProtobufCMessageDescriptor holdfast__v1__repair_drift_response__descriptor
   (ProtobufCMessageInit) holdfast__v1__repair_drift_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor holdfast__v1__change__field_descriptors[2] =
+{
+  {
+    "meter",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Change, meter),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "delta",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__Change, delta),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__change__field_indices_by_name[] = {
+  1,   /* field[1] = delta */
+  0,   /* field[0] = meter */
+};
+static const ProtobufCIntRange holdfast__v1__change__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__change__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.Change",
+  "Change",
+  "Holdfast__V1__Change",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__Change),
+  2,
+  holdfast__v1__change__field_descriptors,
+  holdfast__v1__change__field_indices_by_name,
+  1,  holdfast__v1__change__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__change__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__adjust_request__field_descriptors[5] =
+{
+  {
+    "tenant",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustRequest, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "adjust_id",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustRequest, adjust_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "job_id",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustRequest, job_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "changes",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__V1__AdjustRequest, n_changes),
+    offsetof(Holdfast__V1__AdjustRequest, changes),
+    &holdfast__v1__change__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustRequest, reason),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__adjust_request__field_indices_by_name[] = {
+  1,   /* field[1] = adjust_id */
+  3,   /* field[3] = changes */
+  2,   /* field[2] = job_id */
+  4,   /* field[4] = reason */
+  0,   /* field[0] = tenant */
+};
+static const ProtobufCIntRange holdfast__v1__adjust_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__adjust_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.AdjustRequest",
+  "AdjustRequest",
+  "Holdfast__V1__AdjustRequest",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__AdjustRequest),
+  5,
+  holdfast__v1__adjust_request__field_descriptors,
+  holdfast__v1__adjust_request__field_indices_by_name,
+  1,  holdfast__v1__adjust_request__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__adjust_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__adjusted_quota__field_descriptors[5] =
+{
+  {
+    "limit_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustedQuota, limit_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "period_start",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustedQuota, period_start),
+    &google__protobuf__timestamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "committed",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustedQuota, committed),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "debt",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustedQuota, debt),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "closed_period",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustedQuota, closed_period),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__adjusted_quota__field_indices_by_name[] = {
+  4,   /* field[4] = closed_period */
+  2,   /* field[2] = committed */
+  3,   /* field[3] = debt */
+  0,   /* field[0] = limit_id */
+  1,   /* field[1] = period_start */
+};
+static const ProtobufCIntRange holdfast__v1__adjusted_quota__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__adjusted_quota__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.AdjustedQuota",
+  "AdjustedQuota",
+  "Holdfast__V1__AdjustedQuota",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__AdjustedQuota),
+  5,
+  holdfast__v1__adjusted_quota__field_descriptors,
+  holdfast__v1__adjusted_quota__field_indices_by_name,
+  1,  holdfast__v1__adjusted_quota__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__adjusted_quota__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__adjusted_meter__field_descriptors[5] =
+{
+  {
+    "meter",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustedMeter, meter),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "delta",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustedMeter, delta),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "left",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustedMeter, left),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "number",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustedMeter, number),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "quotas",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__V1__AdjustedMeter, n_quotas),
+    offsetof(Holdfast__V1__AdjustedMeter, quotas),
+    &holdfast__v1__adjusted_quota__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__adjusted_meter__field_indices_by_name[] = {
+  1,   /* field[1] = delta */
+  2,   /* field[2] = left */
+  0,   /* field[0] = meter */
+  3,   /* field[3] = number */
+  4,   /* field[4] = quotas */
+};
+static const ProtobufCIntRange holdfast__v1__adjusted_meter__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__adjusted_meter__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.AdjustedMeter",
+  "AdjustedMeter",
+  "Holdfast__V1__AdjustedMeter",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__AdjustedMeter),
+  5,
+  holdfast__v1__adjusted_meter__field_descriptors,
+  holdfast__v1__adjusted_meter__field_indices_by_name,
+  1,  holdfast__v1__adjusted_meter__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__adjusted_meter__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__v1__adjust_response__field_descriptors[3] =
+{
+  {
+    "changes",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__V1__AdjustResponse, n_changes),
+    offsetof(Holdfast__V1__AdjustResponse, changes),
+    &holdfast__v1__adjusted_meter__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "replayed",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustResponse, replayed),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "adjust_time",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__V1__AdjustResponse, adjust_time),
+    &google__protobuf__timestamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__v1__adjust_response__field_indices_by_name[] = {
+  2,   /* field[2] = adjust_time */
+  0,   /* field[0] = changes */
+  1,   /* field[1] = replayed */
+};
+static const ProtobufCIntRange holdfast__v1__adjust_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor holdfast__v1__adjust_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.v1.AdjustResponse",
+  "AdjustResponse",
+  "Holdfast__V1__AdjustResponse",
+  "holdfast.v1",
+  sizeof(Holdfast__V1__AdjustResponse),
+  3,
+  holdfast__v1__adjust_response__field_descriptors,
+  holdfast__v1__adjust_response__field_indices_by_name,
+  1,  holdfast__v1__adjust_response__number_ranges,
+  (ProtobufCMessageInit) holdfast__v1__adjust_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCEnumValue holdfast__v1__tenant_state__enum_values_by_number[3] =
 {
   { "TENANT_STATE_UNSPECIFIED", "HOLDFAST__V1__TENANT_STATE__TENANT_STATE_UNSPECIFIED", 0 },
@@ -4328,7 +4938,7 @@ const ProtobufCEnumDescriptor holdfast__v1__drift_kind__descriptor =
   holdfast__v1__drift_kind__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descriptors[11] =
+static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descriptors[12] =
 {
   { "CreateTenant", &holdfast__v1__create_tenant_request__descriptor, &holdfast__v1__create_tenant_response__descriptor },
   { "UpdateTenant", &holdfast__v1__update_tenant_request__descriptor, &holdfast__v1__update_tenant_response__descriptor },
@@ -4341,9 +4951,11 @@ static const ProtobufCMethodDescriptor holdfast__v1__admin_service__method_descr
   { "AcceptLoss", &holdfast__v1__accept_loss_request__descriptor, &holdfast__v1__accept_loss_response__descriptor },
   { "GetReconciliation", &holdfast__v1__get_reconciliation_request__descriptor, &holdfast__v1__get_reconciliation_response__descriptor },
   { "RepairDrift", &holdfast__v1__repair_drift_request__descriptor, &holdfast__v1__repair_drift_response__descriptor },
+  { "Adjust", &holdfast__v1__adjust_request__descriptor, &holdfast__v1__adjust_response__descriptor },
 };
 const unsigned holdfast__v1__admin_service__method_indices_by_name[] = {
   8,        /* AcceptLoss */
+  11,        /* Adjust */
   0,        /* CreateTenant */
   4,        /* DeleteLimit */
   9,        /* GetReconciliation */
@@ -4362,7 +4974,7 @@ const ProtobufCServiceDescriptor holdfast__v1__admin_service__descriptor =
   "AdminService",
   "Holdfast__V1__AdminService",
   "holdfast.v1",
-  11,
+  12,
   holdfast__v1__admin_service__method_descriptors,
   holdfast__v1__admin_service__method_indices_by_name
 };
@@ -4453,6 +5065,14 @@ void holdfast__v1__admin_service__repair_drift(ProtobufCService *service,
 {
   assert(service->descriptor == &holdfast__v1__admin_service__descriptor);
   service->invoke(service, 10, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void holdfast__v1__admin_service__adjust(ProtobufCService *service,
+                                         const Holdfast__V1__AdjustRequest *input,
+                                         Holdfast__V1__AdjustResponse_Closure closure,
+                                         void *closure_data)
+{
+  assert(service->descriptor == &holdfast__v1__admin_service__descriptor);
+  service->invoke(service, 11, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__v1__admin_service__init (Holdfast__V1__AdminService_Service *service,
                                         Holdfast__V1__AdminService_ServiceDestroy destroy)

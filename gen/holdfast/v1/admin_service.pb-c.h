@@ -48,6 +48,11 @@ typedef struct Holdfast__V1__GetReconciliationResponse Holdfast__V1__GetReconcil
 typedef struct Holdfast__V1__RepairDriftRequest Holdfast__V1__RepairDriftRequest;
 typedef struct Holdfast__V1__DriftRepair Holdfast__V1__DriftRepair;
 typedef struct Holdfast__V1__RepairDriftResponse Holdfast__V1__RepairDriftResponse;
+typedef struct Holdfast__V1__Change Holdfast__V1__Change;
+typedef struct Holdfast__V1__AdjustRequest Holdfast__V1__AdjustRequest;
+typedef struct Holdfast__V1__AdjustedQuota Holdfast__V1__AdjustedQuota;
+typedef struct Holdfast__V1__AdjustedMeter Holdfast__V1__AdjustedMeter;
+typedef struct Holdfast__V1__AdjustResponse Holdfast__V1__AdjustResponse;
 
 
 /* --- enums --- */
@@ -1211,6 +1216,151 @@ struct  Holdfast__V1__RepairDriftResponse
     , 0,NULL, (char *)protobuf_c_empty_string, 0, 0 }
 
 
+/*
+ * A change of one meter.
+ */
+struct  Holdfast__V1__Change
+{
+  ProtobufCMessage base;
+  /*
+   * A meter that was recorded of the job. Required; each may stand once.
+   */
+  char *meter;
+  /*
+   * Units to add, or, negative, to take. -(2^53-1) to 2^53-1, not 0.
+   */
+  int64_t delta;
+};
+#define HOLDFAST__V1__CHANGE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__change__descriptor) \
+    , (char *)protobuf_c_empty_string, 0 }
+
+
+/*
+ * Request of Adjust.
+ */
+struct  Holdfast__V1__AdjustRequest
+{
+  ProtobufCMessage base;
+  /*
+   * The tenant. Required. Unknown: NOT_FOUND, reason UNKNOWN_TENANT.
+   */
+  char *tenant;
+  /*
+   * The caller's idempotency key of this correction, apart from those of jobs. Required. 1 to 255 bytes of
+   * printable ASCII, unique in the tenant for ever.
+   */
+  char *adjust_id;
+  /*
+   * The job, which has a record. Required.
+   */
+  char *job_id;
+  /*
+   * What to change. Required: 1 to 32 entries, each meter once.
+   */
+  size_t n_changes;
+  Holdfast__V1__Change **changes;
+  /*
+   * Why, for those who read the record: at most 1024 bytes. Kept with the correction. Not compared in a
+   * repeat.
+   */
+  char *reason;
+};
+#define HOLDFAST__V1__ADJUST_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__adjust_request__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string }
+
+
+/*
+ * What a change did to one limit in one period.
+ */
+struct  Holdfast__V1__AdjustedQuota
+{
+  ProtobufCMessage base;
+  /*
+   * The limit. Empty: it is gone.
+   */
+  char *limit_id;
+  /*
+   * When the period began. Unset: the limit never starts again.
+   */
+  Google__Protobuf__Timestamp *period_start;
+  /*
+   * What was added to committed; negative: taken.
+   */
+  int64_t committed;
+  /*
+   * What was added to debt; negative: taken.
+   */
+  int64_t debt;
+  /*
+   * True: the period is closed, and nothing of it was changed.
+   */
+  protobuf_c_boolean closed_period;
+};
+#define HOLDFAST__V1__ADJUSTED_QUOTA__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__adjusted_quota__descriptor) \
+    , (char *)protobuf_c_empty_string, NULL, 0, 0, 0 }
+
+
+/*
+ * A change of one meter that was made.
+ */
+struct  Holdfast__V1__AdjustedMeter
+{
+  ProtobufCMessage base;
+  /*
+   * The meter.
+   */
+  char *meter;
+  /*
+   * As asked for.
+   */
+  int64_t delta;
+  /*
+   * Units of the job that are left after it, committed and debt.
+   */
+  int64_t left;
+  /*
+   * Number of the change among those of the job: 1, 2, 3 ...
+   */
+  int64_t number;
+  /*
+   * What it did to each limit.
+   */
+  size_t n_quotas;
+  Holdfast__V1__AdjustedQuota **quotas;
+};
+#define HOLDFAST__V1__ADJUSTED_METER__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__adjusted_meter__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0, 0, 0,NULL }
+
+
+/*
+ * Response of Adjust.
+ */
+struct  Holdfast__V1__AdjustResponse
+{
+  ProtobufCMessage base;
+  /*
+   * What was changed, in the order of the request.
+   */
+  size_t n_changes;
+  Holdfast__V1__AdjustedMeter **changes;
+  /*
+   * True: this correction was made before, and this is its first answer.
+   */
+  protobuf_c_boolean replayed;
+  /*
+   * When it was recorded.
+   */
+  Google__Protobuf__Timestamp *adjust_time;
+};
+#define HOLDFAST__V1__ADJUST_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__v1__adjust_response__descriptor) \
+    , 0,NULL, 0, NULL }
+
+
 /* Holdfast__V1__Tenant methods */
 void   holdfast__v1__tenant__init
                      (Holdfast__V1__Tenant         *message);
@@ -1781,6 +1931,101 @@ Holdfast__V1__RepairDriftResponse *
 void   holdfast__v1__repair_drift_response__free_unpacked
                      (Holdfast__V1__RepairDriftResponse *message,
                       ProtobufCAllocator *allocator);
+/* Holdfast__V1__Change methods */
+void   holdfast__v1__change__init
+                     (Holdfast__V1__Change         *message);
+size_t holdfast__v1__change__get_packed_size
+                     (const Holdfast__V1__Change   *message);
+size_t holdfast__v1__change__pack
+                     (const Holdfast__V1__Change   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__change__pack_to_buffer
+                     (const Holdfast__V1__Change   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__Change *
+       holdfast__v1__change__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__change__free_unpacked
+                     (Holdfast__V1__Change *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__V1__AdjustRequest methods */
+void   holdfast__v1__adjust_request__init
+                     (Holdfast__V1__AdjustRequest         *message);
+size_t holdfast__v1__adjust_request__get_packed_size
+                     (const Holdfast__V1__AdjustRequest   *message);
+size_t holdfast__v1__adjust_request__pack
+                     (const Holdfast__V1__AdjustRequest   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__adjust_request__pack_to_buffer
+                     (const Holdfast__V1__AdjustRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__AdjustRequest *
+       holdfast__v1__adjust_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__adjust_request__free_unpacked
+                     (Holdfast__V1__AdjustRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__V1__AdjustedQuota methods */
+void   holdfast__v1__adjusted_quota__init
+                     (Holdfast__V1__AdjustedQuota         *message);
+size_t holdfast__v1__adjusted_quota__get_packed_size
+                     (const Holdfast__V1__AdjustedQuota   *message);
+size_t holdfast__v1__adjusted_quota__pack
+                     (const Holdfast__V1__AdjustedQuota   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__adjusted_quota__pack_to_buffer
+                     (const Holdfast__V1__AdjustedQuota   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__AdjustedQuota *
+       holdfast__v1__adjusted_quota__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__adjusted_quota__free_unpacked
+                     (Holdfast__V1__AdjustedQuota *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__V1__AdjustedMeter methods */
+void   holdfast__v1__adjusted_meter__init
+                     (Holdfast__V1__AdjustedMeter         *message);
+size_t holdfast__v1__adjusted_meter__get_packed_size
+                     (const Holdfast__V1__AdjustedMeter   *message);
+size_t holdfast__v1__adjusted_meter__pack
+                     (const Holdfast__V1__AdjustedMeter   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__adjusted_meter__pack_to_buffer
+                     (const Holdfast__V1__AdjustedMeter   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__AdjustedMeter *
+       holdfast__v1__adjusted_meter__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__adjusted_meter__free_unpacked
+                     (Holdfast__V1__AdjustedMeter *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__V1__AdjustResponse methods */
+void   holdfast__v1__adjust_response__init
+                     (Holdfast__V1__AdjustResponse         *message);
+size_t holdfast__v1__adjust_response__get_packed_size
+                     (const Holdfast__V1__AdjustResponse   *message);
+size_t holdfast__v1__adjust_response__pack
+                     (const Holdfast__V1__AdjustResponse   *message,
+                      uint8_t             *out);
+size_t holdfast__v1__adjust_response__pack_to_buffer
+                     (const Holdfast__V1__AdjustResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__V1__AdjustResponse *
+       holdfast__v1__adjust_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__v1__adjust_response__free_unpacked
+                     (Holdfast__V1__AdjustResponse *message,
+                      ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
 typedef void (*Holdfast__V1__Tenant_Closure)
@@ -1873,6 +2118,21 @@ typedef void (*Holdfast__V1__DriftRepair_Closure)
 typedef void (*Holdfast__V1__RepairDriftResponse_Closure)
                  (const Holdfast__V1__RepairDriftResponse *message,
                   void *closure_data);
+typedef void (*Holdfast__V1__Change_Closure)
+                 (const Holdfast__V1__Change *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__AdjustRequest_Closure)
+                 (const Holdfast__V1__AdjustRequest *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__AdjustedQuota_Closure)
+                 (const Holdfast__V1__AdjustedQuota *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__AdjustedMeter_Closure)
+                 (const Holdfast__V1__AdjustedMeter *message,
+                  void *closure_data);
+typedef void (*Holdfast__V1__AdjustResponse_Closure)
+                 (const Holdfast__V1__AdjustResponse *message,
+                  void *closure_data);
 
 /* --- services --- */
 
@@ -1924,6 +2184,10 @@ struct Holdfast__V1__AdminService_Service
                        const Holdfast__V1__RepairDriftRequest *input,
                        Holdfast__V1__RepairDriftResponse_Closure closure,
                        void *closure_data);
+  void (*adjust)(Holdfast__V1__AdminService_Service *service,
+                 const Holdfast__V1__AdjustRequest *input,
+                 Holdfast__V1__AdjustResponse_Closure closure,
+                 void *closure_data);
 };
 typedef void (*Holdfast__V1__AdminService_ServiceDestroy)(Holdfast__V1__AdminService_Service *);
 void holdfast__v1__admin_service__init (Holdfast__V1__AdminService_Service *service,
@@ -1942,7 +2206,8 @@ void holdfast__v1__admin_service__init (Holdfast__V1__AdminService_Service *serv
       function_prefix__ ## verify_tenant,\
       function_prefix__ ## accept_loss,\
       function_prefix__ ## get_reconciliation,\
-      function_prefix__ ## repair_drift  }
+      function_prefix__ ## repair_drift,\
+      function_prefix__ ## adjust  }
 void holdfast__v1__admin_service__create_tenant(ProtobufCService *service,
                                                 const Holdfast__V1__CreateTenantRequest *input,
                                                 Holdfast__V1__CreateTenantResponse_Closure closure,
@@ -1987,6 +2252,10 @@ void holdfast__v1__admin_service__repair_drift(ProtobufCService *service,
                                                const Holdfast__V1__RepairDriftRequest *input,
                                                Holdfast__V1__RepairDriftResponse_Closure closure,
                                                void *closure_data);
+void holdfast__v1__admin_service__adjust(ProtobufCService *service,
+                                         const Holdfast__V1__AdjustRequest *input,
+                                         Holdfast__V1__AdjustResponse_Closure closure,
+                                         void *closure_data);
 
 /* --- descriptors --- */
 
@@ -2023,6 +2292,11 @@ extern const ProtobufCMessageDescriptor holdfast__v1__get_reconciliation_respons
 extern const ProtobufCMessageDescriptor holdfast__v1__repair_drift_request__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__drift_repair__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__v1__repair_drift_response__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__change__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__adjust_request__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__adjusted_quota__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__adjusted_meter__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__v1__adjust_response__descriptor;
 extern const ProtobufCServiceDescriptor holdfast__v1__admin_service__descriptor;
 
 PROTOBUF_C__END_DECLS

@@ -156,10 +156,35 @@ struct holdfast_v1_admin_service_handlers {
      */
     void (*repair_drift)(void *user, struct stub_call *call,
         const Holdfast__V1__RepairDriftRequest *request);
+
+    /*
+     * Corrects what was recorded of a job, up or down, durably and once. The record stays as it is; the
+     * correction is recorded beside it, with its reason, and counts against the same limits, so that books and
+     * seals have both. OK means that it is durable. All changes of a call are made, or none. A tenant that is
+     * suspended can be adjusted.
+     *
+     * What is given back can be reserved within 20 ms of the answer.
+     *
+     * Down: of each limit, in the period where the job was counted, debt is lowered first, then committed. A
+     * period is open for that until 24 h and 10 minutes after its end; what falls on one that is closed stays
+     * in it, which the reply says. Of a job never less than 0 is left. Up: every limit that applies now to the
+     * job's scope and the meter counts it, where the job was counted while that is open, else in the current
+     * period. It is recorded as a Commit's excess under RECORD: what does not fit becomes debt.
+     *
+     * Idempotent by (tenant, adjust_id): a repeat with the same job and changes returns the first answer with
+     * replayed = true, whatever was changed since.
+     *
+     * Errors: NOT_FOUND (UNKNOWN_TENANT); FAILED_PRECONDITION (NOT_FINAL: the job has no record; BELOW_ZERO;
+     * NO_LIMIT: no limit applies to a meter that is added to; READ_ONLY); ALREADY_EXISTS (ADJUST_ID_REUSED);
+     * INVALID_ARGUMENT (INVALID_FIELD: also a meter that was not recorded of the job); OUT_OF_RANGE
+     * (AMOUNT_BOUND); ABORTED (CONTENTION: a row stays locked).
+     */
+    void (*adjust)(void *user, struct stub_call *call,
+        const Holdfast__V1__AdjustRequest *request);
 };
 
 extern const struct stub_service holdfast_v1_admin_service_service;
-extern const struct stub_method holdfast_v1_admin_service_methods[11];
+extern const struct stub_method holdfast_v1_admin_service_methods[12];
 
 /* Serves it with a copy of *handlers; before stub_server_start. False: there already. */
 static inline bool holdfast_v1_admin_service_register(struct stub_server *server,
@@ -467,6 +492,33 @@ void holdfast_v1_admin_service_repair_drift_async(struct stub_channel *channel,
     const struct stub_call_options *options, const Holdfast__V1__RepairDriftRequest *request,
     void (*done)(void *user, const struct stub_status *status,
         const Holdfast__V1__RepairDriftResponse *reply),
+    void *user);
+
+/* Adjust: STUB_KIND_UNARY */
+
+static inline bool holdfast_v1_admin_service_adjust_reply(struct stub_call *call,
+    const Holdfast__V1__AdjustResponse *reply)
+{
+    return stub_call_reply(call, (const ProtobufCMessage *)reply);
+}
+
+static inline int holdfast_v1_admin_service_adjust(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__AdjustRequest *request,
+    Holdfast__V1__AdjustResponse **ret_reply, struct stub_status *ret_status)
+{
+    ProtobufCMessage *reply;
+    int code = stub_unary(channel, &holdfast_v1_admin_service_methods[11], options,
+        (const ProtobufCMessage *)request, ret_reply ? &reply : NULL, ret_status);
+
+    if (ret_reply)
+        *ret_reply = (Holdfast__V1__AdjustResponse *)(void *)reply;
+    return code;
+}
+
+void holdfast_v1_admin_service_adjust_async(struct stub_channel *channel,
+    const struct stub_call_options *options, const Holdfast__V1__AdjustRequest *request,
+    void (*done)(void *user, const struct stub_status *status,
+        const Holdfast__V1__AdjustResponse *reply),
     void *user);
 
 #ifdef __cplusplus

@@ -1606,7 +1606,7 @@ const ProtobufCEnumDescriptor holdfast__v1__redis_away__descriptor =
   holdfast__v1__redis_away__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue holdfast__v1__event_kind__enum_values_by_number[11] =
+static const ProtobufCEnumValue holdfast__v1__event_kind__enum_values_by_number[12] =
 {
   { "EVENT_KIND_UNSPECIFIED", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_UNSPECIFIED", 0 },
   { "EVENT_KIND_SOFT_STOP", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_SOFT_STOP", 1 },
@@ -1619,12 +1619,14 @@ static const ProtobufCEnumValue holdfast__v1__event_kind__enum_values_by_number[
   { "EVENT_KIND_DEGRADED", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_DEGRADED", 8 },
   { "EVENT_KIND_RECOVERED", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_RECOVERED", 9 },
   { "EVENT_KIND_DRIFT", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_DRIFT", 10 },
+  { "EVENT_KIND_ADJUSTED", "HOLDFAST__V1__EVENT_KIND__EVENT_KIND_ADJUSTED", 11 },
 };
 static const ProtobufCIntRange holdfast__v1__event_kind__value_ranges[] = {
-{0, 0},{0, 11}
+{0, 0},{0, 12}
 };
-static const ProtobufCEnumValueIndex holdfast__v1__event_kind__enum_values_by_name[11] =
+static const ProtobufCEnumValueIndex holdfast__v1__event_kind__enum_values_by_name[12] =
 {
+  { "EVENT_KIND_ADJUSTED", 11 },
   { "EVENT_KIND_DEGRADED", 8 },
   { "EVENT_KIND_DRIFT", 10 },
   { "EVENT_KIND_HARD_CAP", 3 },
@@ -1644,9 +1646,9 @@ const ProtobufCEnumDescriptor holdfast__v1__event_kind__descriptor =
   "EventKind",
   "Holdfast__V1__EventKind",
   "holdfast.v1",
-  11,
+  12,
   holdfast__v1__event_kind__enum_values_by_number,
-  11,
+  12,
   holdfast__v1__event_kind__enum_values_by_name,
   1,
   holdfast__v1__event_kind__value_ranges,

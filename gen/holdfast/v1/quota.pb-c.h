@@ -311,7 +311,12 @@ typedef enum _Holdfast__V1__EventKind {
    * The books of a quota differ from each other, by more than passes by itself; quota shows it. Tell
    * whoever runs the service.
    */
-  HOLDFAST__V1__EVENT_KIND__EVENT_KIND_DRIFT = 10
+  HOLDFAST__V1__EVENT_KIND__EVENT_KIND_DRIFT = 10,
+  /*
+   * The record of a job was corrected (AdminService.Adjust), and with it the use of a limit, which quota
+   * shows; job_id is set. The crossings that it causes follow, each as an event of its own.
+   */
+  HOLDFAST__V1__EVENT_KIND__EVENT_KIND_ADJUSTED = 11
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HOLDFAST__V1__EVENT_KIND)
 } Holdfast__V1__EventKind;
 /*
