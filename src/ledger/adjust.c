@@ -16,10 +16,19 @@ static const struct statement begin = {
 #define CHANGE_COLUMNS                                                                             \
     "c.number, c.id, c.meter, c.delta, c.left_units, c.counted, c.closed, c.at"
 
+/* Added up: a job may have very many, and what they leave in each quota is all that counts. */
 static const struct statement find_past = {
     "adjust_find_past",
-    "SELECT " CHANGE_COLUMNS " FROM ledger_change c WHERE c.tenant_id = $1::bigint"
-    " AND c.job_id = $2::text ORDER BY c.number"};
+    "WITH mine AS MATERIALIZED (SELECT * FROM ledger_change WHERE tenant_id = $1::bigint"
+    " AND job_id = $2::text), parts AS MATERIALIZED (SELECT m.meter, m.counted[n.at + 1] AS lim,"
+    " m.counted[n.at + 2] AS start, sum(m.counted[n.at + 4])::bigint AS amount,"
+    " sum(m.counted[n.at + 5])::bigint AS debt FROM mine m CROSS JOIN LATERAL"
+    " generate_series(0, cardinality(m.counted) - 1, 5) AS n(at) GROUP BY 1, 2, 3)"
+    " SELECT (SELECT max(number) FROM mine), '', c.meter, c.delta, 0::bigint,"
+    " coalesce((SELECT array_agg(v.value ORDER BY p.lim, p.start, v.at) FROM parts p CROSS JOIN LATERAL"
+    " unnest(ARRAY[p.lim, p.start, 0, p.amount, p.debt]) WITH ORDINALITY AS v(value, at)"
+    " WHERE p.meter = c.meter), '{}'), '{}'::bigint[], c.at"
+    " FROM (SELECT meter, sum(delta)::bigint AS delta, max(at) AS at FROM mine GROUP BY meter) c ORDER BY 3"};
 
 static const struct statement find_same = {
     "adjust_find_same",
@@ -136,6 +145,7 @@ static enum status read_past(struct database *db, struct adjusting *adjusting)
                           &item->past_count);
     if (status != STATUS_OK)
         return status;
+    item->past_number = item->past_count > 0 ? item->past[0].number : 0;
     sql_params_begin(&params, adjusting->arena);
     sql_add_i64(&params, item->tenant_id);
     sql_add_text(&params, item->adjust_id);
@@ -192,10 +202,12 @@ static enum status find_refs(struct adjusting *adjusting)
     size_t room = adjust_locks_max(item) + 1;
     struct quota_ref *refs = arena_array(adjusting->arena, room, sizeof(*refs));
 
+    adjusting->refs_count = 0;
     adjusting->refs = arena_array(adjusting->arena, room, sizeof(*adjusting->refs));
     if (!refs || !adjusting->refs)
         return STATUS_EXHAUSTED;
-    adjusting->refs_count = adjust_locks(item, refs);
+    if (room <= ADJUST_QUOTAS_MAX + 1) /* else it is refused */
+        adjusting->refs_count = adjust_locks(item, refs);
     for (size_t i = 0; i < adjusting->refs_count; i++)
         adjusting->refs[i] = (struct rows_ref){item->tenant_id, refs[i]};
     adjusting->refs_count = rows_refs_sort(adjusting->refs, adjusting->refs_count);
@@ -305,9 +317,9 @@ static bool is_locked(const struct adjusting *adjusting, struct quota_ref ref)
 static bool has_all(const struct adjusting *adjusting)
 {
     const struct adjust_item *item = &adjusting->how->item;
-    struct quota_ref *refs =
-        arena_array(adjusting->arena, adjust_locks_max(item) + 1, sizeof(*refs));
-    size_t count = refs ? adjust_locks(item, refs) : 0;
+    size_t room = adjust_locks_max(item) + 1;
+    struct quota_ref *refs = arena_array(adjusting->arena, room, sizeof(*refs));
+    size_t count = refs && room <= ADJUST_QUOTAS_MAX + 1 ? adjust_locks(item, refs) : 0;
 
     for (size_t i = 0; i < count; i++)
         if (!is_locked(adjusting, refs[i]))

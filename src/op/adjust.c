@@ -129,6 +129,11 @@ static void judge(struct op_adjust *op)
     case ADJUST_NO_LIMIT:
         op_fail_no_limit(base, field_of(base, item, "meter"), item->changes[item->bad].meter);
         return;
+    case ADJUST_TOO_MANY:
+        op_fail(base, FAILURE_LIMITS_FULL, false,
+                "it would touch more than %d limits and periods; nothing was changed",
+                ADJUST_QUOTAS_MAX);
+        return;
     case ADJUST_INCONSISTENT:
         op_fail(base, FAILURE_INTERNAL, false,
                 "the rows of tenant \"%.*s\" contradict what is recorded of the job; nothing was "
@@ -171,24 +176,30 @@ static enum status decide(struct op_adjust *op, struct stores *stores)
     return status;
 }
 
+static void decide_and_tell(struct op_adjust *op, struct stores *stores)
+{
+    struct adjust_item *item = &op->adjusting.item;
+    enum status status = STATUS_UNAVAILABLE;
+
+    op->adjusting.plan = op->op.plan;
+    item->tenant_id = op->op.plan->tenant_id;
+    if (stores_know_the_time(stores))
+        status = decide(op, stores);
+    if (status != STATUS_OK) {
+        op_fail_status(&op->op, status, stores_sqlstate(stores), "nothing was changed");
+        return;
+    }
+    judge(op);
+    if (item->outcome == ADJUST_MADE)
+        tell_redis(op, stores);
+}
+
 static void adjust(struct op *base, struct stores *stores)
 {
     struct op_adjust *op = container_of(base, struct op_adjust, op);
-    struct adjust_item *item = &op->adjusting.item;
-    enum status status;
 
-    if (query_plan(base, stores) && stores_know_the_time(stores) &&
-        !op_fail_if_read_only(base, "nothing was changed")) {
-        op->adjusting.plan = base->plan;
-        item->tenant_id = base->plan->tenant_id;
-        status = decide(op, stores);
-        if (status != STATUS_OK)
-            op_fail_status(base, status, stores_sqlstate(stores), "nothing was changed");
-        else
-            judge(op);
-        if (status == STATUS_OK && item->outcome == ADJUST_MADE)
-            tell_redis(op, stores);
-    }
+    if (query_plan(base, stores) && !op_fail_if_read_only(base, "nothing was changed"))
+        decide_and_tell(op, stores);
     op_finish(base);
 }
 

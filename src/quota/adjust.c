@@ -34,14 +34,26 @@ static const struct settle_entry *entry_of(const struct adjust_item *item, struc
     return NULL;
 }
 
+/* Quotas that have to do with the meter. */
+static size_t quotas_of(const struct adjust_item *item, struct slice meter)
+{
+    const struct settle_entry *entry = entry_of(item, meter);
+    size_t count = entry ? entry->counted_count : 0;
+
+    for (size_t i = 0; i < item->past_count; i++)
+        if (slice_equal(item->past[i].meter, meter))
+            count += item->past[i].counted_count;
+    for (size_t i = 0; i < item->bindings_count; i++)
+        count += slice_equal(item->bindings[i].meter, meter);
+    return count;
+}
+
 size_t adjust_locks_max(const struct adjust_item *item)
 {
-    size_t count = item->bindings_count;
+    size_t count = 0;
 
-    for (size_t i = 0; item->record && i < item->record->entries_count; i++)
-        count += item->record->entries[i].counted_count;
-    for (size_t i = 0; i < item->past_count; i++)
-        count += item->past[i].counted_count;
+    for (size_t i = 0; i < item->changes_count; i++)
+        count += quotas_of(item, item->changes[i].meter);
     return count;
 }
 
@@ -126,6 +138,8 @@ static bool may_be(struct adjust_item *item)
             return false;
         }
     }
+    if (adjust_locks_max(item) > ADJUST_QUOTAS_MAX)
+        refuse(item, ADJUST_TOO_MANY, 0);
     for (size_t i = 0; i < item->changes_count; i++) {
         if (item->left[i] + item->changes[i].delta < 0)
             refuse(item, ADJUST_BELOW_ZERO, i);
@@ -162,7 +176,8 @@ static int share_order(const void *a, const void *b)
 static struct share *shares_of(struct book *book, const struct adjust_item *item,
                                const struct settle_entry *entry, size_t *ret_count)
 {
-    struct share *shares = arena_array(book->arena, adjust_locks_max(item) + 1, sizeof(*shares));
+    struct share *shares =
+        arena_array(book->arena, quotas_of(item, entry->meter) + 1, sizeof(*shares));
 
     CHECK(shares);
     *ret_count = 0;
@@ -284,7 +299,7 @@ static void draft_more(struct book *book, struct adjust_item *item, size_t at,
 static struct draft draft_of(struct book *book, struct adjust_item *item, size_t at)
 {
     const struct settle_entry *entry = entry_of(item, item->changes[at].meter);
-    size_t room = adjust_locks_max(item) + 1, count;
+    size_t room = quotas_of(item, entry->meter) + 1, count;
     struct share *shares = shares_of(book, item, entry, &count);
     struct draft draft = {.parts = arena_array(book->arena, room, sizeof(*draft.parts)),
                           .closed = arena_array(book->arena, room, sizeof(*draft.closed))};
@@ -326,7 +341,6 @@ static void book_part(struct book *book, const struct adjust_item *item, const s
 
 static void apply(struct book *book, struct adjust_item *item, const struct draft *drafts)
 {
-    int64_t number = item->past_count > 0 ? item->past[item->past_count - 1].number : 0;
     struct adjust_row *rows = arena_array(book->arena, item->changes_count, sizeof(*rows));
 
     CHECK(rows);
@@ -334,7 +348,7 @@ static void apply(struct book *book, struct adjust_item *item, const struct draf
         const struct draft *draft = &drafts[i];
 
         rows[i] = (struct adjust_row){
-            .number = number + 1 + (int64_t)i,
+            .number = item->past_number + 1 + (int64_t)i,
             .adjust_id = item->adjust_id,
             .meter = item->changes[i].meter,
             .delta = item->changes[i].delta,

@@ -44,7 +44,10 @@ struct adjust_change {
     int64_t delta; /* not 0 */
 };
 
-/* One row of ledger_change. */
+/* Of a job's entry, its changes and what binds, for the meters of one correction. */
+enum { ADJUST_QUOTAS_MAX = 1024 };
+
+/* One row of ledger_change; of `past`, all those of a meter as one. */
 struct adjust_row {
     int64_t number; /* in its job, from 1 */
     struct slice adjust_id;
@@ -68,6 +71,7 @@ enum adjust_outcome {
     ADJUST_BELOW_ZERO, /* left[] says what is left of each meter */
     ADJUST_TOO_LARGE,  /* of changes[bad] a sum would pass AMOUNT_MAX */
     ADJUST_NO_LIMIT,   /* nothing binds changes[bad], which adds */
+    ADJUST_TOO_MANY,   /* more than ADJUST_QUOTAS_MAX quotas */
     ADJUST_WANTS_RECALL, /* something does not fit while capacity is lent: reap, recall, again */
     ADJUST_INCONSISTENT, /* the tenant's rows contradict each other: nothing is decided */
 };
@@ -79,8 +83,10 @@ struct adjust_item {
     const struct adjust_change *changes; /* each meter once; at most HOLD_METERS_MAX */
     size_t changes_count;
     const struct settle_record *record; /* NULL: none */
-    const struct adjust_row *past;      /* changes of the job, by number */
+    const struct adjust_row
+        *past; /* changes of the job, for each meter: delta and counted are their sums */
     size_t past_count;
+    int64_t past_number;           /* of the newest; 0: none */
     const struct adjust_row *same; /* changes with this adjust_id, whatever the job */
     size_t same_count;
     struct slice same_job_id;              /* of them */
@@ -97,7 +103,7 @@ struct adjust_item {
 
 /*
  * The quotas whose locks the decision needs: where the job counts, and what binds. May have duplicates;
- * returns how many, at most adjust_locks_max.
+ * returns how many, at most adjust_locks_max. More than ADJUST_QUOTAS_MAX of these need no locks.
  */
 size_t adjust_locks(const struct adjust_item *item, struct quota_ref *refs);
 size_t adjust_locks_max(const struct adjust_item *item);

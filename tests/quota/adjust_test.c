@@ -16,7 +16,8 @@ static struct settle_record record;
 static struct adjust_change change[2];
 static struct adjust_binding bindings[3];
 static struct adjust_item item;
-static struct adjust_row past[8];
+static struct adjust_row past[1];
+static struct settle_counted past_counted[ADJUST_QUOTAS_MAX];
 
 static struct quota_row row(int64_t limit_id, int64_t start_ms)
 {
@@ -64,13 +65,35 @@ static void tear_down(void)
 
 TestSuite(adjust, .init = set_up, .fini = tear_down);
 
+/* Of the first meter, as the ledger adds it up. */
+static void remember(const struct adjust_row *made)
+{
+    item.past_count = 1;
+    item.past_number = made->number;
+    past[0].meter = made->meter;
+    past[0].counted = past_counted;
+    past[0].delta += made->delta;
+    for (size_t i = 0; i < made->counted_count; i++) {
+        size_t at = 0;
+
+        while (at < past[0].counted_count &&
+               !quota_ref_equal(past_counted[at].ref, made->counted[i].ref))
+            at++;
+        if (at == past[0].counted_count)
+            past_counted[past[0].counted_count++] =
+                (struct settle_counted){.ref = made->counted[i].ref};
+        past_counted[at].amount += made->counted[i].amount;
+        past_counted[at].debt += made->counted[i].debt;
+    }
+}
+
 /* Decides; what is made becomes a part of the past. */
 static enum adjust_outcome by(int64_t delta)
 {
     change[0].delta = delta;
     adjust_decide(&book, &item);
     if (item.outcome == ADJUST_MADE)
-        past[item.past_count++] = item.rows[0];
+        remember(&item.rows[0]);
     return item.outcome;
 }
 
@@ -236,4 +259,17 @@ Test(adjust, decides_nothing_on_rows_that_have_less_than_the_job)
     quotas[2].committed = 9;
     cr_assert_eq(by(-10), ADJUST_INCONSISTENT);
     cr_assert(is(0, 30, 0) && is(2, 9, 0));
+}
+
+Test(adjust, touches_so_many_quotas_and_no_more)
+{
+    past[0] = (struct adjust_row){.meter = SLICE("tokens"), .counted = past_counted};
+    past[0].counted_count = ADJUST_QUOTAS_MAX - 4; /* two are the entry's, two bind */
+    for (size_t i = 0; i < ADJUST_QUOTAS_MAX; i++)
+        past_counted[i].ref = (struct quota_ref){9, (int64_t)i * HOUR};
+    item.past_count = 1;
+    past[0].counted_count++;
+    cr_assert_eq(by(-1), ADJUST_TOO_MANY);
+    past[0].counted_count--;
+    cr_assert_eq(by(-1), ADJUST_MADE);
 }

@@ -176,6 +176,7 @@ struct holdfast_v1_admin_service_handlers {
      *
      * Errors: NOT_FOUND (UNKNOWN_TENANT); FAILED_PRECONDITION (NOT_FINAL: the job has no record; BELOW_ZERO;
      * NO_LIMIT: no limit applies to a meter that is added to; READ_ONLY); ALREADY_EXISTS (ADJUST_ID_REUSED);
+     * RESOURCE_EXHAUSTED (LIMITS_FULL: more than 1024 limits and periods);
      * INVALID_ARGUMENT (INVALID_FIELD: also a meter that was not recorded of the job); OUT_OF_RANGE
      * (AMOUNT_BOUND); ABORTED (CONTENTION: a row stays locked).
      */
