@@ -274,6 +274,12 @@ def reserve_forgotten(book, on):
     book.reserve(on, ttl=2000)
 
 
+def reserve_placed(book, on):
+    """Its repeat within a beat of Redis' return may be held in both places (PROTOCOL.md, twice held): whoever
+    releases one by its token waits for the end of the other, and judge waits longer than that."""
+    book.reserve(on, ttl=SOON_S * 1000 // 2)
+
+
 def reserve_long(book, on):
     book.reserve(on, ttl=LONG)
 
@@ -470,10 +476,10 @@ def old_rows(book, on):
 
 
 def until(condition):
-    end = time.monotonic() + SOON_S
+    begun = time.monotonic()
     while not condition():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.02)
+        assert time.monotonic() < begun + SOON_S, "not in time"
+        harness.look_later(begun)
 
 
 commit = each_held(lambda book, on, job: book.commit(on, job))
@@ -493,7 +499,7 @@ OPERATIONS = {
     "reserve of more than is lent": (hold(), reserve_more),
     "reserve with room among what is due": (expire, reserve_crowded),
     "reserve for long": (nothing, reserve_long),
-    "reserve without Redis": (hold(), away(reserve)),
+    "reserve without Redis": (hold(), away(reserve_placed)),
     "reserve after a loss": (hold(), lose_all(reserve)),
     "commit": (hold(), commit),
     "commit by job": (hold(), commit_by_job),

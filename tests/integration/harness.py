@@ -158,6 +158,11 @@ def stores(command):
                    capture_output=True)
 
 
+def look_later(begun):
+    """A pause between two looks, longer the longer one waits: a look may be a process that connects to a store."""
+    time.sleep(min(0.2, max(0.02, (time.monotonic() - begun) / 20)))
+
+
 def redis(*words):
     """The lines that redis-cli prints."""
     return subprocess.run(["redis-cli", "-s", os.environ["HOLDFAST_TEST_REDIS"][len("unix:"):],
@@ -212,10 +217,10 @@ class Case(unittest.TestCase):
         return reply.quotas[0]
 
     def until(self, condition, seconds):
-        end = time.monotonic() + seconds
+        begun = time.monotonic()
         while not condition():
-            self.assertLess(time.monotonic(), end, "not in time")
-            time.sleep(0.02)
+            self.assertLess(time.monotonic(), begun + seconds, "not in time")
+            look_later(begun)
 
     def postgres_serves(self):
         """A transaction of the common server comes through: what it knew of a hang is over."""

@@ -40,14 +40,25 @@ int64_t fixture_now_us(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+/* Who waits for seconds asks less and less often: a look may be a connection to a store. */
+enum { LOOK_MIN_US = 5000, LOOK_MAX_US = 200000, LOOKS = 20 };
+
+static useconds_t until_next_look_us(int64_t waited_us)
+{
+    int64_t us = waited_us / LOOKS;
+
+    return (useconds_t)(us < LOOK_MIN_US ? LOOK_MIN_US : us > LOOK_MAX_US ? LOOK_MAX_US : us);
+}
+
 bool fixture_until(int64_t deadline_ms, bool (*condition)(void *user), void *user)
 {
-    int64_t end_us = fixture_now_us() + deadline_ms * 1000;
+    int64_t begun_us = fixture_now_us(), waited_us = 0;
 
     while (!condition(user)) {
-        if (fixture_now_us() > end_us)
+        waited_us = fixture_now_us() - begun_us;
+        if (waited_us > deadline_ms * 1000)
             return condition(user);
-        usleep(5000);
+        usleep(until_next_look_us(waited_us));
     }
     return true;
 }
