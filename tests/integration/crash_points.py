@@ -135,9 +135,9 @@ class Book:
             tenant=self.tenant, job_id=job, reservation_id="" if by_job else self.held.get(job, ""),
             actual=[service.ActualAmount(meter=meter, units=units)]))
 
-    def release(self, on, job):
+    def release(self, on, job, by_job=False):
         self.ask(on, "Release", service.ReleaseRequest(
-            tenant=self.tenant, job_id=job, reservation_id=self.held.get(job, "")))
+            tenant=self.tenant, job_id=job, reservation_id="" if by_job else self.held.get(job, "")))
 
     def extend(self, on, job, ttl):
         request = service.ExtendRequest(tenant=self.tenant, job_id=job, reservation_id=self.held.get(job, ""))
@@ -185,13 +185,14 @@ class Book:
             except grpc.RpcError as error:
                 seen = error
             time.sleep(0.05)
-        self.wrong.append(f"I7 at rest: {seen}")
+        placed = sql(f"SELECT job_id, deadline_ms FROM pg_hold WHERE tenant_id = {self.number()}")
+        self.wrong.append(f"I7 at rest: {seen}, in Postgres: {placed}")
         return False
 
     def judge(self, on):
         self.repeat(on)
-        for job in list(self.held):
-            self.release(on, job)
+        for job in list(self.held):  # by job: a repeat may be held in both places, and a token means one of them
+            self.release(on, job, by_job=True)
         self.repeat(on)
         if self.rests(on):
             self.judge_room(on)
@@ -275,8 +276,8 @@ def reserve_forgotten(book, on):
 
 
 def reserve_placed(book, on):
-    """Its repeat within a beat of Redis' return may be held in both places (PROTOCOL.md, twice held): whoever
-    releases one by its token waits for the end of the other, and judge waits longer than that."""
+    """Who repeats it within a beat of Redis' return may not know of the hold in Postgres (PROTOCOL.md, twice held):
+    that ends by itself, sooner than judge gives up."""
     book.reserve(on, ttl=SOON_S * 1000 // 2)
 
 
