@@ -20,7 +20,7 @@ struct reader_frame {
     int64_t committed; /* of the event */
 };
 
-enum { READER_FRAMES_MAX = 8192 };
+enum { READER_FRAMES_MAX = 32768 };
 
 struct reader {
     pthread_mutex_t lock;
