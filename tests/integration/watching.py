@@ -43,7 +43,7 @@ class Reader:
         self.thread.join()
 
 
-class Watching(Case):
+class Streams(Case):
     def reader(self, **more):
         reader = Reader(self.tenant, **more)
         self.addCleanup(reader.cancel)
@@ -87,7 +87,9 @@ class Watching(Case):
                  event.quota.committed + event.quota.debt, event.quota.limit)
                 for event in reader.events() if event.kind in KINDS]
 
-    # ---- time ----
+
+class InTime(Streams):
+    """Measured, so it runs alone."""
 
     def test_a_hundred_readers_one_of_which_never_reads(self):
         self.scopes(60)
@@ -138,6 +140,8 @@ class Watching(Case):
               f" most {took[-1] * 1e3:.1f} ms")
         return p99
 
+
+class Watching(Streams):
     # ---- order, and nothing lost ----
 
     def test_two_servers_stream_the_same(self):
