@@ -83,7 +83,7 @@ const char *fixture_redis_text(const char *format, ...) PRINTF_LIKE(1, 2);
 
 int64_t fixture_now_us(void); /* monotonic */
 
-/* True soon after the condition is, false after the deadline: asks every 5 ms at first, at last every 200 ms. */
+/* True soon after the condition is, false after the deadline: asks every 5 ms at first, then every 200 ms. */
 bool fixture_until(int64_t deadline_ms, bool (*condition)(void *user), void *user);
 
 #endif
