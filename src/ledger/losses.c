@@ -17,7 +17,8 @@
 static const struct statement mark = {
     "losses_mark",
     "UPDATE history SET system = $1::bigint, timeline = $2::bigint,"
-    " compared = clock_timestamp() WHERE system <> $1::bigint OR timeline <> $2::bigint"};
+    " compared = clock_timestamp(), reaped_to_ms = " SQL_MS_OF(
+        "clock_timestamp()") " WHERE system <> $1::bigint OR timeline <> $2::bigint"};
 
 /* Kept as long as Redis may still show a higher number than the row has. */
 static const struct statement forget = {

@@ -121,6 +121,9 @@ MUST_CHECK enum status rows_leases_delete(struct database *db, struct arena *are
 
 /* --- halves ----------------------------------------------------------------------------------- */
 
+/* Reaps of before a database went back may be forgotten; what they freed in Redis is not (losses.c). */
+#define ROWS_REAPED_TO "greatest(q.reaped_to_ms, (SELECT h.reaped_to_ms FROM history h))"
+
 /*
  * The columns of struct quota_row, in the order in which rows_quota_read takes them, for SELECTs of
  * others, of a row q of quota and its limit l. epoch is not among them and stays 0.
@@ -129,7 +132,7 @@ MUST_CHECK enum status rows_leases_delete(struct database *db, struct arena *are
     "q.tenant_id, q.limit_id, q.period_start_ms, q.period_end_ms, l.name, l.scope, l.meter,"       \
     " l.period_kind, q.soft_amount, q.limit_amount, q.cap_amount, q.unlimited, q.committed,"       \
     " q.debt, q.pg_held, q.leased, q.lease_id, q.granted, q.returned, q.spent,"                    \
-    " q.lease_deadline_ms, q.lease_target, q.recall, q.reaped_to_ms, q.ledger_seq, q.level,"       \
+    " q.lease_deadline_ms, q.lease_target, q.recall, " ROWS_REAPED_TO ", q.ledger_seq, q.level,"   \
     " q.state"
 
 /* Reads one row's columns, starting at the next; more columns may follow. */

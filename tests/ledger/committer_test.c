@@ -1,4 +1,5 @@
 /* Group commit, against a real Postgres: once, all of it, and in order. */
+#include "ledger/ledger.h"
 #include "quota/threshold.h"
 #include "tests/ledger/committing.h"
 #include "tests/support/fixture.h"
@@ -306,6 +307,33 @@ Test(committer, a_late_commit_is_booked_at_the_root_and_told)
     c.item.settle.job_id = SLICE("too-late");
     cr_assert_eq(committing_run(&c, committer), SETTLE_EXPIRED);
     cr_assert_eq(support_of_quota(&tenant, "committed"), 10);
+    support_check_quotas(&tenant);
+    committing_done(&c);
+    plan_unref(plan);
+}
+
+/* A reap let go of it in Redis, and the database went back to before the reap: its units are another's by now. */
+Test(committer, a_late_commit_takes_nothing_from_its_lease_after_the_database_went_back)
+{
+    struct support_tenant tenant = support_tenant_make("went-back", 1000, 1000, 100);
+    struct plan *plan = support_plan(&tenant);
+    int64_t deadline_ms = support_now_ms() - 1000;
+    struct committing c;
+
+    committing_init(&c, &tenant, plan, SETTLE_COMMIT, "before",
+                    support_hold(&arena, &tenant, 1, 10, deadline_ms));
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert_eq(support_of_quota(&tenant, "spent"), 10, "no reap has seen it");
+    fixture_sql_do("UPDATE history SET timeline = timeline - 1");
+    cr_assert_eq(ledger_history_compared(
+                     db, &arena, fixture_sql("SELECT system FROM history"),
+                     fixture_sql("SELECT timeline + 1 FROM history")),
+                 STATUS_OK);
+    c.item.settle.job_id = SLICE("after");
+    c.item.settle.token = support_hold(&arena, &tenant, 2, 10, deadline_ms);
+    cr_assert_eq(committing_run(&c, committer), SETTLE_COMMITTED);
+    cr_assert_eq(support_of_quota(&tenant, "spent"), 10);
+    cr_assert_eq(support_of_quota(&tenant, "committed"), 20);
     support_check_quotas(&tenant);
     committing_done(&c);
     plan_unref(plan);

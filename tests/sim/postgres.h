@@ -111,6 +111,7 @@ struct postgres {
     struct pg_request *requests;
     struct pg_loss *losses;
     int64_t timeline, compared; /* how often a standby has taken over; of these, the last one compared */
+    int64_t reaped_to_ms;       /* when that was */
     int64_t tenants_count, limits_count, config_position;
     int64_t lag_us[PG_LAGS]; /* how far behind the time is on every second server: a slow way back */
     int64_t bumps[SHARDS];   /* epochs that were begun, whether they came to something or not */

@@ -359,18 +359,6 @@ static void answer(struct batch *batch, struct commit_item *item)
         settle->subject = copy_hold(item->arena, settle->subject);
 }
 
-/* The gate: a connection to a history that was not compared with Redis is refused. */
-static enum status connect(struct work *work)
-{
-    const struct postgres *pg = work->db->pg;
-    enum status status = pg_ask(work->db);
-
-    if (status == STATUS_OK && pg->timeline != pg->compared &&
-        !mutant_is(MUTANT_COMMITS_BEFORE_COMPARED))
-        return STATUS_UNAVAILABLE;
-    return status;
-}
-
 static enum status run_batch(struct batch *batch)
 {
     struct work *work = batch->work;
@@ -383,7 +371,7 @@ static enum status run_batch(struct batch *batch)
     batch->expired = pg_alloc(arena, work->count, sizeof(*batch->expired));
     batch->placed = pg_alloc(arena, work->count, sizeof(*batch->placed));
     batch->again = pg_alloc(arena, work->count, sizeof(*batch->again));
-    status = connect(work);
+    status = pg_ask(work->db);
     if (status != STATUS_OK)
         return status;
     read_facts(batch);
@@ -494,7 +482,7 @@ static void run_work(void *user)
                 break;
             if (!committer->up) { /* nothing is taken meanwhile, so it looks by itself */
                 fibre_sleep_us(RETRY_US);
-                committer->up = committer->up || connect(work) == STATUS_OK;
+                committer->up = committer->up || pg_ask(work->db) == STATUS_OK;
                 continue;
             }
             fibre_wait(committer, fibre_now_us() + (committer->first ? LOOK_US : 25 * LOOK_US));
@@ -529,7 +517,8 @@ struct committer *sim_committer_create(const struct committer_options *options, 
     struct committer *committer = calloc(1, sizeof(*committer));
     const struct database_options database = {.statement_timeout_ms = 4000,
                                               .clock = options->clock,
-                                              .estimate = options->estimate};
+                                              .estimate = options->estimate,
+                                              .compared = true};
 
     (void)error, (void)error_bytes;
     CHECK(committer);

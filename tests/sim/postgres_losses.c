@@ -127,8 +127,10 @@ enum status sim_history_compared(struct database *db, struct arena *arena, int64
     enum status status = pg_ask(db);
 
     (void)arena, (void)system;
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && db->pg->compared != timeline) {
         db->pg->compared = timeline;
+        db->pg->reaped_to_ms = db->pg->now_ms(db->pg->user);
+    }
     return status;
 }
 
