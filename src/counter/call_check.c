@@ -25,10 +25,31 @@ bool write_survey(struct request *request, struct counter_call *call)
     struct counter_survey *survey = container_of(call, struct counter_survey, call);
 
     CHECK(survey->max > 0 && survey->max <= COUNTER_LIST_MAX);
+    CHECK(survey->quotas_max > 0 && survey->rests_count <= COUNTER_LIST_MAX);
     request_guard(request, &call->view);
     write_cursor(request, survey->cursor);
     request_count(request, survey->max);
+    request_count(request, survey->quotas_max);
+    request_count(request, survey->rests_count);
+    for (size_t i = 0; i < survey->rests_count; i++) {
+        request_int(request, survey->rests[i].tenant_id);
+        write_cursor(request, survey->rests[i].cursor);
+    }
     return true;
+}
+
+static void read_rests(struct reply *reply, struct counter_survey *survey)
+{
+    survey->rests_count = (size_t)reply_code(reply, INT32_MAX);
+    if (survey->rests_count > reply_left(reply) / 2)
+        reply->bad = true;
+    if (reply->bad)
+        return;
+    survey->rests = reply_array(reply, survey->rests_count, sizeof(*survey->rests));
+    for (size_t i = 0; i < survey->rests_count && !reply->bad; i++) {
+        survey->rests[i].tenant_id = reply_int(reply);
+        read_cursor(reply, survey->rests[i].cursor);
+    }
 }
 
 void read_survey(struct reply *reply, struct counter_call *call)
@@ -36,6 +57,7 @@ void read_survey(struct reply *reply, struct counter_call *call)
     struct counter_survey *survey = container_of(call, struct counter_survey, call);
 
     read_cursor(reply, survey->cursor);
+    read_rests(reply, survey);
     survey->quotas_count = reply_left(reply) / 3;
     survey->quotas = reply_array(reply, survey->quotas_count, sizeof(*survey->quotas));
     for (size_t i = 0; i < survey->quotas_count && !reply->bad; i++) {

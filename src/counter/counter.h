@@ -468,10 +468,24 @@ struct counter_holds { /* a page of live and due holds, soonest deadline first *
 
 enum { COUNTER_CURSOR_CHARS = 24 };
 
-struct counter_survey { /* what Redis knows of all quotas of some tenants of the shard */
+struct counter_rest { /* what is left of a tenant */
+    int64_t tenant_id;
+    char cursor[COUNTER_CURSOR_CHARS + 1];
+};
+
+/*
+ * What Redis knows of all quotas of some tenants of the shard: of those of the page at the cursor, or, with
+ * rests, of what an earlier page has left, and the cursor stays. About quotas_max quotas are shown, however
+ * many a tenant has. All is shown when no rests are left at the cursor "0". Cursors mean nothing to another
+ * incarnation of Redis.
+ */
+struct counter_survey {
     struct counter_call call;
-    size_t max;                            /* tenants, about */
+    size_t max;                            /* tenants of a page, about */
+    size_t quotas_max;                     /* about */
     char cursor[COUNTER_CURSOR_CHARS + 1]; /* in and out; "0": from the start, and: at the end */
+    struct counter_rest *rests;            /* in, COUNTER_LIST_MAX at most, and out */
+    size_t rests_count;
     size_t quotas_count;
     struct counter_surveyed {
         int64_t tenant_id;

@@ -23,6 +23,18 @@ enum {
     COMPARE_MOST_MS = 10000,
     SHARDS_PER_TURN = 8,
     TENANTS_PER_PAGE = 64,
+    QUOTAS_PER_PAGE = 1000,
+    RESTS_PER_PAGE = 64,
+};
+
+/* Where the survey of a shard is. */
+struct spot {
+    bool done;
+    bool again; /* of some tenant a row was locked or contradicts others: once more from the start */
+    int64_t epoch; /* of the Redis that the others are of; 0: of none yet */
+    char cursor[COUNTER_CURSOR_CHARS + 1];
+    struct counter_rest *rests; /* what is left of tenants of the pages before the cursor */
+    size_t rests_count;
 };
 
 struct comparing {
@@ -30,10 +42,7 @@ struct comparing {
     int64_t system, timeline;
     int64_t begun_us;
     size_t found;
-    bool done[SHARDS];
-    bool again
-        [SHARDS]; /* of some tenant a row was locked or contradicts others: once more from the start */
-    char cursors[SHARDS][COUNTER_CURSOR_CHARS + 1];
+    struct spot spots[SHARDS];
 };
 
 static void *create(void)
@@ -44,18 +53,35 @@ static void *create(void)
     return comparing;
 }
 
+static void from_the_start(struct spot *spot)
+{
+    free(spot->rests);
+    *spot = (struct spot){.cursor = "0"};
+}
+
+static void destroy(void *own)
+{
+    struct comparing *comparing = own;
+
+    for (int shard = 0; shard < SHARDS; shard++)
+        free(comparing->spots[shard].rests);
+    free(comparing);
+}
+
 static void begin(struct comparing *comparing, struct duty_tools *tools)
 {
     struct shard_view view;
 
+    for (int shard = 0; shard < SHARDS; shard++)
+        free(comparing->spots[shard].rests);
     *comparing = (struct comparing){.active = true,
                                     .system = tools->news->system,
                                     .timeline = tools->news->timeline,
                                     .begun_us = stores_mono_us(tools->stores)};
     for (int shard = 0; shard < SHARDS; shard++) {
-        comparing->cursors[shard][0] = '0';
+        from_the_start(&comparing->spots[shard]);
         /* One that is not active now, because Redis has failed over too, is made ready by its survey. */
-        comparing->done[shard] =
+        comparing->spots[shard].done =
             !authority_believed(tools->stores->services->authority, shard, &view);
     }
     log_warn("losses",
@@ -89,25 +115,49 @@ static size_t seen_of(struct stores *stores, const struct counter_survey *survey
     return count;
 }
 
+/* The first RESTS_PER_PAGE of the rests were looked at. */
+static void move_on(struct spot *spot, const struct counter_survey *survey)
+{
+    size_t looked = spot->rests_count < RESTS_PER_PAGE ? spot->rests_count : RESTS_PER_PAGE;
+    size_t later = spot->rests_count - looked;
+    struct counter_rest *rests = calloc(survey->rests_count + later + 1, sizeof(*rests));
+
+    CHECK(rests);
+    if (survey->rests_count > 0)
+        memcpy(rests, survey->rests, survey->rests_count * sizeof(*rests));
+    if (later > 0)
+        memcpy(rests + survey->rests_count, spot->rests + looked, later * sizeof(*rests));
+    free(spot->rests);
+    spot->rests = rests;
+    spot->rests_count = survey->rests_count + later;
+    memcpy(spot->cursor, survey->cursor, sizeof(spot->cursor));
+    if (spot->rests_count > 0 || strcmp(spot->cursor, "0") != 0)
+        return;
+    spot->done = !spot->again;
+    spot->again = false;
+}
+
 static enum status compare(struct comparing *comparing, struct stores *stores,
                            const struct counter_survey *survey)
 {
     struct loss_seen *seen = stores_scratch(stores, survey->quotas_count, sizeof(*seen));
-    int shard = survey->call.view.shard;
+    struct spot *spot = &comparing->spots[survey->call.view.shard];
     struct loss *losses;
     size_t found;
-    enum status status = stores->table->losses_find(stores->db, &stores->scratch, seen,
-                                                    seen_of(stores, survey, seen), &losses, &found);
+    enum status status;
 
+    if (spot->epoch != 0 && spot->epoch != survey->call.view.epoch) {
+        from_the_start(spot); /* cursors mean nothing to another Redis */
+        return STATUS_OK;
+    }
+    status = stores->table->losses_find(stores->db, &stores->scratch, seen,
+                                        seen_of(stores, survey, seen), &losses, &found);
     if (status != STATUS_OK && status != STATUS_CONFLICT && status != STATUS_CORRUPT)
         return status;
     comparing->found += found;
-    comparing->again[shard] |= status != STATUS_OK;
-    memcpy(comparing->cursors[shard], survey->cursor, sizeof(survey->cursor));
-    if (strcmp(survey->cursor, "0") != 0)
-        return status;
-    comparing->done[shard] = !comparing->again[shard];
-    comparing->again[shard] = false;
+    spot->epoch = survey->call.view.epoch;
+    spot->again |= status != STATUS_OK;
+    move_on(spot, survey);
     return status;
 }
 
@@ -121,13 +171,17 @@ static enum status look(struct comparing *comparing, struct stores *stores)
     enum status status = STATUS_OK;
 
     for (int shard = 0; shard < SHARDS && count < SHARDS_PER_TURN; shard++) {
-        if (comparing->done[shard])
+        const struct spot *spot = &comparing->spots[shard];
+
+        if (spot->done)
             continue;
-        surveys[count] = (struct counter_survey){.call = {.kind = COUNTER_SURVEY,
-                                                          .view.shard = shard,
-                                                          .arena = &stores->scratch},
-                                                 .max = TENANTS_PER_PAGE};
-        memcpy(surveys[count].cursor, comparing->cursors[shard], sizeof(surveys[count].cursor));
+        surveys[count] = (struct counter_survey){
+            .call = {.kind = COUNTER_SURVEY, .view.shard = shard, .arena = &stores->scratch},
+            .max = TENANTS_PER_PAGE,
+            .quotas_max = QUOTAS_PER_PAGE,
+            .rests = spot->rests,
+            .rests_count = spot->rests_count < RESTS_PER_PAGE ? spot->rests_count : RESTS_PER_PAGE};
+        memcpy(surveys[count].cursor, spot->cursor, sizeof(surveys[count].cursor));
         calls[count] = &surveys[count].call;
         count++;
     }
@@ -147,7 +201,7 @@ static size_t left(const struct comparing *comparing)
     size_t count = 0;
 
     for (int shard = 0; shard < SHARDS; shard++)
-        count += !comparing->done[shard];
+        count += !comparing->spots[shard].done;
     return count;
 }
 
@@ -197,5 +251,5 @@ static enum duty_end turn(void *own, struct duty_tools *tools)
 const struct duty duty_losses = {.name = "losses",
                                  .every_ms = COMPARE_EVERY_MS,
                                  .create = create,
-                                 .destroy = free,
+                                 .destroy = destroy,
                                  .turn = turn};

@@ -23,7 +23,8 @@ TestSuite(call_survey, .init = set_up, .fini = tear_down);
 /* A page from the cursor on, which it moves. */
 static struct counter_survey page(char cursor[COUNTER_CURSOR_CHARS + 1], size_t max)
 {
-    struct counter_survey survey = {.call = fixture_call(&f, COUNTER_SURVEY), .max = max};
+    struct counter_survey survey = {
+        .call = fixture_call(&f, COUNTER_SURVEY), .max = max, .quotas_max = 1000};
 
     memcpy(survey.cursor, cursor, sizeof(survey.cursor));
     fixture_run(&f, &survey.call);
@@ -118,6 +119,53 @@ Test(call_survey, in_pages_no_tenant_is_left_out)
         cr_assert_geq(times[i], 1, "tenant %d", 1000 + i);
 }
 
+/* A tenant may have any number of quotas: a call shows some of them, and the others are not forgotten. */
+Test(call_survey, a_page_is_bounded_by_quotas)
+{
+    enum { QUOTAS = 3000, ROOM = 200 };
+    struct counter_rest rests[COUNTER_LIST_MAX];
+    size_t rests_count = 0;
+    char cursor[COUNTER_CURSOR_CHARS + 1] = "0";
+    static int times[QUOTAS + 1];
+    int calls = 0, small = 0;
+    struct counter_totals other = totals_of(1, LEASE(1), 70);
+
+    other.tenant_id = 8;
+    fixture_begin(&f, &f.view, other);
+    for (int i = 1; i <= QUOTAS; i += 100) {
+        struct counter_totals totals[100];
+
+        for (int k = 0; k < 100; k++)
+            totals[k] = totals_of(i + k, LEASE(1), 10);
+        fixture_fill(&f, totals, 100);
+    }
+    do {
+        struct counter_survey survey = {.call = fixture_call(&f, COUNTER_SURVEY),
+                                        .max = COUNTER_LIST_MAX,
+                                        .quotas_max = ROOM,
+                                        .rests = rests,
+                                        .rests_count = rests_count};
+
+        memcpy(survey.cursor, cursor, sizeof(cursor));
+        fixture_run(&f, &survey.call);
+        memcpy(cursor, survey.cursor, sizeof(cursor));
+        cr_assert_leq(survey.quotas_count, 2 * ROOM);
+        for (size_t i = 0; i < survey.quotas_count; i++)
+            if (survey.quotas[i].tenant_id == TENANT)
+                times[survey.quotas[i].ref.limit_id]++;
+            else
+                small++;
+        rests_count = survey.rests_count;
+        cr_assert_leq(rests_count, 2);
+        if (rests_count > 0)
+            memcpy(rests, survey.rests, rests_count * sizeof(*rests));
+        cr_assert_lt(++calls, QUOTAS);
+    } while (rests_count > 0 || strcmp(cursor, "0") != 0);
+    cr_assert_geq(small, 1);
+    for (int i = 1; i <= QUOTAS; i++)
+        cr_assert_geq(times[i], 1, "limit %d", i);
+}
+
 /* What a hand did to one quota, or one tenant, hides no other. */
 Test(call_survey, what_cannot_be_read_is_left_out)
 {
@@ -141,7 +189,7 @@ Test(call_survey, what_cannot_be_read_is_left_out)
 
 Test(call_survey, another_incarnation_is_told_by_the_guard)
 {
-    struct counter_survey survey = {.call = fixture_call(&f, COUNTER_SURVEY), .max = 1, .cursor = "0"};
+    struct counter_survey survey = {.call = fixture_call(&f, COUNTER_SURVEY), .max = 1, .quotas_max = 1, .cursor = "0"};
 
     survey.call.view.epoch++;
     counter_add(f.counter, &survey.call);
