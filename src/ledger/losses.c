@@ -11,6 +11,7 @@
 #include "ledger/rows.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 /* --- which history ---------------------------------------------------------------------------- */
 
@@ -25,7 +26,7 @@ static const struct statement forget = {
     "losses_forget",
     "DELETE FROM loss x WHERE accepted IS NOT NULL AND NOT EXISTS (SELECT FROM quota q"
     " WHERE q.tenant_id = x.tenant_id AND q.limit_id = x.limit_id"
-    " AND q.period_start_ms = x.period_start_ms AND q.ledger_seq < x.seen_seq)"};
+    " AND q.period_start_ms = x.period_start_ms AND q.ledger_seq + q.seq_lost < x.seen_seq)"};
 
 enum status ledger_history_compared(struct database *db, struct arena *arena, int64_t system,
                                     int64_t timeline)
@@ -51,7 +52,7 @@ static const struct statement suspects = {
     SQL_ROWS(6, bigint, granted) ", " SQL_ROWS(7, bigint, spent) ", " SQL_ROWS(8, bigint, seq) ", "
     SQL_ROWS(9, bigint, returned) ", " SQL_ROWS(10, bigint, deadline) ") AS n"
     " LEFT JOIN LATERAL (SELECT * FROM quota WHERE " ROWS_KEY_QUOTA " OFFSET 0) AS q ON true"
-    " WHERE q.tenant_id IS NULL OR q.ledger_seq < n.seq OR q.lease_id < n.lease"
+    " WHERE q.tenant_id IS NULL OR q.ledger_seq + q.seq_lost < n.seq OR q.lease_id < n.lease"
     " OR q.lease_id = n.lease AND (q.granted < n.granted OR q.spent < n.spent"
     " OR q.returned <= n.returned AND q.lease_deadline_ms < n.deadline) ORDER BY 1"};
 /* clang-format on */
@@ -422,6 +423,24 @@ static enum status enter_loss(struct database *db, struct accepting *accepting,
     return database_run(db, &enter, &params, NULL);
 }
 
+static const struct statement renumber = {
+    "losses_renumber", "UPDATE quota SET seq_lost = $4::bigint WHERE tenant_id = $1::bigint"
+                       " AND limit_id = $2::bigint AND period_start_ms = $3::bigint"};
+
+/* Nothing else changes it, so rows_write leaves it out. */
+static enum status write_renumbered(struct database *db, struct arena *arena,
+                                    const struct quota_row *quota)
+{
+    struct sql_params params;
+
+    sql_params_begin(&params, arena);
+    sql_add_i64(&params, quota->tenant_id);
+    sql_add_i64(&params, quota->ref.limit_id);
+    sql_add_i64(&params, quota->ref.period_start_ms);
+    sql_add_i64(&params, quota->seq_lost);
+    return database_run(db, &renumber, &params, NULL);
+}
+
 /* Of each loss an entry, where its quota is still there. */
 static enum status book_losses(struct database *db, struct accepting *accepting)
 {
@@ -437,16 +456,18 @@ static enum status book_losses(struct database *db, struct accepting *accepting)
             continue;
         loss->limit_name = quota->limit_name;
         booking = loss_book(&accepting->book, quota, &loss->loss);
+        loss_renumber(quota, &loss->loss);
         book_apply(&booking);
         book_check(&accepting->book, quota);
         status = enter_loss(db, accepting, quota, &booking, loss);
+        if (status == STATUS_OK)
+            status = write_renumbered(db, accepting->arena, quota);
         book_cross(&accepting->book, quota, loss->job_id, (struct attempt){0});
     }
     return status;
 }
 
-static enum status read_losses(struct database *db, struct accepting *accepting, bool accepted,
-                               int64_t tenant_id)
+static enum status read_losses(struct database *db, struct accepting *accepting, int64_t tenant_id)
 {
     struct known_loss *list;
     size_t count;
@@ -459,10 +480,83 @@ static enum status read_losses(struct database *db, struct accepting *accepting,
     if (!accepting->losses)
         return STATUS_EXHAUSTED;
     for (size_t i = 0; i < count; i++)
-        if (list[i].accepted == accepted)
+        if (!list[i].accepted)
             accepting->losses[accepting->losses_count++] =
                 (struct ledger_loss){.loss = list[i].loss};
     return STATUS_OK;
+}
+
+/* Of one loss: its names, seven numbers of 20 digits at most, the job. */
+enum { ANSWER_BYTES = 320 };
+
+/* What the request did, as its row of audit keeps it for a repeat (read_answer). */
+static char *answer_json(const struct accepting *accepting)
+{
+    size_t room = ANSWER_BYTES * (accepting->losses_count + 1), len = 0;
+    char *text = arena_array(accepting->arena, room, 1);
+
+    if (!text)
+        return NULL;
+    len += (size_t)snprintf(text, room, "{\"read_only\": false, \"losses\": [");
+    for (size_t i = 0; i < accepting->losses_count; i++) {
+        const struct ledger_loss *loss = &accepting->losses[i];
+
+        len += (size_t)snprintf(text + len, room - len,
+                                "%s{\"lim\": %" PRId64 ", \"start\": %" PRId64
+                                ", \"units\": %" PRId64 ", \"seq\": %" PRId64
+                                ", \"seen_seq\": %" PRId64 ", \"amount\": %" PRId64
+                                ", \"debt\": %" PRId64 ", \"job_id\": \"%.*s\"}",
+                                i > 0 ? ", " : "", loss->loss.ref.limit_id,
+                                loss->loss.ref.period_start_ms, loss->loss.units, loss->loss.seq,
+                                loss->loss.seen_seq, loss->amount, loss->debt,
+                                SLICE_ARGS(loss->job_id));
+    }
+    snprintf(text + len, room - len, "]}");
+    return text;
+}
+
+static const struct statement answered = {
+    "losses_answered",
+    "SELECT x.lim, x.start, x.units, x.seq, x.seen_seq, x.amount, x.debt, x.job_id,"
+    " CASE WHEN x.job_id = '' THEN '' ELSE coalesce(l.name, '') END"
+    " FROM audit a CROSS JOIN LATERAL jsonb_to_recordset(coalesce(a.new -> 'losses', '[]')) AS x"
+    " (lim bigint, start bigint, units bigint, seq bigint, seen_seq bigint, amount bigint, debt bigint,"
+    " job_id text) LEFT JOIN limit_ l ON l.tenant_id = a.tenant_id AND l.limit_id = x.lim"
+    " WHERE a.tenant_id = $1::bigint AND a.request_id = $2::text ORDER BY 1, 2"};
+
+static enum status read_answer(struct database *db, struct accepting *accepting)
+{
+    struct sql_params params;
+    struct sql_row row;
+    PGresult *result;
+    enum status status;
+
+    accepting->losses_count = 0;
+    sql_params_begin(&params, accepting->arena);
+    sql_add_i64(&params, accepting->audit.tenant_id);
+    sql_add_text(&params, accepting->audit.note.request_id);
+    status = database_run(db, &answered, &params, &result);
+    if (status != STATUS_OK)
+        return status;
+    row = sql_rows(result, accepting->arena);
+    accepting->losses =
+        arena_array(accepting->arena, sql_count(&row) + 1, sizeof(*accepting->losses));
+    row.bad = !accepting->losses;
+    while (sql_next(&row)) {
+        struct ledger_loss *loss = &accepting->losses[accepting->losses_count++];
+
+        *loss = (struct ledger_loss){.loss.tenant_id = accepting->audit.tenant_id};
+        loss->loss.ref.limit_id = sql_i64(&row);
+        loss->loss.ref.period_start_ms = sql_i64(&row);
+        loss->loss.units = sql_i64(&row);
+        loss->loss.seq = sql_i64(&row);
+        loss->loss.seen_seq = sql_i64(&row);
+        loss->amount = sql_i64(&row);
+        loss->debt = sql_i64(&row);
+        loss->job_id = sql_text(&row);
+        loss->limit_name = sql_text(&row);
+    }
+    return sql_done(&row);
 }
 
 /* The quotas' rows before the tenant's: what is accepted does not change in between, but may grow. */
@@ -494,7 +588,7 @@ static enum status lock_all(struct database *db, struct accepting *accepting, in
         accepting->was_read_only = sql_bool(&row);
     status = sql_done(&row);
     if (status == STATUS_OK)
-        status = read_losses(db, accepting, false, tenant_id);
+        status = read_losses(db, accepting, tenant_id);
     return status == STATUS_OK && accepting->losses_count != before ? STATUS_CONFLICT : status;
 }
 
@@ -502,6 +596,7 @@ static enum status accept_locked(struct database *db, struct accepting *acceptin
 {
     struct sql_params params;
     struct slice name;
+    char *answer;
     enum status status = book_losses(db, accepting);
 
     if (status == STATUS_OK)
@@ -512,9 +607,12 @@ static enum status accept_locked(struct database *db, struct accepting *acceptin
         status = database_run(db, &close, &params, NULL);
     if (status == STATUS_OK)
         status = shut_tenant(db, accepting->arena, accepting->audit.tenant_id, false, &name);
+    answer = answer_json(accepting);
+    if (!answer)
+        return STATUS_EXHAUSTED;
     if (status == STATUS_OK)
         status = audit_write(db, accepting->arena, &accepting->audit,
-                             SLICE("{\"read_only\": true}"), SLICE("{\"read_only\": false}"));
+                             SLICE("{\"read_only\": true}"), slice_from_cstr(answer));
     return status == STATUS_OK && accepting->validate_only ? STATUS_CANCELLED : status;
 }
 
@@ -529,7 +627,7 @@ static enum status accept_body(struct database *db, void *user)
     if (status != STATUS_OK || found.tenant_id == 0)
         return status;
     accepting->audit.tenant_id = found.tenant_id;
-    status = read_losses(db, accepting, false, found.tenant_id);
+    status = read_losses(db, accepting, found.tenant_id);
     if (status == STATUS_OK)
         status = lock_all(db, accepting, found.tenant_id);
     if (status == STATUS_OK)
@@ -537,7 +635,7 @@ static enum status accept_body(struct database *db, void *user)
     if (status != STATUS_OK || accepting->admin == ADMIN_REQUEST_REUSED)
         return status;
     if (accepting->admin == ADMIN_REPEATED)
-        return read_losses(db, accepting, true, found.tenant_id);
+        return read_answer(db, accepting);
     return accepting->was_read_only ? accept_locked(db, accepting) : STATUS_OK;
 }
 

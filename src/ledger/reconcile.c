@@ -32,10 +32,8 @@ static const struct statement list_tenant_lent = {
     "SELECT coalesce((SELECT sum(granted - returned - spent) FROM old_lease o"                     \
     " WHERE o.tenant_id = n.tenant AND o.limit_id = n.lim"                                         \
     " AND o.period_start_ms = n.start), 0)::bigint,"                                               \
-    " coalesce(s.seq, 0), coalesce(s.amount, 0), coalesce(s.debt, 0),"                             \
-    " coalesce((SELECT x.seen_seq FROM loss x WHERE x.tenant_id = n.tenant"                        \
-    " AND x.limit_id = n.lim AND x.period_start_ms = n.start"                                      \
-    " AND x.accepted IS NOT NULL), 0), " ROWS_QUOTA_COLUMNS                                        \
+    " coalesce(s.seq, 0), coalesce(s.amount, 0), coalesce(s.debt, 0), " ROWS_LOSS_WAITS ", "       \
+    ROWS_QUOTA_COLUMNS                                                                             \
     " FROM " ROWS_REFS(rows)                                                                       \
     ROWS_OF(quota, ROWS_KEY_QUOTA) " AS q" ROWS_OF(limit_, ROWS_KEY_LIMIT) " AS l"                 \
     " LEFT JOIN LATERAL (SELECT seq, amount, debt FROM seal WHERE " ROWS_KEY_QUOTA                 \
@@ -174,7 +172,7 @@ static struct ledger_sums *find_sums(struct reading *reading, int64_t tenant_id,
 static void take_row(struct sql_row *row, struct reading *reading)
 {
     int64_t old = sql_i64(row), seq = sql_i64(row), amount = sql_i64(row), debt = sql_i64(row);
-    int64_t accepted_seq = sql_i64(row);
+    bool loss_waits = sql_bool(row);
     struct quota_row read;
     struct ledger_sums *sums;
 
@@ -188,8 +186,8 @@ static void take_row(struct sql_row *row, struct reading *reading)
     sums->sums = (struct drift_sums){
         .row = &sums->row,
         .leases = read.granted - read.returned - read.spent + old,
+        .loss_waits = loss_waits,
         .entries_known = reading->from == ENTRIES_FROM_LEDGER || seq == read.ledger_seq,
-        .accepted_seq = accepted_seq,
     };
     if (reading->from == ENTRIES_FROM_SEALS) {
         sums->sums.entries = seq;

@@ -44,7 +44,7 @@ static const struct statement look = {
     " coalesce(h.units, 0), coalesce(e.count, 0), coalesce(e.whole, true), coalesce(e.amount, 0),"
     " coalesce(e.debt, 0), coalesce(e.sealed, 0), coalesce(e.sealed_amount, 0), coalesce(e.sealed_debt, 0),"
     " coalesce(e.sound, true), s.number, s.seq, s.amount, s.debt, s.at_ms, s.digest, s.kid, s.code, "
-    ROWS_QUOTA_COLUMNS
+    ROWS_LOSS_WAITS ", " ROWS_QUOTA_COLUMNS
     " FROM (SELECT $1::bigint AS tenant, " SQL_ROWS(2, bigint, lim) ", " SQL_ROWS(3, bigint, start) ") AS n"
     ROWS_OF(quota, ROWS_KEY_QUOTA) " AS q" ROWS_OF(limit_, ROWS_KEY_LIMIT) " AS l"
     " LEFT JOIN LATERAL (SELECT * FROM seal WHERE " ROWS_KEY_QUOTA " OFFSET 0) AS s ON true"
@@ -146,6 +146,7 @@ static void read_looked(struct sql_row *row, struct repairing *repairing)
     now.debt = sql_i64(row);
     read.seen.unsealed_sound = sql_bool(row);
     read.seen.seal = read_seal(row, repairing, &now, &chain);
+    sums->loss_waits = sql_bool(row);
     rows_quota_read(row, &read.row);
     sums->leases = read.row.granted - read.row.returned - read.row.spent + old;
     i = find_key(how, chain.ref);

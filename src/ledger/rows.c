@@ -145,6 +145,7 @@ void rows_quota_read(struct sql_row *row, struct quota_row *ret)
     ret->ledger_seq = sql_i64(row);
     ret->level = (int)sql_i64(row);
     ret->state = (enum quota_state)sql_char(row);
+    ret->seq_lost = sql_i64(row);
 }
 
 enum status rows_quota_lock_read(PGresult *result, struct book *book)

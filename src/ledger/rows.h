@@ -133,7 +133,12 @@ MUST_CHECK enum status rows_leases_delete(struct database *db, struct arena *are
     " l.period_kind, q.soft_amount, q.limit_amount, q.cap_amount, q.unlimited, q.committed,"       \
     " q.debt, q.pg_held, q.leased, q.lease_id, q.granted, q.returned, q.spent,"                    \
     " q.lease_deadline_ms, q.lease_target, q.recall, " ROWS_REAPED_TO ", q.ledger_seq, q.level,"   \
-    " q.state"
+    " q.state, q.seq_lost"
+
+/* Of a row q of quota: acknowledged use of it was lost, and the loss waits to be accepted (losses.c). */
+#define ROWS_LOSS_WAITS                                                                            \
+    "EXISTS (SELECT FROM loss x WHERE x.tenant_id = q.tenant_id AND x.limit_id = q.limit_id"       \
+    " AND x.period_start_ms = q.period_start_ms AND x.accepted IS NULL)"
 
 /* Reads one row's columns, starting at the next; more columns may follow. */
 void rows_quota_read(struct sql_row *row, struct quota_row *ret);

@@ -28,7 +28,7 @@ static const struct statement find_usage = {
     " AND o.period_start_ms = q.period_start_ms) AS o) AS u ON true WHERE t.tenant_id = $1::bigint"
     " AND t.name = $4::text"};
 
-enum { ROW_COLUMNS = 3 + 27 }; /* of u: three, and ROWS_QUOTA_COLUMNS */
+enum { ROW_COLUMNS = 3 + 28 }; /* of u: three, and ROWS_QUOTA_COLUMNS */
 
 struct reading {
     struct arena *arena;

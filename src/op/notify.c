@@ -25,7 +25,7 @@ struct counter_totals totals_from_row(const struct quota_row *row)
         .lease_deadline_ms = row->lease_deadline_ms,
         .used = row->committed + row->debt,
         .debt = row->debt,
-        .used_seq = row->ledger_seq,
+        .used_seq = quota_told_seq(row),
         .over = amount_max(-book_room(row), 0),
         .period_end_ms = row->period_end_ms < AMOUNT_MAX ? row->period_end_ms : 0,
     };
@@ -126,8 +126,8 @@ static bool is_later(const struct quota_row *row, const struct counter_totals *t
 {
     if (row->lease_id != totals->lease_id)
         return row->lease_id > totals->lease_id;
-    if (row->ledger_seq != totals->used_seq)
-        return row->ledger_seq > totals->used_seq;
+    if (quota_told_seq(row) != totals->used_seq)
+        return quota_told_seq(row) > totals->used_seq;
     return row->granted > totals->granted;
 }
 

@@ -70,7 +70,7 @@ static bool merge_row(struct counter_recall *recall, const struct quota_row *row
 
         if (!quota_ref_equal(totals->ref, row->ref))
             continue;
-        if (row->ledger_seq > totals->used_seq || row->lease_id > totals->lease_id)
+        if (quota_told_seq(row) > totals->used_seq || row->lease_id > totals->lease_id)
             *totals = totals_from_row(row);
         return true;
     }

@@ -33,7 +33,25 @@ static size_t choose(const struct op_repair *op, const struct reconcile_look *lo
     return count;
 }
 
-static void tell_redis(struct op_repair *op, struct stores *stores)
+static bool is_done(const struct repaired *repaired)
+{
+    for (size_t i = 0; i < repaired->count; i++)
+        if (repaired->repairs[i].done)
+            return true;
+    return false;
+}
+
+/* Redis has to hear of it: of a lease that began, or of other numbers of the one that it has. */
+static bool is_news(const struct ledger_repaired *quota, const struct drift_redis *redis)
+{
+    if (!quota->exists || quota->row.lease_id == 0)
+        return false;
+    return quota->repaired.begun_count > 0 ||
+           (is_done(&quota->repaired) && redis->known && redis->lease_id == quota->row.lease_id);
+}
+
+static void tell_redis(struct op_repair *op, struct stores *stores,
+                       const struct ledger_repairing *how)
 {
     struct counter_totals *totals = arena_array(op->op.arena, TELL_MAX, sizeof(*totals));
     struct counter_fill fill = {.call = {.kind = COUNTER_FILL, .arena = op->op.arena},
@@ -44,13 +62,11 @@ static void tell_redis(struct op_repair *op, struct stores *stores)
 
     CHECK(totals);
     for (size_t i = 0; i < op->quotas_count; i++) {
-        const struct ledger_repaired *quota = &op->quotas[i];
-
-        if (quota->exists && quota->repaired.begun_count > 0)
-            totals[fill.totals_count++] = totals_from_row(&quota->row);
+        if (is_news(&op->quotas[i], &how->redis[i]))
+            totals[fill.totals_count++] = totals_from_row(&op->quotas[i].row);
         if (fill.totals_count == TELL_MAX || (i + 1 == op->quotas_count && fill.totals_count > 0)) {
             op->degraded |= FAULT("repair.between") ||
-                            !stores_run_shard(stores, quota->row.shard, &call, 1, &recovering);
+                            !stores_run_shard(stores, how->keys[0].shard, &call, 1, &recovering);
             fill.totals_count = 0;
         }
     }
@@ -94,7 +110,7 @@ static enum status repair_chosen(struct op_repair *op, struct stores *stores, st
     if (answer == ADMIN_REQUEST_REUSED)
         (void)admin_done(&op->op, stores, status, answer);
     else if (answer == ADMIN_DONE && !op->validate_only)
-        tell_redis(op, stores);
+        tell_redis(op, stores, &how);
     return STATUS_OK;
 }
 

@@ -43,12 +43,19 @@ struct quota_row {
     bool recall;
     int64_t reaped_to_ms;
     int64_t ledger_seq;
+    int64_t seq_lost; /* numbers that Redis had heard of when their loss was accepted (loss.h) */
     int level;
     enum quota_state state;
     int shard;     /* of the tenant */
     int64_t epoch; /* current epoch of that shard */
     bool dirty;    /* set by whoever changes the row */
 };
+
+/* The number of the newest entry as Redis knows it. Of a row that may be anything. */
+static inline int64_t quota_told_seq(const struct quota_row *quota)
+{
+    return (int64_t)((uint64_t)quota->ledger_seq + (uint64_t)quota->seq_lost);
+}
 
 /* A row of old_lease, locked. */
 struct lease_row {

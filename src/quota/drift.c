@@ -61,11 +61,9 @@ static size_t find_in_redis(const struct drift_sums *sums, struct drift *drifts,
         return add(drifts, count, DRIFT_REDIS, redis->spent, row->spent);
     if (redis->granted > row->granted)
         return add(drifts, count, DRIFT_REDIS, redis->granted, row->granted);
-    if (redis->used_seq <= sums->accepted_seq)
-        return count;
-    if (redis->used_seq > row->ledger_seq)
-        return add(drifts, count, DRIFT_REDIS, redis->used_seq, row->ledger_seq);
-    if (redis->used_seq == row->ledger_seq && redis->used != sum(row->committed, row->debt))
+    if (redis->used_seq > quota_told_seq(row))
+        return add(drifts, count, DRIFT_REDIS, redis->used_seq, quota_told_seq(row));
+    if (redis->used_seq == quota_told_seq(row) && redis->used != sum(row->committed, row->debt))
         return add(drifts, count, DRIFT_REDIS, redis->used, sum(row->committed, row->debt));
     return count;
 }
@@ -89,7 +87,7 @@ bool drift_is_behind(const struct drift_sums *sums)
 
     return drift_is_compared(sums) && row->leased == sums->leases &&
            (redis->spent < row->spent || redis->granted < row->granted ||
-            redis->returned < row->returned || redis->used_seq < row->ledger_seq);
+            redis->returned < row->returned || redis->used_seq < quota_told_seq(row));
 }
 
 bool drift_is_large(const struct drift *drift, const struct stops *stops)

@@ -27,8 +27,7 @@ enum drift_kind {
     DRIFT_LEDGER = 3,  /* committed or debt is not the sum of the entries, which are all there */
     DRIFT_ENTRIES = 4, /* entries are missing, or there are more than the row has numbered */
     DRIFT_REDIS =
-        5, /* Redis shows more than the root ever recorded, or another use at the same entry; but for
-              entries whose loss was accepted: their numbers are given a second time */
+        5, /* Redis shows more than the root ever recorded, or another use at the same entry */
 };
 
 enum { DRIFT_KINDS = 5 };
@@ -48,8 +47,7 @@ struct drift_sums {
     bool entries_known;
     int64_t entries, amount, debt; /* of the ledger: how many, and their sums */
     struct drift_redis redis;
-    int64_t
-        accepted_seq; /* entries that the database lost had numbers up to this (quota/loss.h), or 0 */
+    bool loss_waits; /* acknowledged use was lost, and is not accepted yet (loss.h) */
 };
 
 struct drift {

@@ -13,8 +13,8 @@ static bool can_be(const struct loss_seen *seen)
 bool loss_suspect(const struct quota_row *quota, const struct loss_seen *seen)
 {
     if (!can_be(seen) || seen->lease_id < quota->lease_id)
-        return can_be(seen) && seen->used_seq > quota->ledger_seq;
-    return seen->used_seq > quota->ledger_seq || seen->lease_id > quota->lease_id ||
+        return can_be(seen) && seen->used_seq > quota_told_seq(quota);
+    return seen->used_seq > quota_told_seq(quota) || seen->lease_id > quota->lease_id ||
            seen->granted > quota->granted || seen->spent > quota->spent ||
            (seen->returned >= quota->returned &&
             seen->lease_deadline_ms > quota->lease_deadline_ms);
@@ -38,7 +38,7 @@ bool loss_prove(struct book *book, const struct quota_row *quota, const struct l
 {
     int64_t known = spent_of(book, quota, seen->lease_id);
     int64_t spent = known >= 0 ? amount_max(seen->spent - known, 0) : 0;
-    bool entries = seen->used_seq > amount_max(quota->ledger_seq, accepted_seq);
+    bool entries = seen->used_seq > amount_max(quota_told_seq(quota), accepted_seq);
     int64_t used = entries ? amount_max(seen->used - quota->committed - quota->debt, 0) : 0;
 
     if (!can_be(seen) || (!entries && spent == 0))
@@ -49,7 +49,7 @@ bool loss_prove(struct book *book, const struct quota_row *quota, const struct l
         .lease_id = spent > 0 ? seen->lease_id : 0,
         .spent = spent,
         .units = amount_max(used, spent),
-        .seq = quota->ledger_seq,
+        .seq = quota_told_seq(quota),
         .seen_seq = seen->used_seq,
     };
     return true;
@@ -133,4 +133,15 @@ struct booking loss_book(struct book *book, struct quota_row *quota, const struc
     booking.debt =
         amount_min(booking.forced, amount_max(booking.forced - amount_max(book_room(quota), 0), 0));
     return booking;
+}
+
+/* A number that a hand wrote must not leave Redis without any to go on with. */
+void loss_renumber(struct quota_row *quota, const struct loss *loss)
+{
+    int64_t lost = loss->seen_seq - quota->ledger_seq;
+
+    if (loss->seen_seq <= AMOUNT_MAX / 2 && lost > quota->seq_lost) {
+        quota->seq_lost = lost;
+        quota->dirty = true;
+    }
 }

@@ -35,7 +35,7 @@ struct loss {
     int64_t lease_id; /* whose units they were; 0: of none that is known */
     int64_t spent;    /* of units, so many from this lease */
     int64_t units;    /* that have no entry any more; 0: entries of nothing */
-    int64_t seq;      /* the row's, when the loss was found; */
+    int64_t seq;      /* the row's, as Redis would know it, when the loss was found; */
     int64_t seen_seq; /* Redis' */
 };
 
@@ -71,5 +71,11 @@ bool loss_adopt(struct quota_row *quota, const struct loss_seen *seen, struct le
  * they do not fit. The caller applies it (book_apply) and writes the entry.
  */
 struct booking loss_book(struct book *book, struct quota_row *quota, const struct loss *loss);
+
+/*
+ * With loss_book, before its booking is applied: the entry that is booked gets a number in Redis above those
+ * that were lost, so that Redis takes its use and that of all entries after it.
+ */
+void loss_renumber(struct quota_row *quota, const struct loss *loss);
 
 #endif

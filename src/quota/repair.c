@@ -228,7 +228,7 @@ static bool shows_other_use(const struct repairing *repairing)
     const struct drift_sums *sums = &repairing->seen->sums;
     int64_t seq = repairing->recorded ? sums->entries : sums->row->ledger_seq;
 
-    return is_lease_in_redis(repairing) && sums->redis.used_seq == seq &&
+    return is_lease_in_redis(repairing) && sums->redis.used_seq == seq + sums->row->seq_lost &&
            sums->redis.used != used_then(repairing);
 }
 
@@ -239,7 +239,9 @@ static const char *repair_redis(struct repairing *repairing, bool *ret_done)
     int64_t before = quota->granted;
 
     *ret_done = false;
-    if (redis->used_seq > quota->ledger_seq)
+    if (repairing->seen->sums.loss_waits)
+        return "the database has lost acknowledged use: accept the loss first (AcceptLoss)";
+    if (redis->used_seq > quota_told_seq(quota))
         return "Redis has heard of more entries than there are: the database may have lost acknowledged use";
     *ret_done = true;
     if (!is_lease_in_redis(repairing))

@@ -23,7 +23,7 @@ static void tell(struct book *book, struct quota_row *quota, int before, int aft
         event->quota = quota;
         event->committed = now->used - now->debt;
         event->debt = now->debt;
-        event->ledger_seq = now->used_seq;
+        event->ledger_seq = amount_max(now->used_seq - quota->seq_lost, 0);
         event->level = threshold_level(&now->stops, now->used);
         event->reserved = true;
         event->stops = now->stops;
@@ -52,7 +52,7 @@ bool reserved_drop(struct book *book, struct quota_row *quota, struct reserved_l
 {
     const struct reached now = {.stops = quota->stops,
                                 .used = quota->committed + quota->debt,
-                                .used_seq = quota->ledger_seq,
+                                .used_seq = quota_told_seq(quota),
                                 .debt = quota->debt};
     int before = level->level;
 

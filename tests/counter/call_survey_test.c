@@ -189,7 +189,8 @@ Test(call_survey, what_cannot_be_read_is_left_out)
 
 Test(call_survey, another_incarnation_is_told_by_the_guard)
 {
-    struct counter_survey survey = {.call = fixture_call(&f, COUNTER_SURVEY), .max = 1, .quotas_max = 1, .cursor = "0"};
+    struct counter_survey survey = {
+        .call = fixture_call(&f, COUNTER_SURVEY), .max = 1, .quotas_max = 1, .cursor = "0"};
 
     survey.call.view.epoch++;
     counter_add(f.counter, &survey.call);

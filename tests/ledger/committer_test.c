@@ -312,7 +312,7 @@ Test(committer, a_late_commit_is_booked_at_the_root_and_told)
     plan_unref(plan);
 }
 
-/* A reap let go of it in Redis, and the database went back to before the reap: its units are another's by now. */
+/* A reap let go of it in Redis, and the database went back to before: its units are another's by now. */
 Test(committer, a_late_commit_takes_nothing_from_its_lease_after_the_database_went_back)
 {
     struct support_tenant tenant = support_tenant_make("went-back", 1000, 1000, 100);

@@ -265,6 +265,7 @@ Test(losses, what_is_accepted_is_booked_once)
     struct loss_seen seen = three_lost(&tenant);
     enum ledger_admin admin;
     struct ledger_loss *losses;
+    struct slice job_id;
 
     cr_assert_eq(find_one(&seen), 1);
     cr_assert_eq(accept_as(&tenant, "try", true, &losses, &admin), 1);
@@ -282,8 +283,16 @@ Test(losses, what_is_accepted_is_booked_once)
     cr_assert_eq(support_of_quota(&tenant, "spent"), 21, "the lease had lent them");
     cr_assert_eq(support_ledger_rows(&tenant), 1);
     support_check_quotas(&tenant);
+    cr_assert_eq(support_of_quota(&tenant, "ledger_seq + seq_lost"), 4, "Redis knows three");
+    job_id = losses[0].job_id;
     cr_assert_eq(accept_as(&tenant, "do", false, &losses, &admin), 1, "a repeat");
     cr_assert_eq(admin, ADMIN_REPEATED);
+    cr_assert_eq(losses[0].loss.units, 21);
+    cr_assert_eq(losses[0].loss.seen_seq - losses[0].loss.seq, 3);
+    cr_assert_eq(losses[0].amount, 21);
+    cr_assert_eq(losses[0].debt, 0);
+    cr_assert(slice_equal(losses[0].job_id, job_id));
+    cr_assert(slice_equal_cstr(losses[0].limit_name, "main"));
     cr_assert_eq(accept_as(&tenant, "again", false, &losses, &admin), 0, "another one");
     cr_assert_eq(support_ledger_rows(&tenant), 1);
     cr_assert_eq(find_one(&seen), 0, "Redis shows the higher number still");
@@ -305,6 +314,8 @@ Test(losses, what_was_lost_after_an_acceptance_is_found)
     cr_assert_eq(losses[0].units, 9, "without those that were booked");
     cr_assert(is_read_only(&tenant));
     cr_assert_eq(accept_as(&tenant, "more", false, &accepted, &admin), 1);
+    cr_assert_eq(accept_as(&tenant, "do", false, &accepted, &admin), 1, "a repeat of the first");
+    cr_assert_eq(accepted[0].loss.units, 21);
     cr_assert_eq(support_of_quota(&tenant, "committed"), 30);
     support_check_quotas(&tenant);
 }

@@ -4,6 +4,7 @@
 #include "quota/times.h"
 
 #include <criterion/criterion.h>
+#include <string.h>
 #include <stdlib.h>
 
 enum { EPOCH = 7, NOW_MS = 1000000 };
@@ -265,6 +266,30 @@ Test(repair, redis_that_learned_the_wrong_use_begins_again, .init = agree)
     cr_assert_eq(repaired.count, 2, "Redis shows the right use, which the row will have again");
     cr_assert(repaired.repairs[0].done && repaired.repairs[1].done);
     cr_assert_eq(repaired.begun_count, 0);
+}
+
+/* Of a loss that was accepted Redis has higher numbers (book.h); of one that waits the acceptance is the repair. */
+Test(repair, redis_after_a_loss_is_compared_at_its_own_numbers, .init = agree)
+{
+    row.seq_lost = 3;
+    seen.sums.redis.used_seq = 10;
+    run(0);
+    cr_assert_eq(repaired.count, 0);
+    agree();
+    row.seq_lost = 3;
+    row.committed = 43;
+    seen.sums.redis.used_seq = 10;
+    seen.sums.redis.used = 45;
+    run(0);
+    expect_done(DRIFT_LEDGER);
+    cr_assert_eq(repaired.begun_count, 1, "Redis has learned the wrong use");
+    agree();
+    seen.sums.redis.used_seq = 9;
+    seen.sums.loss_waits = true;
+    run(0);
+    cr_assert_eq(repaired.count, 1);
+    cr_assert_not(repaired.repairs[0].done);
+    cr_assert_not_null(strstr(repaired.repairs[0].what, "AcceptLoss"));
 }
 
 static void take_seal(enum repair_seal seal, int64_t committed)

@@ -184,6 +184,7 @@ static void accept_one(struct pg_tx *tx, struct accepting *accepting, struct boo
     if (!quota)
         return;
     booking = loss_book(book, quota, &loss->loss);
+    loss_renumber(quota, &loss->loss);
     book_apply(&booking);
     book_check(book, quota);
     loss->limit_name = quota->limit_name;

@@ -75,10 +75,9 @@ static void add_record(const struct settle_record *record, struct quota_ref ref,
 }
 
 /* The record itself, also where the seals would be asked: they would say the same. */
-static struct ledger_sums add_up(struct postgres *pg, struct pg_tenant *tenant,
+static struct ledger_sums add_up(struct pg_tenant *tenant,
                                  const struct quota_row *row)
 {
-    const struct pg_loss *loss = postgres_loss(pg, row->tenant_id, row->ref);
     struct ledger_sums sums = {.exists = true, .row = *row};
     struct quota_ref ref = row->ref;
 
@@ -88,7 +87,6 @@ static struct ledger_sums add_up(struct postgres *pg, struct pg_tenant *tenant,
         .holds_known = true,
         .holds = pg_placed_units(tenant, ref),
         .entries_known = true,
-        .accepted_seq = loss && loss->accepted ? loss->loss.seen_seq : 0,
     };
     for (size_t bucket = 0; bucket < PG_JOB_BUCKETS; bucket++)
         for (const struct pg_job *job = tenant->jobs[bucket]; job; job = job->next)
@@ -110,7 +108,7 @@ enum status sim_sums_read(struct database *db, struct arena *arena,
 
         if (!quota)
             continue;
-        (*ret)[i] = add_up(db->pg, tenant, &quota->row);
+        (*ret)[i] = add_up(tenant, &quota->row);
         (*ret)[i].sums.row = &(*ret)[i].row;
     }
     return status;

@@ -110,7 +110,7 @@ static void take_over(struct failover *failover)
         while (quota && !quota_ref_equal(quota->row.ref, heard->ref))
             quota = quota->next;
         heard->known_used = quota ? quota->row.committed + quota->row.debt : 0;
-        heard->known_seq = quota ? quota->row.ledger_seq : 0;
+        heard->known_seq = quota ? quota_told_seq(&quota->row) : 0;
     }
     world_note_trouble(world, NULL, true);
     world_trace(world, "postgres: a standby has taken over, timeline %" PRId64,

@@ -880,7 +880,7 @@ struct  Holdfast__V1__Loss
    */
   int64_t entries;
   /*
-   * Of units, what was booked as committed. 0 in the answer to a repeat.
+   * Of units, what was booked as committed.
    */
   int64_t committed;
   /*
@@ -888,7 +888,7 @@ struct  Holdfast__V1__Loss
    */
   int64_t debt;
   /*
-   * job_id of the entry that has the units now. Empty in the answer to a repeat.
+   * job_id of the entry that has the units now. Empty if nothing was booked.
    */
   char *job_id;
 };

@@ -514,7 +514,8 @@ struct  Holdfast__V1__QuotaState
   Holdfast__V1__Enforcement enforcement;
   /*
    * Number of ledger records of this quota that committed and debt include. It has no gaps: it
-   * grows by one for each record, so that records can be counted and proved complete.
+   * grows by one for each record, so that records can be counted and proved complete. Only after
+   * AcceptLoss, what Redis answers (Reserve, Extend) counts the records that were lost as well.
    */
   int64_t ledger_seq;
   /*

@@ -5,11 +5,11 @@
 -- ARGV  1-4 guard   5 cursor ("0": from the start)   6 tenants of a page, about   7 quotas, about
 --       8 tenants to go on with; 0: those of the page at the cursor, which moves on
 --       then per such tenant   tenant, where to go on in it ("0": from its start)
--- result "OK", cursor of the next page ("0": there is none), count of tenants that are left, each
---        as above, then per quota: tenant, field, text
+-- result "OK", cursor of the next page ("0": there is none), count of tenants that are left,
+--        each as above, then per quota: tenant, field, text
 --
--- However many quotas a tenant has, one call shows about ARGV[7] of them, and of the first tenant some
--- at least. What cannot be read is left out; check.lua finds it.
+-- However many quotas a tenant has, one call shows about ARGV[7] of them, and of the first tenant
+-- some at least. What cannot be read is left out; check.lua finds it.
 
 -- luacheck: read globals call base QUOTA
 local CHUNK = 1000
