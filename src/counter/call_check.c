@@ -3,23 +3,6 @@
 
 #include <string.h>
 
-static void write_cursor(struct request *request, const char *cursor)
-{
-    request_text(request, slice_from_cstr(cursor));
-}
-
-static void read_cursor(struct reply *reply, char cursor[COUNTER_CURSOR_CHARS + 1])
-{
-    struct slice text = reply_text(reply);
-
-    if (text.len == 0 || text.len > COUNTER_CURSOR_CHARS) {
-        reply->bad = true;
-        return;
-    }
-    memcpy(cursor, text.data, text.len);
-    cursor[text.len] = '\0';
-}
-
 bool write_survey(struct request *request, struct counter_call *call)
 {
     struct counter_survey *survey = container_of(call, struct counter_survey, call);
@@ -27,13 +10,13 @@ bool write_survey(struct request *request, struct counter_call *call)
     CHECK(survey->max > 0 && survey->max <= COUNTER_LIST_MAX);
     CHECK(survey->quotas_max > 0 && survey->rests_count <= COUNTER_LIST_MAX);
     request_guard(request, &call->view);
-    write_cursor(request, survey->cursor);
+    request_cursor(request, survey->cursor);
     request_count(request, survey->max);
     request_count(request, survey->quotas_max);
     request_count(request, survey->rests_count);
     for (size_t i = 0; i < survey->rests_count; i++) {
         request_int(request, survey->rests[i].tenant_id);
-        write_cursor(request, survey->rests[i].cursor);
+        request_cursor(request, survey->rests[i].cursor);
     }
     return true;
 }
@@ -48,7 +31,7 @@ static void read_rests(struct reply *reply, struct counter_survey *survey)
     survey->rests = reply_array(reply, survey->rests_count, sizeof(*survey->rests));
     for (size_t i = 0; i < survey->rests_count && !reply->bad; i++) {
         survey->rests[i].tenant_id = reply_int(reply);
-        read_cursor(reply, survey->rests[i].cursor);
+        reply_cursor(reply, survey->rests[i].cursor);
     }
 }
 
@@ -56,7 +39,7 @@ void read_survey(struct reply *reply, struct counter_call *call)
 {
     struct counter_survey *survey = container_of(call, struct counter_survey, call);
 
-    read_cursor(reply, survey->cursor);
+    reply_cursor(reply, survey->cursor);
     read_rests(reply, survey);
     survey->quotas_count = reply_left(reply) / 3;
     survey->quotas = reply_array(reply, survey->quotas_count, sizeof(*survey->quotas));
@@ -79,7 +62,7 @@ bool write_check(struct request *request, struct counter_call *call)
     CHECK(check->max > 0 && check->max <= COUNTER_LIST_MAX);
     request_guard(request, &call->view);
     request_int(request, check->now_ms);
-    write_cursor(request, check->cursor);
+    request_cursor(request, check->cursor);
     request_count(request, check->max);
     return true;
 }
@@ -106,7 +89,7 @@ void read_check(struct reply *reply, struct counter_call *call)
     struct counter_check *check = container_of(call, struct counter_check, call);
     size_t findings_max;
 
-    read_cursor(reply, check->cursor);
+    reply_cursor(reply, check->cursor);
     check->whole = reply_code(reply, 1) == 1;
     check->tenants_count = (size_t)reply_code(reply, INT32_MAX);
     check->findings_count = 0;
@@ -125,14 +108,14 @@ bool write_rebuild(struct request *request, struct counter_call *call)
     request_tenant_key(request, 'c', rebuild->tenant_id);
     request_guard(request, &call->view);
     request_int(request, rebuild->tenant_id);
-    write_cursor(request, rebuild->cursor);
+    request_cursor(request, rebuild->cursor);
     request_count(request, rebuild->max);
     return true;
 }
 
 void read_rebuild(struct reply *reply, struct counter_call *call)
 {
-    read_cursor(reply, container_of(call, struct counter_rebuild, call)->cursor);
+    reply_cursor(reply, container_of(call, struct counter_rebuild, call)->cursor);
 }
 
 bool write_register(struct request *request, struct counter_call *call)

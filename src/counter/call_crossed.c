@@ -7,6 +7,8 @@ bool write_crossed(struct request *request, struct counter_call *call)
     CHECK(crossed->max > 0 && crossed->max <= COUNTER_LIST_MAX);
     request_guard(request, &call->view);
     request_count(request, crossed->max);
+    request_cursor(request, crossed->cursor);
+    request_text(request, slice_from_cstr(crossed->after));
     return true;
 }
 
@@ -15,6 +17,8 @@ void read_crossed(struct reply *reply, struct counter_call *call)
     enum { ELEMENTS = 4 };
     struct counter_crossed *crossed = container_of(call, struct counter_crossed, call);
 
+    reply_cursor(reply, crossed->cursor);
+    reply_chars(reply, crossed->after, COUNTER_FIELD_CHARS);
     crossed->quotas_count = reply_left(reply) / ELEMENTS;
     crossed->quotas = reply_array(reply, crossed->quotas_count, sizeof(*crossed->quotas));
     for (size_t i = 0; i < crossed->quotas_count && !reply->bad; i++) {

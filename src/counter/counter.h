@@ -466,7 +466,10 @@ struct counter_holds { /* a page of live and due holds, soonest deadline first *
     int64_t now_ms;
 };
 
-enum { COUNTER_CURSOR_CHARS = 24 };
+enum {
+    COUNTER_CURSOR_CHARS = 24,
+    COUNTER_FIELD_CHARS = 63, /* of a quota of the tag: its tenant, limit and period */
+};
 
 struct counter_rest { /* what is left of a tenant */
     int64_t tenant_id;
@@ -570,9 +573,13 @@ struct counter_crossed_quota {
     struct reached *reached;
 };
 
-struct counter_crossed { /* some quotas of the tag of call.view.shard, of all its shards, by chance */
+/* A page of the tag of call.view.shard, of all its shards. */
+struct counter_crossed {
     struct counter_call call;
     size_t max; /* quotas */
+    char cursor[COUNTER_CURSOR_CHARS +
+                1]; /* in and out, with after; "0" and "": from the start, and: the end */
+    char after[COUNTER_FIELD_CHARS + 1];
     size_t quotas_count;
     struct counter_crossed_quota *quotas; /* out */
 };

@@ -287,3 +287,22 @@ enum reply_head reply_open(struct reply *reply, const struct redisReply *root,
     call->status = STATUS_OK;
     return REPLY_OBSERVED;
 }
+
+void reply_chars(struct reply *reply, char *ret, size_t chars)
+{
+    struct slice text = reply_text(reply);
+
+    if (text.len > chars) {
+        reply->bad = true;
+        return;
+    }
+    if (text.len > 0)
+        memcpy(ret, text.data, text.len);
+    ret[text.len] = '\0';
+}
+
+void reply_cursor(struct reply *reply, char ret[COUNTER_CURSOR_CHARS + 1])
+{
+    reply_chars(reply, ret, COUNTER_CURSOR_CHARS);
+    reply->bad |= !ret[0];
+}

@@ -57,6 +57,12 @@ int reply_code(struct reply *reply, int max);
 /* nil: the empty slice. */
 struct slice reply_text(struct reply *reply);
 
+/* A text of at most `chars` bytes, ended by a 0 in ret. Longer: the cursor turns bad. */
+void reply_chars(struct reply *reply, char *ret, size_t chars);
+
+/* Of a scan. */
+void reply_cursor(struct reply *reply, char ret[COUNTER_CURSOR_CHARS + 1]);
+
 /* The job of a "tenant=job". */
 struct slice reply_job(struct reply *reply);
 

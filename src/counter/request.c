@@ -233,3 +233,8 @@ void request_finish(const struct request *request, const char *command, struct s
     buffer_append(out, request->keys.data, request->keys.len);
     buffer_append(out, request->args.data, request->args.len);
 }
+
+void request_cursor(struct request *request, const char *cursor)
+{
+    request_text(request, slice_from_cstr(cursor));
+}

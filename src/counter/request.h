@@ -50,6 +50,9 @@ void request_text(struct request *request, struct slice text);
 void request_int(struct request *request, int64_t value);
 void request_count(struct request *request, size_t count);
 
+/* Of a scan; reply_cursor reads the next one. */
+void request_cursor(struct request *request, const char *cursor);
+
 /* "tenant=job": the name of a hold, and of a FINAL mark. */
 void request_job(struct request *request, int64_t tenant_id, struct slice job_id);
 

@@ -30,7 +30,7 @@ static const char *action_of(const struct drift *drift, const struct drift_sums 
     if (drift->kind == DRIFT_REDIS && sums->loss_waits)
         return "the database has lost acknowledged use, and the tenant is read-only: AcceptLoss";
     if (drift->kind == DRIFT_REDIS && sums->redis.used_seq > quota_told_seq(sums->row))
-        return "the database may have lost acknowledged use: VerifyReceipt tells it of a job; RepairDrift refuses";
+        return "the database may have lost acknowledged use, as VerifyReceipt can show; RepairDrift refuses";
     switch (drift->kind) {
     case DRIFT_LEASES:
     case DRIFT_HOLDS:
@@ -58,7 +58,8 @@ static Holdfast__V1__Drift **drift_messages(struct arena *arena, const struct op
         messages[i].is = drift->is;
         messages[i].other = drift->other;
         messages[i].units = drift->units;
-        messages[i].action = text_copy(arena, slice_from_cstr(action_of(drift, &quota->sums->sums)));
+        messages[i].action =
+            text_copy(arena, slice_from_cstr(action_of(drift, &quota->sums->sums)));
         if (quota->since_ms[i] > 0)
             messages[i].since = timestamp_of(arena, quota->since_ms[i]);
         list[i] = &messages[i];

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 /* 90 of 100, and 110 at most: one is down again below 88, 98 and 108. */
 static const struct stops hundred = {.soft = 90, .amount = 100, .cap = 110};
@@ -46,7 +47,8 @@ static void release(const char *job, const struct counter_reserve_item *item)
 /* Of limit 1; the number of what is pending. */
 static size_t pending(struct reached ret[REACHED_MAX])
 {
-    struct counter_crossed crossed = {.call = fixture_call(&f, COUNTER_CROSSED), .max = 10};
+    struct counter_crossed crossed = {
+        .call = fixture_call(&f, COUNTER_CROSSED), .max = 10, .cursor = "0"};
 
     fixture_run(&f, &crossed.call);
     cr_assert_leq(crossed.quotas_count, 1);
@@ -268,4 +270,41 @@ Test(call_crossed, a_level_that_cannot_be_read_goes)
     read.refs = &ref;
     fixture_run(&f, &read.call);
     cr_assert_not(read.states[0].exists);
+}
+
+/* Nothing of it is told: each page shows others all the same, however Redis keeps the hash. */
+static void check_pages(int quotas)
+{
+    struct counter_crossed crossed = {
+        .call = fixture_call(&f, COUNTER_CROSSED), .max = 10, .cursor = "0"};
+    static int times[2000];
+    int pages = 0;
+
+    memset(times, 0, sizeof(times));
+    fixture_cli(&f, "eval \"for i = 1, %d do"
+                    " redis.call('hset', KEYS[1], i .. ':0', '95 3145729 1000 0 0 1764072600000 0 0 0 0 0 "
+                    "|90 100 110 1 3145729 1 17;3145729:1:1:90:100:110:0:0:0:95')"
+                    " redis.call('hset', KEYS[2], '7 ' .. i .. ':0', '17') end\""
+                    " 2 " KEY_T " q:{1}:2:p", quotas);
+    fixture_cli(&f, "hset q:{1}:2:p what 17");
+    do {
+        fixture_run(&f, &crossed.call);
+        cr_assert_leq(crossed.quotas_count, 10);
+        for (size_t i = 0; i < crossed.quotas_count; i++)
+            times[crossed.quotas[i].ref.limit_id]++;
+        cr_assert_lt(++pages, 4 * quotas);
+    } while (strcmp(crossed.cursor, "0") != 0 || crossed.after[0]);
+    for (int i = 1; i <= quotas; i++)
+        cr_assert_geq(times[i], 1, "limit %d", i);
+    cr_assert_str_eq(fixture_cli(&f, "hexists q:{1}:2:p what"), "0");
+}
+
+Test(call_crossed, pages_show_all_of_a_small_hash)
+{
+    check_pages(100);
+}
+
+Test(call_crossed, pages_show_all_of_a_large_hash)
+{
+    check_pages(1500);
 }

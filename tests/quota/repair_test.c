@@ -268,7 +268,7 @@ Test(repair, redis_that_learned_the_wrong_use_begins_again, .init = agree)
     cr_assert_eq(repaired.begun_count, 0);
 }
 
-/* Of a loss that was accepted Redis has higher numbers (book.h); of one that waits the acceptance is the repair. */
+/* An accepted loss: Redis has higher numbers (book.h). One that waits: to accept it is the repair. */
 Test(repair, redis_after_a_loss_is_compared_at_its_own_numbers, .init = agree)
 {
     row.seq_lost = 3;
