@@ -164,7 +164,7 @@ enum status rows_quota_lock_read(PGresult *result, struct book *book)
  * one would starve whoever raises it. LEFT JOINs leave the planner no other order than this one.
  */
 #define NOW(rows)                                                                                            \
-    "SELECT c.now, n.tenant, n.lim, n.start, coalesce(a.epoch, 0), o.lease_id, o.granted,"                   \
+    "SELECT c.now, n.tenant, n.lim, n.start, coalesce(a.epoch, 0), t.config_version, o.lease_id, o.granted," \
     " o.returned, o.spent, o.deadline_ms FROM (SELECT clock_timestamp() AS now) AS c LEFT JOIN (" ROWS_REFS( \
         rows) " LEFT JOIN tenant t ON t.tenant_id = n.tenant"                                                \
               " LEFT JOIN shard_authority a ON a.shard = t.shard"                                            \
@@ -213,14 +213,17 @@ enum status rows_now_read(PGresult *result, struct book *book)
         int64_t tenant_id = sql_i64_or(&row, 0);
         struct quota_ref ref = {.limit_id = sql_i64_or(&row, 0)};
         struct quota_row *quota;
-        int64_t epoch;
+        int64_t epoch, config_version;
 
         ref.period_start_ms = sql_i64_or(&row, 0);
         epoch = sql_i64(&row);
+        config_version = sql_i64_or(&row, 0);
         book->now_ms = now_ms;
         quota = book_find_quota(book, tenant_id, ref); /* NULL: there is no such row */
-        if (quota)
+        if (quota) {
             quota->epoch = epoch;
+            quota->config_version = config_version;
+        }
         read_lease(&row, quota, book);
     }
     qsort(book->leases, book->leases_count, sizeof(*book->leases), lease_order);

@@ -55,6 +55,7 @@ bool charge_choose(struct op_commit *op)
     op->selection = select_quotas(op, hold, &meter);
     op->selection_meter = meter;
     op->item.settle.token = op->selection == PLAN_SELECTED ? hold : NULL;
+    op->item.settle.plan_version = op->op.plan->config_version;
     return op->selection == PLAN_SELECTED;
 }
 

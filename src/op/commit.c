@@ -81,6 +81,7 @@ static bool wants_notify(const void *owner)
     case SETTLE_WHICH_HOLD:
     case SETTLE_WANTS_RECALL:
     case SETTLE_WANTS_LOOKUP:
+    case SETTLE_WANTS_PLAN:
     case SETTLE_INCONSISTENT:
         break;
     }
@@ -106,7 +107,8 @@ static const struct stage_rule rules[] = {
     [COMMIT_LOADING] = {"loading", STAGE(COMMIT_LOOKING) | STAGE(COMMIT_DECIDING), has_no_plan},
     [COMMIT_LOOKING] = {"looking", STAGE(COMMIT_DECIDING), has_plan},
     [COMMIT_DECIDING] = {"deciding",
-                         STAGE(COMMIT_LOOKING) | STAGE(COMMIT_RECALLING) | STAGE(COMMIT_TELLING),
+                         STAGE(COMMIT_LOADING) | STAGE(COMMIT_LOOKING) | STAGE(COMMIT_RECALLING) |
+                             STAGE(COMMIT_TELLING),
                          may_be_decided},
     [COMMIT_RECALLING] = {"recalling", STAGE(COMMIT_DECIDING), wants_recall},
     [COMMIT_TELLING] = {"telling", STAGE_END, wants_notify},
@@ -363,6 +365,7 @@ static void judge_outcome(struct op_commit *op)
     case SETTLE_UNDECIDED:
     case SETTLE_WANTS_RECALL:
     case SETTLE_WANTS_LOOKUP:
+    case SETTLE_WANTS_PLAN:
         CHECK_MSG(false, "outcome %d has no answer", (int)item->outcome);
     }
 }
@@ -388,6 +391,16 @@ static void recall(struct op_commit *op)
     commit_submit(op);
 }
 
+/* The tenant's limits are others than this server knows: a Charge chooses its quotas anew. */
+static void plan_anew(struct op_commit *op)
+{
+    plans_forget(op->op.services->plans, op->op.tenant);
+    plan_unref(op->op.plan);
+    op->op.plan = op->item.plan = NULL;
+    go(op, COMMIT_LOADING);
+    inbox_to_desk(&op->op, start_on_desk);
+}
+
 /* True: what is left is the notify and, if op->answered, the answer. False: the op is gone. */
 static bool conclude(struct op_commit *op, struct inbox_worker *worker)
 {
@@ -399,6 +412,10 @@ static bool conclude(struct op_commit *op, struct inbox_worker *worker)
     }
     if (op->item.settle.outcome == SETTLE_WANTS_RECALL) {
         recall(op);
+        return false;
+    }
+    if (op->item.settle.outcome == SETTLE_WANTS_PLAN) {
+        plan_anew(op);
         return false;
     }
     if (op->item.settle.outcome == SETTLE_WANTS_LOOKUP) {

@@ -46,9 +46,10 @@ struct quota_row {
     int64_t seq_lost; /* numbers that Redis had heard of when their loss was accepted (loss.h) */
     int level;
     enum quota_state state;
-    int shard;     /* of the tenant */
-    int64_t epoch; /* current epoch of that shard */
-    bool dirty;    /* set by whoever changes the row */
+    int shard;              /* of the tenant */
+    int64_t epoch;          /* current epoch of that shard */
+    int64_t config_version; /* of the tenant, as of the clock's statement; 0: it was not read */
+    bool dirty;             /* set by whoever changes the row */
 };
 
 /* The number of the newest entry as Redis knows it. Of a row that may be anything. */

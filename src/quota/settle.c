@@ -544,6 +544,24 @@ static void replay(struct settle_item *item)
     item->outcome = item->replayed ? SETTLE_COMMITTED : SETTLE_MISMATCH;
 }
 
+/*
+ * A limit that was there before this transaction has its locks counts, though nobody has told this server: a
+ * Reserve is held against Redis' version, and of a Charge only the rows know.
+ */
+static bool is_of_old_plan(struct book *book, const struct settle_item *item)
+{
+    const struct hold *hold = item->token;
+
+    for (size_t i = 0; item->plan_version > 0 && i < hold->quotas_count; i++) {
+        const struct quota_row *quota =
+            book_find_quota(book, item->tenant_id, hold->quotas[i].quota);
+
+        if (quota && quota->config_version > item->plan_version)
+            return true;
+    }
+    return false;
+}
+
 static void commit(struct book *book, struct settle_item *item)
 {
     const struct settle_facts *facts = item->facts;
@@ -566,6 +584,9 @@ static void commit(struct book *book, struct settle_item *item)
         item->outcome = facts->fences_count > 0 ? SETTLE_WAS_RELEASED : SETTLE_UNKNOWN_JOB;
     else if (settle_is_fenced(facts, item->subject->attempt))
         item->outcome = SETTLE_WAS_RELEASED;
+    else if (item->kind == SETTLE_CHARGE && item->subject == item->token &&
+             is_of_old_plan(book, item))
+        item->outcome = SETTLE_WANTS_PLAN;
     else if (may_be_extended(book, item, item->subject))
         item->outcome = SETTLE_WANTS_LOOKUP;
     else

@@ -116,7 +116,8 @@ enum settle_outcome {
                              asked, or it has lost its data since the one that is known expired */
     SETTLE_WANTS_RECALL,  /* an excess does not fit while capacity is lent: reap, recall, again */
     SETTLE_WANTS_LOOKUP,  /* the hold may have been extended meanwhile: ask Redis, then again */
-    SETTLE_INCONSISTENT,  /* the tenant's rows, or the hold's own, contradict each other: nothing is
+    SETTLE_WANTS_PLAN, /* Charge: its quotas were chosen by a plan that is old: choose, then again */
+    SETTLE_INCONSISTENT, /* the tenant's rows, or the hold's own, contradict each other: nothing is
                              decided */
 };
 
@@ -128,9 +129,10 @@ struct settle_item {
     const struct hold *token; /* of the reservation id, or NULL; Charge: what is charged, or NULL if
                                  the plan refuses it */
     struct slice scope;       /* Charge */
-    const struct hold *live;  /* what Redis held for the job when it was asked, or NULL */
-    bool redis_asked;         /* Redis answered: live is what it said, also when it said none */
-    int64_t looked_up_ms;     /* when Redis was asked last, answered or not; 0: never */
+    int64_t plan_version; /* Charge: config version of the plan that chose token's quotas; 0: any */
+    const struct hold *live; /* what Redis held for the job when it was asked, or NULL */
+    bool redis_asked;        /* Redis answered: live is what it said, also when it said none */
+    int64_t looked_up_ms;    /* when Redis was asked last, answered or not; 0: never */
     const struct settle_actual *actual; /* Commit, Charge; Commit's count 0: the whole hold */
     size_t actual_count;
     bool recall_done; /* decide without another reap and recall */

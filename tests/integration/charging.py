@@ -136,6 +136,19 @@ class Charging(Case):
         self.assertEqual(self.charge("k", tokens=4).committed[0].committed, 4)
         self.assertEqual(self.usage().committed, 7)
 
+    def test_a_limit_that_another_server_has_just_put_counts(self):
+        other = Server()
+        try:
+            self.charge("warm", on=other, tokens=1)
+            self.charge("warm-too", tokens=1)
+            for number in range(5):
+                other.admin.PutLimit(harness.admin.PutLimitRequest(limit=harness.admin.Limit(
+                    tenant=self.tenant, limit_id=f"more-{number}", meter="tokens",
+                    period=quota.PERIOD_NEVER, units=1000)))
+                self.assertEqual(len(self.charge(f"after-{number}", tokens=1).quotas), number + 2)
+        finally:
+            other.stop()
+
     def test_every_field_that_is_wrong_is_named(self):
         self.invalid(
             ["tenant", "job_id", "scope", "actual[0].meter", "actual[0].units",

@@ -60,6 +60,19 @@ Test(settle_charge, idle_capacity_is_recalled_first)
     cr_assert(nothing_changed());
 }
 
+/* A limit that this server has not heard of may bind it by now. */
+Test(settle_charge, quotas_of_an_old_plan_are_chosen_anew)
+{
+    item.plan_version = 4;
+    quotas[1].config_version = 4;
+    cr_assert_eq(commit_actual(1, OVERRUN_RECORD), SETTLE_COMMITTED);
+    facts.record = NULL;
+    quotas[1].config_version = 5;
+    cr_assert_eq(commit_actual(1, OVERRUN_RECORD), SETTLE_WANTS_PLAN);
+    item.live = &hold;
+    cr_assert_eq(commit_actual(4, OVERRUN_RECORD), SETTLE_COMMITTED, "a hold stays as it was chosen");
+}
+
 Test(settle_charge, a_live_hold_is_committed_instead)
 {
     item.live = &hold;

@@ -720,6 +720,7 @@ static void read_rows(struct postgres *pg, struct book *book, const struct pg_re
         *row = quota->row;
         row->shard = tenant->shard;
         row->epoch = pg->authority[tenant->shard].view.epoch;
+        row->config_version = tenant->info.config_version;
         row->reaped_to_ms = amount_max(row->reaped_to_ms, pg->reaped_to_ms);
         row->dirty = false;
         book->quotas_count++;
