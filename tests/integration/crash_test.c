@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 enum { NEVER = HOLDFAST__V1__PERIOD__PERIOD_NEVER, LIMIT = 100000000 };
-enum { TTL_MS = 1500, GRACE_MS = 2000 };
+enum { TTL_MS = 1500, GRACE_MS = 2000 * FIXTURE_SLOWER };
 
 static uint64_t seed_of_run(void)
 {

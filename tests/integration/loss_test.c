@@ -19,7 +19,8 @@
 #include <unistd.h>
 
 enum { NEVER = HOLDFAST__V1__PERIOD__PERIOD_NEVER };
-enum { LIMIT = 3000, TTL_MS = 10000, GRACE_MS = 2000, BACK_MS = 2000, LEASE_MS = 62000 };
+enum { LIMIT = 3000, TTL_MS = 10000, LEASE_MS = 62000 };
+enum { GRACE_MS = 2000 * FIXTURE_SLOWER, BACK_MS = 2000 * FIXTURE_SLOWER };
 
 /* One caller whose tenant has room: when is it admitted? */
 struct probe {

@@ -83,6 +83,13 @@ const char *fixture_redis_text(const char *format, ...) PRINTF_LIKE(1, 2);
 
 int64_t fixture_now_us(void); /* monotonic */
 
+/* How many times as long a promise may take: a sanitizer makes servers that slow. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { FIXTURE_SLOWER = 4 };
+#else
+enum { FIXTURE_SLOWER = 1 };
+#endif
+
 /* True soon after the condition is, false after the deadline: asks every 5 ms at first, then every 200 ms. */
 bool fixture_until(int64_t deadline_ms, bool (*condition)(void *user), void *user);
 
