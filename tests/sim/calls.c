@@ -22,6 +22,7 @@ const char *const verb_names[VERBS] = {
     [VERB_GET] = "GetReservation",     [VERB_USAGE] = "GetUsage",
     [VERB_PUT_LIMIT] = "PutLimit",     [VERB_DELETE_LIMIT] = "DeleteLimit",
     [VERB_TENANT] = "UpdateTenant",    [VERB_CHARGE] = "Charge",
+    [VERB_ADJUST] = "Adjust",
 };
 
 static int64_t open_calls;
@@ -42,6 +43,7 @@ struct call {
         struct op_usage usage;
         struct op_limit limit;
         struct op_tenant tenant;
+        struct op_adjust adjust;
     };
 };
 
@@ -164,6 +166,21 @@ static void fill_limit(struct call *call, const struct ask *ask)
     };
 }
 
+static void fill_adjust(struct call *call, const struct ask *ask)
+{
+    struct ledger_adjusting *adjusting = &call->adjust.adjusting;
+    struct adjust_change *changes = allocate(call, SIM_METERS, sizeof(*changes));
+
+    adjusting->reason = text(call, "test");
+    adjusting->item.adjust_id = text(call, ask->request_id);
+    adjusting->item.job_id = text(call, ask->job);
+    adjusting->item.changes = changes;
+    for (size_t i = 0; i < SIM_METERS; i++)
+        if (ask->units[i] != 0)
+            changes[adjusting->item.changes_count++] =
+                (struct adjust_change){slice_from_cstr(sim_meters[i]), ask->units[i]};
+}
+
 static void fill(struct call *call, const struct ask *ask)
 {
     switch (ask->verb) {
@@ -205,6 +222,10 @@ static void fill(struct call *call, const struct ask *ask)
         call->tenant.tenant.tenant = text(call, ask->tenant);
         call->tenant.tenant.display_name = text(call, "");
         call->tenant.tenant.suspended = ask->suspended;
+        break;
+    case VERB_ADJUST:
+        call->op = &call->adjust.op;
+        fill_adjust(call, ask);
         break;
     case VERBS:
         UNREACHABLE();
@@ -264,6 +285,13 @@ static void keep_usages(struct reply *reply, const struct op_usage *op)
     }
 }
 
+static void keep_adjusted(struct reply *reply, const struct adjust_item *item)
+{
+    reply->replayed = item->outcome == ADJUST_REPLAYED;
+    for (size_t i = 0; i < item->changes_count; i++)
+        reply->left[meter_index(item->rows[i].meter)] = item->rows[i].left;
+}
+
 static void keep(struct call *call)
 {
     struct reply *reply = call->reply;
@@ -310,6 +338,9 @@ static void keep(struct call *call)
         break;
     case VERB_USAGE:
         keep_usages(reply, &call->usage);
+        break;
+    case VERB_ADJUST:
+        keep_adjusted(reply, &call->adjust.adjusting.item);
         break;
     case VERB_PUT_LIMIT:
     case VERB_DELETE_LIMIT:
@@ -384,6 +415,9 @@ static void begin(void *user, void *worker)
         break;
     case VERB_TENANT:
         op_tenant_update_start(&call->tenant);
+        break;
+    case VERB_ADJUST:
+        op_adjust_start(&call->adjust);
         break;
     case VERBS:
         UNREACHABLE();

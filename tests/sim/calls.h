@@ -28,6 +28,7 @@ enum verb {
     VERB_DELETE_LIMIT,
     VERB_TENANT,
     VERB_CHARGE,
+    VERB_ADJUST,
     VERBS
 };
 
@@ -47,7 +48,7 @@ struct ask {
     const char *tenant;
     const char *job;                /* also a limit's name, and a request_id */
     const struct sim_hold *token;   /* or NULL: by job */
-    int64_t units[SIM_METERS];      /* -1: not asked for; Commit: the whole hold */
+    int64_t units[SIM_METERS];      /* -1: not asked for; Commit: the whole hold; ADJUST: 0 */
     enum overrun overrun;
     int64_t ttl_ms;
     bool deferrable, brief;
@@ -78,6 +79,7 @@ struct reply {
     bool has_record;
     struct attempt recorded;
     int64_t amount[SIM_METERS], debt[SIM_METERS];
+    int64_t left[SIM_METERS]; /* Adjust */
     enum reservation_state state;
     size_t usages_count;
     struct sim_usage {

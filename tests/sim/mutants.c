@@ -85,6 +85,8 @@ static const struct {
     [MUTANT_CLOSED_IS_SERVED] = {"closed_is_served", "AWAY", NULL, NULL},
     [MUTANT_MILDEST_DECIDES] = {"mildest_decides", "AWAY,TIGHT", NULL, NULL},
     [MUTANT_COMMITS_BEFORE_COMPARED] = {"commits_before_compared", "FAILOVER,TIGHT", NULL, NULL},
+    [MUTANT_ADJUST_FORGETS] = {"adjust_forgets", "TIGHT", NULL, NULL},
+    [MUTANT_ADJUST_IS_NEW] = {"adjust_is_new", "TIGHT", NULL, NULL},
     [MUTANT_LOSS_IS_NOT_ADOPTED] = {"loss_is_not_adopted", "FAILOVER,TIGHT", NULL, NULL},
 };
 

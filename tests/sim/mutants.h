@@ -60,6 +60,8 @@ enum mutant {
     MUTANT_MILDEST_DECIDES,       /* of what the limits of a reservation say then */
     MUTANT_COMMITS_BEFORE_COMPARED, /* a standby that took over is committed to at once */
     MUTANT_LOSS_IS_NOT_ADOPTED,   /* what was lent and forgotten stays forgotten */
+    MUTANT_ADJUST_FORGETS,        /* what was corrected of a job before is not asked for */
+    MUTANT_ADJUST_IS_NEW,         /* a repeat of a correction is not seen */
     MUTANTS
 };
 

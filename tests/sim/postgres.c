@@ -441,6 +441,10 @@ static void land(struct postgres *pg, struct pg_change *change)
         CHECK(!job->record);
         job->record = change->record;
         break;
+    case PG_ADD_CORRECTION:
+        ((struct pg_correction *)change->user)->next = job->corrections;
+        job->corrections = change->user;
+        break;
     case PG_ADD_FENCE:
         land_fence(pg, job, change->attempt);
         break;
@@ -472,6 +476,10 @@ struct commit {
 /* The keys of ledger and pg_hold: a job is there once, whoever else decided on it meanwhile. */
 static bool is_duplicate(const struct pg_tx *tx)
 {
+    for (const struct pg_change *change = tx->changes; change; change = change->next) {
+        if (change->kind == PG_ADD_CORRECTION && pg_is_corrected(tx->pg, change))
+            return true;
+    }
     for (const struct pg_change *change = tx->changes; change; change = change->next) {
         const struct pg_job *job =
             change->kind == PG_ADD_RECORD || change->kind == PG_TAKE_PLACED

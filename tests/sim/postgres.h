@@ -12,6 +12,7 @@
 
 #include "base/arena.h"
 #include "ledger/ledger.h"
+#include "quota/adjust.h"
 #include "tests/sim/chaos.h"
 
 #include <stdbool.h>
@@ -45,10 +46,17 @@ struct pg_expired {
     int64_t at_ms;
 };
 
+/* A row of ledger_change. */
+struct pg_correction {
+    struct pg_correction *next;
+    struct adjust_row row;
+};
+
 struct pg_job {
     struct pg_job *next;
     struct slice job_id;
     struct settle_record *record;
+    struct pg_correction *corrections; /* newest first */
     size_t fences_count;
     struct attempt *fences;
     int64_t fenced_ms; /* the last one of an attempt in Redis */

@@ -32,6 +32,7 @@ struct pg_change {
         PG_PUT_LEASE,
         PG_DROP_LEASE,
         PG_ADD_RECORD,
+        PG_ADD_CORRECTION, /* user: a struct pg_correction */
         PG_ADD_FENCE,
         PG_ADD_EXPIRED,
         PG_TAKE_PLACED,
@@ -89,6 +90,9 @@ enum status pg_lock(struct pg_tx *tx, struct database *db, struct book *book,
                     const struct pg_ref *refs, size_t count);
 /* Does another transaction have rows of the tenant now? */
 bool pg_is_locked(struct postgres *pg, int64_t tenant_id);
+
+/* Of a PG_ADD_CORRECTION: another one has the id, or the number of the job. */
+bool pg_is_corrected(struct postgres *pg, const struct pg_change *change);
 
 bool pg_lock_limit(struct pg_tx *tx, struct pg_limit *limit);
 

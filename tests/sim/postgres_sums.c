@@ -59,19 +59,25 @@ enum status sim_sums_list(struct database *db, struct arena *arena,
     return status;
 }
 
-static void add_record(const struct settle_record *record, struct quota_ref ref,
-                       struct drift_sums *sums)
+static void add_counted(const struct settle_counted *counted, size_t count, struct quota_ref ref,
+                        struct drift_sums *sums)
 {
-    for (size_t i = 0; record && i < record->entries_count; i++)
-        for (size_t k = 0; k < record->entries[i].counted_count; k++) {
-            const struct settle_counted *counted = &record->entries[i].counted[k];
+    for (size_t i = 0; i < count; i++) {
+        if (!quota_ref_equal(counted[i].ref, ref))
+            continue;
+        sums->entries++;
+        sums->amount += counted[i].amount;
+        sums->debt += counted[i].debt;
+    }
+}
 
-            if (!quota_ref_equal(counted->ref, ref))
-                continue;
-            sums->entries++;
-            sums->amount += counted->amount;
-            sums->debt += counted->debt;
-        }
+static void add_job(const struct pg_job *job, struct quota_ref ref, struct drift_sums *sums)
+{
+    for (size_t i = 0; job->record && i < job->record->entries_count; i++)
+        add_counted(job->record->entries[i].counted, job->record->entries[i].counted_count, ref,
+                    sums);
+    for (const struct pg_correction *each = job->corrections; each; each = each->next)
+        add_counted(each->row.counted, each->row.counted_count, ref, sums);
 }
 
 /* The record itself, also where the seals would be asked: they would say the same. */
@@ -90,7 +96,7 @@ static struct ledger_sums add_up(struct pg_tenant *tenant,
     };
     for (size_t bucket = 0; bucket < PG_JOB_BUCKETS; bucket++)
         for (const struct pg_job *job = tenant->jobs[bucket]; job; job = job->next)
-            add_record(job->record, ref, &sums.sums);
+            add_job(job, ref, &sums.sums);
     return sums;
 }
 

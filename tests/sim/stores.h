@@ -59,6 +59,7 @@
     X(sums_list, ledger_sums_list)                                                                 \
     X(sums_read, ledger_sums_read)                                                                 \
     X(repair, ledger_repair)                                                                       \
+    X(adjust, ledger_adjust)                                                                       \
     X(tenant_create, ledger_tenant_create)                                                         \
     X(tenant_update, ledger_tenant_update)                                                         \
     X(tenant_list, ledger_tenant_list)                                                             \

@@ -14,6 +14,7 @@ enum {
     SETTLE_US = 2500000,    /* so long after its end a hold may still count: the reap's 2 s */
     FINAL_US = 600000000,   /* FINAL window */
     HELD_UP_US = 1000000,   /* a call that nothing holds up takes no longer */
+    REFUSED_US = 30000,     /* so long a server believes what the root refused (op/refusals.h) */
     MARGIN_MS = 50,         /* how far a server's estimate of the time may lag */
 };
 
@@ -254,8 +255,7 @@ void truth_begin(struct truth *truth, struct truth_job *job, const struct ask *a
 
 /* --- answers ------------------------------------------------------------------------------------ */
 
-/* An error that only says that a store or this server could not, just now. */
-static bool is_excuse(const struct reply *reply)
+bool truth_is_excuse(const struct reply *reply)
 {
     static const enum failure excuses[] = {
         FAILURE_REDIS_UNAVAILABLE, FAILURE_POSTGRES_UNAVAILABLE, FAILURE_SHARD_RECOVERING,
@@ -305,7 +305,7 @@ static struct truth_attempt *live_through(const struct truth *truth, struct trut
     return newest;
 }
 
-static void check_store_error(struct truth *truth, struct truth_job *job, const struct ask *ask,
+void truth_answered(struct truth *truth, struct truth_job *job, const struct ask *ask,
                               const struct reply *reply, int64_t begun_us)
 {
     int64_t took_us = fibre_now_us() - begun_us;
@@ -313,7 +313,7 @@ static void check_store_error(struct truth *truth, struct truth_job *job, const 
     if (reply->answered && reply->failure == FAILURE_INTERNAL)
         truth_break(truth, "no INTERNAL", job, "%s: %s", verb_names[ask->verb], reply->text);
     if (truth->strict && !job->tenant->stuck && begun_us > job->tenant->stuck_until_us &&
-        (is_excuse(reply) || !reply->answered))
+        (truth_is_excuse(reply) || !reply->answered))
         truth_break(truth, "UNAVAILABLE only when a store does not answer", job,
                     "%s: %s (failure %d)", verb_names[ask->verb],
                     reply->answered ? reply->text : "no answer", (int)reply->failure);
@@ -350,6 +350,7 @@ static void check_reject(struct truth *truth, struct truth_job *job, const struc
     }
     if (tenant->suspended || tenant->suspended_maybe || tenant->admin_open > 0 || ask->deferrable ||
         begun_us - tenant->cap_changed_us < (truth->strict ? 0 : 3000000) || tenant->stuck ||
+        tenant->adjusts_open > 0 || begun_us - tenant->adjusted_us < REFUSED_US ||
         begun_us < tenant->stuck_until_us)
         return;
     truth->checks++;
@@ -371,7 +372,7 @@ static void end_reserve(struct truth *truth, struct truth_job *job, const struct
         truth_break(truth, "degraded only when a store does not answer", job, "Reserve");
     if (!reply->answered || reply->failure != FAILURE_NONE) {
         live =
-            reply->answered && !is_excuse(reply) ? live_through(truth, job, ask, reply, false) : NULL;
+            reply->answered && !truth_is_excuse(reply) ? live_through(truth, job, ask, reply, false) : NULL;
 
         job->reserve_maybe = job->reserve_maybe || !took_no_effect(reply);
         if (live)
@@ -452,7 +453,7 @@ static void end_extend(struct truth *truth, struct truth_job *job, const struct 
     int64_t wanted_ms = sim_ms_at(begun_us) + ask->ttl_ms - MARGIN_MS;
 
     if (!reply->answered || reply->failure != FAILURE_NONE) {
-        if (live && reply->answered && !is_excuse(reply))
+        if (live && reply->answered && !truth_is_excuse(reply))
             truth_break(truth, "a live hold can be extended", job, "%s", reply->text);
         return;
     }
@@ -511,6 +512,8 @@ static bool debt_is_due(const struct truth *truth, const struct truth_job *job,
 {
     struct pg_tenant *rows = postgres_tenant(truth->postgres, job->tenant->tenant_id);
 
+    if (job->tenant->adjusts_open > 0 || job->tenant->adjusted_us >= begun_us)
+        return true; /* it was, perhaps, before something was given back */
     for (size_t i = 0; i < attempt->hold.quotas_count; i++) {
         struct quota_ref ref = attempt->hold.quotas[i].quota;
 
@@ -661,7 +664,7 @@ static void end_commit(struct truth *truth, struct truth_job *job, const struct 
 {
     if (!reply->answered || reply->failure != FAILURE_NONE) {
         struct truth_attempt *live =
-            reply->answered && !is_excuse(reply) ? live_through(truth, job, ask, reply, true) : NULL;
+            reply->answered && !truth_is_excuse(reply) ? live_through(truth, job, ask, reply, true) : NULL;
 
         job->commit_maybe = job->commit_maybe || !took_no_effect(reply);
         if (live && reply->failure != FAILURE_OVERRUN &&
@@ -739,7 +742,7 @@ void truth_end(struct truth *truth, struct truth_job *job, const struct ask *ask
         job->extends_open--;
     if (finishes(ask->verb))
         job->finishes_open--;
-    check_store_error(truth, job, ask, reply, begun_us);
+    truth_answered(truth, job, ask, reply, begun_us);
     truth_read_only(truth, job, ask, begun_us, reply);
     if (job->forgotten) {
         end_forgotten(truth, job, reply);
@@ -766,6 +769,7 @@ void truth_end(struct truth *truth, struct truth_job *job, const struct ask *ask
     case VERB_PUT_LIMIT:
     case VERB_DELETE_LIMIT:
     case VERB_TENANT:
+    case VERB_ADJUST:
     case VERBS:
         break;
     }

@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { TRUTH_ATTEMPTS = 12, TRUTH_JOB_NAME = 24 };
+enum { TRUTH_ATTEMPTS = 12, TRUTH_JOB_NAME = 24, TRUTH_ADJUSTS = 6 };
 
 struct truth_attempt {
     struct sim_hold hold;        /* deadline: the latest that was acknowledged */
@@ -29,6 +29,14 @@ struct truth_attempt {
     int64_t finish_invoked_us;   /* the first Commit or Release that may mean it; -1 */
     bool released;               /* acknowledged */
     int64_t released_us;         /* first */
+};
+
+/* A correction that was asked for, perhaps several times. */
+struct truth_adjust {
+    char id[TRUTH_JOB_NAME];
+    int64_t delta[SIM_METERS]; /* 0: not changed */
+    int64_t left[SIM_METERS];  /* as it was told */
+    bool made, maybe;
 };
 
 struct truth_job {
@@ -52,6 +60,8 @@ struct truth_job {
     struct reply record;         /* the first acknowledgement */
     int64_t committed_us;
     int64_t released_us;         /* the last acknowledgement, or -1 */
+    size_t adjusts_count;
+    struct truth_adjust adjusts[TRUTH_ADJUSTS];
     bool forgotten;              /* the database went back behind something of it: nothing is promised */
 };
 
@@ -60,6 +70,8 @@ struct truth_tenant {
     int64_t tenant_id;
     struct truth_job *jobs; /* newest first */
     int64_t cap_changed_us; /* a limit or the tenant was last changed, or may have been */
+    int adjusts_open;
+    int64_t adjusted_us;    /* a correction was last under way; or -1 */
     int64_t lost_us;        /* Redis last lost something of it, or may have; -1 never */
     bool suspended, suspended_maybe;
     int64_t admin_open;
@@ -110,6 +122,18 @@ void truth_read_only(struct truth *truth, struct truth_job *job, const struct as
 
 /* A standby takes over next: which jobs does it know another state of? */
 void truth_forget(struct truth *truth, struct truth_tenant *tenant, const struct pg_tenant *before);
+
+/* An answer to a correction; was_made: it was acknowledged before it was asked for. */
+void truth_adjusted(struct truth *truth, struct truth_job *job, struct truth_adjust *adjust,
+                    int64_t begun_us, bool was_made, const struct reply *reply);
+void truth_audit_adjusts(struct truth *truth, struct truth_job *job, const struct pg_job *row);
+
+/* Whatever the call: no INTERNAL; while every store answers no error that names one, and no delay. */
+void truth_answered(struct truth *truth, struct truth_job *job, const struct ask *ask,
+                    const struct reply *reply, int64_t begun_us);
+
+/* An error that only says that a store or this server could not, just now. */
+bool truth_is_excuse(const struct reply *reply);
 
 /* At rest: the record against what was acknowledged. */
 void truth_audit(struct truth *truth, struct truth_tenant *tenant);

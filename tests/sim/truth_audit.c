@@ -17,6 +17,7 @@ static void audit_job(struct truth *truth, struct truth_job *job)
     if (job->forgotten)
         return;
     truth->checks++;
+    truth_audit_adjusts(truth, job, row);
     if (job->committed && !record)
         truth_break(truth, "I1 an acknowledged Commit stays", job, "no record");
     if (job->committed && record && !attempt_compare(record->attempt, job->record.recorded) == 0)
@@ -40,19 +41,26 @@ static void audit_job(struct truth *truth, struct truth_job *job)
                             "a reap found it");
 }
 
-static void add_record(const struct settle_record *record, struct quota_ref ref, int64_t *committed,
-                       int64_t *debt, int64_t *count)
+static void add_counted(const struct settle_counted *counted, size_t counted_count,
+                        struct quota_ref ref, int64_t *committed, int64_t *debt, int64_t *count)
 {
-    for (size_t i = 0; record && i < record->entries_count; i++)
-        for (size_t k = 0; k < record->entries[i].counted_count; k++) {
-            const struct settle_counted *counted = &record->entries[i].counted[k];
+    for (size_t i = 0; i < counted_count; i++) {
+        if (!quota_ref_equal(counted[i].ref, ref))
+            continue;
+        *committed += counted[i].amount;
+        *debt += counted[i].debt;
+        (*count)++;
+    }
+}
 
-            if (!quota_ref_equal(counted->ref, ref))
-                continue;
-            *committed += counted->amount;
-            *debt += counted->debt;
-            (*count)++;
-        }
+static void add_job(const struct pg_job *job, struct quota_ref ref, int64_t *committed,
+                    int64_t *debt, int64_t *count)
+{
+    for (size_t i = 0; job->record && i < job->record->entries_count; i++)
+        add_counted(job->record->entries[i].counted, job->record->entries[i].counted_count, ref,
+                    committed, debt, count);
+    for (const struct pg_correction *each = job->corrections; each; each = each->next)
+        add_counted(each->row.counted, each->row.counted_count, ref, committed, debt, count);
 }
 
 static void audit_quota(struct truth *truth, const struct truth_tenant *tenant,
@@ -62,7 +70,7 @@ static void audit_quota(struct truth *truth, const struct truth_tenant *tenant,
 
     for (size_t bucket = 0; bucket < PG_JOB_BUCKETS; bucket++)
         for (const struct pg_job *job = rows->jobs[bucket]; job; job = job->next)
-            add_record(job->record, row->ref, &committed, &debt, &count);
+            add_job(job, row->ref, &committed, &debt, &count);
     if (committed != row->committed || debt != row->debt || count != row->ledger_seq)
         truth_break(truth, "I4 a quota row is the sum of its ledger", NULL,
                     "%s limit %" PRId64 ": committed %" PRId64 " debt %" PRId64 " of %" PRId64

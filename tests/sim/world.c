@@ -194,7 +194,8 @@ static void add_tenant(struct world *world, int i, struct database *db, struct a
         amount = 1000000;
     CHECK(sim_tenant_create(db, arena, &note, false, &tenant, &answer) == STATUS_OK);
     world->tenants[i] = (struct truth_tenant){
-        .name = names[i], .tenant_id = tenant.tenant_id, .lost_us = -1, .cap_changed_us = -1000000000,
+        .name = names[i], .tenant_id = tenant.tenant_id, .lost_us = -1,
+        .adjusted_us = -1000000000, .cap_changed_us = -1000000000,
         .read_only_us = -1, .accepted_us = -1000000000};
     put_limit(world, db, arena, names[i], "total", sim_meters[0], PERIOD_NEVER, amount * 4,
               dice_one_in(&world->dice, 2) ? 10 : 0);

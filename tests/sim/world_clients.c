@@ -309,6 +309,80 @@ static void look_at_usage(struct world *world)
     truth_usage(&world->truth, tenant, begun_us, &reply);
 }
 
+/* --- corrections --------------------------------------------------------------------------------- */
+
+/* Some job that is recorded, or NULL. */
+static struct truth_job *any_recorded(struct world *world)
+{
+    struct truth_tenant *tenant = &world->tenants[dice_below(&world->dice, WORLD_TENANTS)];
+    int64_t back = dice_below(&world->dice, RECENT_JOBS);
+
+    for (struct truth_job *job = tenant->jobs; job; job = job->next)
+        if (job->committed && job->record.has_record && back-- <= 0)
+            return job;
+    return NULL;
+}
+
+/* One that was asked for before, or another one. */
+static struct truth_adjust *any_adjust(struct world *world, struct truth_job *job)
+{
+    struct truth_adjust *adjust;
+    bool meters[SIM_METERS];
+
+    for (size_t i = 0; i < SIM_METERS; i++)
+        meters[i] = job->units[i] >= 0;
+    if (job->adjusts_count == TRUTH_ADJUSTS ||
+        (job->adjusts_count > 0 && dice_one_in(&world->dice, 2)))
+        return &job->adjusts[dice_below(&world->dice, (int64_t)job->adjusts_count)];
+    adjust = &job->adjusts[job->adjusts_count++];
+    snprintf(adjust->id, sizeof(adjust->id), "fix%" PRId64, ++world->jobs);
+    for (size_t i = 0; i < SIM_METERS; i++) {
+        int64_t most = job->record.amount[i] + job->record.debt[i];
+
+        if (!meters[i] || (i > 0 && adjust->delta[0] != 0 && dice_one_in(&world->dice, 2)))
+            continue;
+        adjust->delta[i] = dice_one_in(&world->dice, 3) ? dice_between(&world->dice, 1, 15)
+                                                        : -dice_between(&world->dice, 1, most + 2);
+    }
+    return adjust;
+}
+
+static void adjust_one(struct world *world)
+{
+    struct truth_job *job = any_recorded(world);
+    struct truth_adjust *adjust = job ? any_adjust(world, job) : NULL;
+    struct ask ask = {.verb = VERB_ADJUST};
+    struct server *server;
+    struct reply reply;
+    int64_t begun_us;
+    bool was_made;
+    char text[160];
+
+    if (!adjust)
+        return;
+    was_made = adjust->made;
+    ask.tenant = job->tenant->name;
+    ask.job = job->name;
+    ask.request_id = adjust->id;
+    ask.give_up_us = fibre_now_us() + any_patience_us(world);
+    for (size_t i = 0; i < SIM_METERS; i++)
+        ask.units[i] = adjust->delta[i];
+    server = world_any_server(world);
+    begun_us = fibre_now_us();
+    world->truth.calls++;
+    job->tenant->adjusts_open++;
+    sim_call(server, &ask, &reply);
+    job->tenant->adjusts_open--;
+    /* Without an answer it may land later. */
+    job->tenant->adjusted_us = fibre_now_us() + (reply.answered && !reply.unknown ? 0 : 30000000);
+    world_trace(world, "%s/%s Adjust %s by %" PRId64 " %" PRId64 " s%d +%" PRId64 " ms: %s%s",
+                ask.tenant, ask.job, adjust->id, ask.units[0], ask.units[1], server->group,
+                (fibre_now_us() - begun_us) / 1000, reply.replayed ? "replayed " : "",
+                answer_text(&ask, &reply, text, sizeof(text)));
+    truth_answered(&world->truth, job, &ask, &reply, begun_us);
+    truth_adjusted(&world->truth, job, adjust, begun_us, was_made, &reply);
+}
+
 static void think(struct world *world)
 {
     int64_t at = dice_below(&world->dice, 100);
@@ -328,6 +402,8 @@ void world_client(void *user)
     while (fibre_now_us() < world->end_us && !world->truth.broken) {
         if (dice_one_in(&world->dice, 30))
             look_at_usage(world);
+        else if (!world_has(world, THEME_FAILOVER) && dice_one_in(&world->dice, 12))
+            adjust_one(world);
         else
             one_call(world);
         think(world);
