@@ -548,18 +548,21 @@ static void replay(struct settle_item *item)
  * A limit that was there before this transaction has its locks counts, though nobody has told this server: a
  * Reserve is held against Redis' version, and of a Charge only the rows know.
  */
-static bool is_of_old_plan(struct book *book, const struct settle_item *item)
+static bool is_of_old_plan(struct book *book, struct settle_item *item)
 {
     const struct hold *hold = item->token;
 
-    for (size_t i = 0; item->plan_version > 0 && i < hold->quotas_count; i++) {
+    if (item->plan_version == 0)
+        return false;
+    /* What changed since is beside this Charge, not before it: else many changes would keep it out. */
+    for (size_t i = 0; item->plan_wanted == 0 && i < hold->quotas_count; i++) {
         const struct quota_row *quota =
             book_find_quota(book, item->tenant_id, hold->quotas[i].quota);
 
-        if (quota && quota->config_version > item->plan_version)
-            return true;
+        if (quota)
+            item->plan_wanted = quota->config_version;
     }
-    return false;
+    return item->plan_version < item->plan_wanted;
 }
 
 static void commit(struct book *book, struct settle_item *item)

@@ -130,6 +130,7 @@ struct settle_item {
                                  the plan refuses it */
     struct slice scope;       /* Charge */
     int64_t plan_version; /* Charge: config version of the plan that chose token's quotas; 0: any */
+    int64_t plan_wanted; /* in and out: one of at least this is not old; 0: nobody has looked yet */
     const struct hold *live; /* what Redis held for the job when it was asked, or NULL */
     bool redis_asked;        /* Redis answered: live is what it said, also when it said none */
     int64_t looked_up_ms;    /* when Redis was asked last, answered or not; 0: never */

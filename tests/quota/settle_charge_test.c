@@ -64,11 +64,21 @@ Test(settle_charge, idle_capacity_is_recalled_first)
 Test(settle_charge, quotas_of_an_old_plan_are_chosen_anew)
 {
     item.plan_version = 4;
-    quotas[1].config_version = 4;
+    for (int i = 0; i < 3; i++)
+        quotas[i].config_version = 4;
     cr_assert_eq(commit_actual(1, OVERRUN_RECORD), SETTLE_COMMITTED);
     facts.record = NULL;
-    quotas[1].config_version = 5;
+    for (int i = 0; i < 3; i++)
+        quotas[i].config_version = 5;
+    item.plan_wanted = 0; /* another Charge */
     cr_assert_eq(commit_actual(1, OVERRUN_RECORD), SETTLE_WANTS_PLAN);
+    for (int i = 0; i < 3; i++)
+        quotas[i].config_version = 6;
+    cr_assert_eq(commit_actual(1, OVERRUN_RECORD), SETTLE_WANTS_PLAN);
+    item.plan_version = 5;
+    cr_assert_eq(commit_actual(1, OVERRUN_RECORD), SETTLE_COMMITTED, "what came since is beside it");
+    facts.record = NULL;
+    item.plan_version = 4;
     item.live = &hold;
     cr_assert_eq(commit_actual(4, OVERRUN_RECORD), SETTLE_COMMITTED, "a hold stays as it was chosen");
 }
