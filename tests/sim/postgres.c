@@ -1,6 +1,5 @@
 #include "tests/sim/postgres_rows.h"
 
-#include "base/amount.h"
 #include "base/check.h"
 #include "base/hash.h"
 #include "tests/sim/fibre.h"
@@ -93,20 +92,13 @@ static enum status refuse(struct database *db)
     return STATUS_UNAVAILABLE;
 }
 
-/* The gate: who commits or lends is refused in a history that was not compared with Redis. */
-static bool is_shut(const struct database *db)
-{
-    return db->options.compared && db->pg->timeline != db->pg->compared &&
-           !mutant_is(MUTANT_COMMITS_BEFORE_COMPARED);
-}
-
 enum status pg_ask(struct database *db)
 {
     if (db->pg->chaos->postgres_away)
         return refuse(db);
     pg_pause(db->pg);
     if (db->pg->chaos->postgres_away ||
-        chaos_fate(db->pg->chaos, &db->pg->chaos->postgres) != FATE_DONE || is_shut(db))
+        chaos_fate(db->pg->chaos, &db->pg->chaos->postgres) != FATE_DONE || pg_is_shut(db))
         return refuse(db);
     return STATUS_OK;
 }
@@ -729,7 +721,7 @@ static void read_rows(struct postgres *pg, struct book *book, const struct pg_re
         row->shard = tenant->shard;
         row->epoch = pg->authority[tenant->shard].view.epoch;
         row->config_version = tenant->info.config_version;
-        row->reaped_to_ms = amount_max(row->reaped_to_ms, pg->reaped_to_ms);
+        row->reaped_to_ms = postgres_reaped_to_ms(pg, row);
         row->dirty = false;
         book->quotas_count++;
         for (const struct pg_lease *lease = tenant->leases; lease; lease = lease->next)

@@ -137,6 +137,12 @@ struct postgres {
     int64_t commits, conflicts; /* for the report */
 };
 
+/* A row's, as rows_lock reads it. */
+static inline int64_t postgres_reaped_to_ms(const struct postgres *pg, const struct quota_row *row)
+{
+    return row->reaped_to_ms > pg->reaped_to_ms ? row->reaped_to_ms : pg->reaped_to_ms;
+}
+
 /*
  * A standby: the rows as they are now. It takes over: they are the rows again, what landed since is gone,
  * and no transaction that began before lands. Each standby once.

@@ -121,6 +121,12 @@ enum status sim_losses_find(struct database *db, struct arena *arena, const stru
     return status;
 }
 
+bool pg_is_shut(const struct database *db)
+{
+    return db->options.compared && db->pg->timeline != db->pg->compared &&
+           !mutant_is(MUTANT_COMMITS_BEFORE_COMPARED);
+}
+
 enum status sim_history_compared(struct database *db, struct arena *arena, int64_t system,
                                  int64_t timeline)
 {

@@ -65,6 +65,9 @@ struct pg_tx {
 /* One way to the database and back without changing anything. Not OK: it was not reached. */
 enum status pg_ask(struct database *db);
 
+/* The gate: who commits or lends is refused in a history that was not compared with Redis. */
+bool pg_is_shut(const struct database *db);
+
 /* Half a round trip within a transaction. */
 void pg_pause(struct postgres *pg);
 

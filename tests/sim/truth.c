@@ -1,6 +1,5 @@
 #include "tests/sim/truth.h"
 
-#include "base/amount.h"
 #include "base/check.h"
 #include "quota/times.h"
 #include "tests/sim/fibre.h"
@@ -582,8 +581,7 @@ static bool is_unreaped(const struct truth *truth, const struct truth_job *job,
         for (const struct pg_quota *quota = rows->quotas; quota; quota = quota->next)
             has |= quota_ref_equal(quota->row.ref, held->quota) &&
                    quota->row.lease_id == held->lease_id && quota->row.state == QUOTA_OPEN &&
-                   amount_max(quota->row.reaped_to_ms, truth->postgres->reaped_to_ms) <
-                       attempt->deadline_first_ms &&
+                   postgres_reaped_to_ms(truth->postgres, &quota->row) < attempt->deadline_first_ms &&
                    quota->row.granted - quota->row.returned - quota->row.spent >= held->units;
         if (!has)
             return false;
