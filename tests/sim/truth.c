@@ -548,7 +548,7 @@ static void check_charge(struct truth *truth, struct truth_job *job, int64_t beg
 {
     const struct truth_attempt *newest = truth_newest(job);
 
-    if (reply->late)
+    if (reply->late && !reply->replayed) /* the repeat of a late Commit says so */
         truth_break(truth, "a Charge is never late", job, "it is");
     if (reply->replayed || job->committed || !truth->strict)
         return;
