@@ -46,6 +46,8 @@ static const char doc[] =
     "          meter: tokens\n"
     "          scope: team-a/user-7          # left out: the whole tenant\n"
     "          period: month                 # never minute hour day week month year\n"
+    "          time_zone: Europe/Berlin      # left out: UTC\n"
+    "          anchor_time: 2026-01-31T08:00:00Z # left out: 00:00 of the first day\n"
     "          amount: 1000000               # digits alone; or unlimited: true\n"
     "          soft_percent: 90              # 1 to 100\n"
     "          overage_percent: 10           # or overage_units: N,\n"

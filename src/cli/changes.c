@@ -96,6 +96,14 @@ static void wanted_limit(char *tenant, const struct quotas_file_limit *file, str
         limit->scope = file->scope;
     if (file->period != QUOTAS_FILE_PERIOD_NOT_GIVEN)
         limit->period = (Holdfast__V1__Period)file->period;
+    if (file->time_zone)
+        limit->time_zone = file->time_zone;
+    if (file->anchor_time.given) {
+        google__protobuf__timestamp__init(&change->anchor_time);
+        change->anchor_time.seconds = file->anchor_time.seconds;
+        change->own_anchor = true;
+        limit->anchor_time = &change->anchor_time;
+    }
     set_bound(file, limit);
     if (file->soft_percent.given)
         limit->soft_percent = (int32_t)file->soft_percent.value;
@@ -241,8 +249,10 @@ static bool add_limit(struct cli *cli, struct changes *changes,
 }
 
 /* To be called again wherever the change is moved. */
-static void set_own_max_ttl(struct change *change)
+static void set_own_messages(struct change *change)
 {
+    if (change->own_anchor)
+        change->limit.anchor_time = &change->anchor_time;
     if (change->own_max_ttl)
         change->limit.max_ttl = &change->max_ttl;
 }
@@ -302,7 +312,7 @@ bool changes_find(struct cli *cli, const struct quotas_file *file, bool prune, s
     }
     /* Only now do they stand still. */
     for (size_t i = 0; i < ret->count; i++)
-        set_own_max_ttl(&ret->list[i]);
+        set_own_messages(&ret->list[i]);
     return true;
 }
 
@@ -371,7 +381,7 @@ static void delete_first(struct slot *slot)
         }
     for (size_t i = 0; i < count; i++) {
         slot->changes[i] = sorted[i];
-        set_own_max_ttl(&slot->changes[i]);
+        set_own_messages(&slot->changes[i]);
     }
     free(sorted);
 }

@@ -33,8 +33,10 @@ struct change {
     Holdfast__V1__Limit limit;                 /* as it is to become; to be deleted: as it is */
     const Holdfast__V1__Limit *limit_before;   /* NULL if there is none */
     bool own_max_ttl;                          /* limit.max_ttl is the one here */
+    bool own_anchor;                           /* limit.anchor_time likewise */
     bool after_deletes; /* there is room for it only when limits are deleted, which come first */
     Google__Protobuf__Duration max_ttl;
+    Google__Protobuf__Timestamp anchor_time;
     const Holdfast__V1__QuotaState *in_use; /* where the amount becomes less than what is in use */
 };
 

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
+#include <time.h>
 
 enum { SOFT_PERCENT_DEFAULT = 90 };
 
@@ -40,6 +41,17 @@ static void add_period(struct fields *fields, Holdfast__V1__Period period)
     add(fields, "period", "%s", print_period(period));
     for (char *at = field->text; *at; at++)
         *at = (char)tolower((unsigned char)*at);
+}
+
+static void add_anchor(struct fields *fields, const Google__Protobuf__Timestamp *anchor)
+{
+    time_t second = anchor ? (time_t)anchor->seconds : 0;
+    char text[32];
+    struct tm tm;
+
+    gmtime_r(&second, &tm);
+    (void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    add(fields, "anchor_time", "%s", anchor ? text : "none");
 }
 
 /* An overage of 0 and none are the same. */
@@ -93,6 +105,8 @@ void fields_of_limit(const Holdfast__V1__Limit *limit, struct fields *ret)
     add(ret, "scope", "\"%s\"", limit->scope);
     add(ret, "meter", "%s", limit->meter);
     add_period(ret, limit->period);
+    add(ret, "time_zone", "\"%s\"", limit->time_zone);
+    add_anchor(ret, limit->anchor_time);
     if (limit->bound_case == HOLDFAST__V1__LIMIT__BOUND_UNITS)
         add(ret, "amount", "%" PRId64, limit->units);
     else

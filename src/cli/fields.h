@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum { FIELDS_MAX = 9, FIELD_TEXT_BYTES = 300 };
+enum { FIELDS_MAX = 11, FIELD_TEXT_BYTES = 300 };
 
 struct field_text {
     const char *name;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { ARENA_BYTES = 64 * 1024, ARENA_MAX = 256 << 20 };
 
@@ -30,6 +31,22 @@ static const char *read_period(const char *text, void *field)
         }
     }
     return "never, minute, hour, day, week, month or year";
+}
+
+/* Exactly so: what strptime lets pass besides would look like another instant than it is. */
+static const char *read_instant(const char *text, void *field)
+{
+    static const char form[] = "%Y-%m-%dT%H:%M:%SZ";
+    struct quotas_file_instant *instant = field;
+    struct tm tm = {0};
+    char again[32] = "";
+    const char *end = strptime(text, form, &tm);
+
+    instant->given = true;
+    instant->seconds = end ? (int64_t)timegm(&tm) : 0;
+    if (end && strftime(again, sizeof(again), form, &tm) > 0 && strcmp(again, text) == 0)
+        return NULL;
+    return "an instant in UTC, such as 2026-01-31T09:30:00Z";
 }
 
 static const char *read_redis_away(const char *text, void *field)
@@ -85,6 +102,8 @@ static const struct document_key limit_keys[] = {
     TEXT(meter, quotas_file_limit, false),
     TEXT(scope, quotas_file_limit, false),
     WORD(period, read_period),
+    TEXT(time_zone, quotas_file_limit, false),
+    WORD(anchor_time, read_instant),
     NUMBER(amount, 0, AMOUNT_MAX),
     FLAG(unlimited, quotas_file_limit),
     NUMBER(soft_percent, 1, 100),

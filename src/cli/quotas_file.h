@@ -49,12 +49,20 @@ struct quotas_file_ttl {
     int64_t us;
 };
 
+/* An instant, in seconds since 1970. */
+struct quotas_file_instant {
+    bool given;
+    int64_t seconds;
+};
+
 struct quotas_file_limit {
     int line;
     char *limit_id;
     char *meter; /* texts are NULL if not given */
     char *scope;
     enum quotas_file_period period;
+    char *time_zone;
+    struct quotas_file_instant anchor_time;
     struct document_number amount; /* not together with unlimited: true */
     struct document_flag unlimited;
     struct document_number soft_percent;

@@ -8,6 +8,7 @@
 #include "base/amount.h"
 #include "ledger/admin_tenant.h"
 #include "ledger/audit.h"
+#include "ledger/calendar.h"
 #include "ledger/database_internal.h"
 #include "ledger/ledger.h"
 #include "ledger/limit_quotas.h"
@@ -15,7 +16,8 @@
 enum { SOFT_PERCENT_DEFAULT = 90, WORK_ARENA_BYTES = 64 * 1024, WORK_ARENA_MAX = 256 << 20 };
 
 #define LIMIT_COLUMNS                                                                                 \
-    "l.limit_id, l.name, l.scope, l.meter, l.period_kind, l.unlimited, l.amount, l.soft_percent,"     \
+    "l.limit_id, l.name, l.scope, l.meter, l.period_kind, coalesce(l.time_zone, ''),"                 \
+    " l.anchor_ms, " LEDGER_BOUNDARIES_SQL ", l.unlimited, l.amount, l.soft_percent,"                 \
     " l.overage_kind, l.overage, l.max_ttl_ms, coalesce(l.redis_away, 1),"                            \
     " coalesce(l.redis_away_units, 0), coalesce(l.reserved_crossings, false), l.version, l.implicit," \
     " l.cap, l.soft,"                                                                                 \
@@ -30,9 +32,10 @@ static const struct statement insert = {
     "limit_insert",
     "INSERT INTO limit_ AS l (tenant_id, name, scope, meter, period_kind, unlimited, amount, cap,"
     " soft, soft_percent, overage_kind, overage, max_ttl_ms, redis_away, redis_away_units,"
-    " reserved_crossings, implicit) VALUES ($1::bigint, $2::text, $3::text, $4::text, $5::bigint,"
-    " $6::boolean, $7::bigint, $8::bigint, $9::bigint, $10::bigint,"
-    " $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::boolean, $17::boolean)"
+    " reserved_crossings, implicit, time_zone, anchor_ms, calendar_id) VALUES ($1::bigint,"
+    " $2::text, $3::text, $4::text, $5::bigint, $6::boolean, $7::bigint, $8::bigint, $9::bigint, $10::bigint,"
+    " $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::boolean, $17::boolean,"
+    " $18::text, $19::bigint, $20::bigint)"
     " ON CONFLICT (tenant_id, name) WHERE deleted_at IS NULL DO NOTHING RETURNING " LIMIT_COLUMNS};
 
 static const struct statement update = {
@@ -109,7 +112,11 @@ static void read_row(struct sql_row *from, struct row *ret)
     limit->limit_name = sql_text(from);
     limit->scope = sql_text(from);
     limit->meter = sql_text(from);
-    limit->period = (enum period)sql_i64(from);
+    limit->period = (enum period)ledger_period(sql_i64(from));
+    limit->time_zone = sql_text(from);
+    limit->has_anchor = !sql_is_null(from);
+    limit->anchor_ms = sql_i64_or(from, 0);
+    calendar_read(from, &limit->calendar);
     limit->unlimited = sql_bool(from);
     limit->amount = sql_i64(from);
     limit->soft_percent = (int)sql_i64(from);
@@ -187,6 +194,11 @@ static bool cap_of(const struct ledger_limit *limit, int64_t *ret_cap)
     return limit->overage_kind == OVERAGE_NONE;
 }
 
+static bool has_calendar(const struct ledger_limit *limit)
+{
+    return limit->time_zone.len > 0 || limit->has_anchor;
+}
+
 /* Defaults filled in, and zeroes where a number has no meaning: equal limits look equal. */
 static bool normalise(struct ledger_limit *limit)
 {
@@ -204,6 +216,10 @@ static bool normalise(struct ledger_limit *limit)
         limit->redis_away = REDIS_AWAY_POSTGRES;
     if (limit->redis_away != REDIS_AWAY_OPEN)
         limit->redis_away_units = 0;
+    if (!limit->has_anchor)
+        limit->anchor_ms = 0;
+    if (has_calendar(limit) && !period_may_have_zone(limit->period))
+        return false;
     return period_known(limit->period) && amount_valid(limit->amount) && limit->soft_percent > 0 &&
            limit->soft_percent <= 100 && limit->max_ttl_ms >= 0 &&
            redis_away_known(limit->redis_away) && amount_valid(limit->redis_away_units) &&
@@ -220,6 +236,7 @@ static struct limit_bounds bounds_of(const struct change *change, const struct r
         .scope = row->limit.scope,
         .meter = row->limit.meter,
         .period = row->limit.period,
+        .calendar = row->limit.calendar,
         .stops = {.soft = row->soft,
                   .amount = row->limit.amount,
                   .cap = row->cap,
@@ -247,20 +264,44 @@ static void add_bounds(struct sql_params *params, const struct ledger_limit *lim
 
 /* --- put ---------------------------------------------------------------------------------------------- */
 
-/* CONFLICT: the name was taken meanwhile. */
+static void add_calendar(struct sql_params *params, const struct ledger_limit *limit,
+                         int64_t calendar_id)
+{
+    sql_add_text(params, limit->time_zone);
+    if (limit->has_anchor)
+        sql_add_i64(params, limit->anchor_ms);
+    else
+        sql_add_null(params);
+    if (calendar_id)
+        sql_add_i64(params, calendar_id);
+    else
+        sql_add_null(params);
+}
+
+/* CONFLICT: the name was taken meanwhile. ADMIN_NO_ZONE: nothing was added. */
 static enum status insert_limit(struct database *db, struct change *change)
 {
+    const struct ledger_limit *asked = &change->asked;
+    int64_t calendar_id = 0;
     struct sql_params params;
-    enum status status;
+    enum status status = STATUS_OK;
 
+    if (has_calendar(asked))
+        status = calendar_open(db, change->arena, asked->period, asked->time_zone,
+                               asked->has_anchor, asked->anchor_ms, &calendar_id);
+    if (status == STATUS_OK && has_calendar(asked) && calendar_id == 0)
+        change->admin = ADMIN_NO_ZONE;
+    if (status != STATUS_OK || change->admin == ADMIN_NO_ZONE)
+        return status;
     sql_params_begin(&params, change->arena);
     sql_add_i64(&params, change->tenant.tenant_id);
-    sql_add_text(&params, change->asked.limit_name);
-    sql_add_text(&params, change->asked.scope);
-    sql_add_text(&params, change->asked.meter);
-    sql_add_i64(&params, change->asked.period);
-    add_bounds(&params, &change->asked);
-    sql_add_bool(&params, change->asked.implicit);
+    sql_add_text(&params, asked->limit_name);
+    sql_add_text(&params, asked->scope);
+    sql_add_text(&params, asked->meter);
+    sql_add_i64(&params, asked->period + (calendar_id ? LEDGER_PERIOD_ZONED : 0));
+    add_bounds(&params, asked);
+    sql_add_bool(&params, asked->implicit);
+    add_calendar(&params, asked, calendar_id);
     status = run_one(db, change, &insert, &params, &change->after);
     return status == STATUS_OK && !change->after.json.data ? STATUS_CONFLICT : status;
 }
@@ -285,7 +326,8 @@ static enum ledger_admin judge(const struct change *change)
     if (!admin_etag_fits(change->etag, before->version))
         return ADMIN_ETAG;
     if (!slice_equal(before->scope, asked->scope) || !slice_equal(before->meter, asked->meter) ||
-        before->period != asked->period)
+        before->period != asked->period || !slice_equal(before->time_zone, asked->time_zone) ||
+        before->has_anchor != asked->has_anchor || before->anchor_ms != asked->anchor_ms)
         return ADMIN_CONFLICT;
     return ADMIN_DONE;
 }
@@ -363,7 +405,7 @@ static enum status put_body(struct database *db, void *user)
         return status;
     change->created = !change->before.json.data;
     status = change->created ? insert_limit(db, change) : update_limit(db, change);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK || change->admin != ADMIN_DONE)
         return status;
     change->bounds = bounds_of(change, &change->after);
     change->book = (struct book){.arena = change->arena};
@@ -384,17 +426,29 @@ static const char *redis_away_content(struct arena *arena, const struct ledger_l
     return text ? text : "";
 }
 
+/* As of a server that knows no calendars, where there is none. */
+static const char *calendar_content(struct arena *arena, const struct ledger_limit *limit)
+{
+    const char *text = has_calendar(limit)
+                           ? arena_printf(arena, "|%.*s|%d|%lld", SLICE_ARGS(limit->time_zone),
+                                          limit->has_anchor, (long long)limit->anchor_ms)
+                           : "";
+
+    return text ? text : "";
+}
+
 static bool set_content(struct change *change)
 {
     const struct ledger_limit *limit = &change->asked;
     char *content =
-        arena_printf(change->arena, "%.*s|%.*s|%.*s|%.*s|%d|%d|%lld|%d|%d|%lld|%lld%s%s",
+        arena_printf(change->arena, "%.*s|%.*s|%.*s|%.*s|%d|%d|%lld|%d|%d|%lld|%lld%s%s%s",
                      SLICE_ARGS(change->audit.action), SLICE_ARGS(limit->limit_name),
                      SLICE_ARGS(limit->scope), SLICE_ARGS(limit->meter), (int)limit->period,
                      limit->unlimited, (long long)limit->amount, limit->soft_percent,
                      (int)limit->overage_kind, (long long)limit->overage,
                      (long long)limit->max_ttl_ms, redis_away_content(change->arena, limit),
-                     limit->reserved_crossings ? "|reserved" : "");
+                     limit->reserved_crossings ? "|reserved" : "",
+                     calendar_content(change->arena, limit));
 
     change->audit.content = slice_from_cstr(content);
     return content;
@@ -430,19 +484,23 @@ static void show_limit(const struct row *row, struct ledger_limit *limit)
     limit->limit_name = asked.limit_name;
     limit->scope = asked.scope;
     limit->meter = asked.meter;
+    limit->time_zone = asked.time_zone;
 }
 
 /* With the row's own texts, which are copied. */
 static bool show_stored(struct arena *arena, const struct row *row, struct ledger_limit *limit)
 {
     struct slice scope = row->limit.scope, meter = row->limit.meter;
+    struct slice zone = row->limit.time_zone;
 
     scope.data = arena_strndup(arena, scope.len ? scope.data : "", scope.len);
     meter.data = arena_strndup(arena, meter.len ? meter.data : "", meter.len);
+    zone.data = arena_strndup(arena, zone.len ? zone.data : "", zone.len);
     limit->scope = scope;
     limit->meter = meter;
+    limit->time_zone = zone;
     show_limit(row, limit);
-    return scope.data && meter.data;
+    return scope.data && meter.data && zone.data;
 }
 
 static enum status put(struct database *db, struct arena *arena, struct change *change,

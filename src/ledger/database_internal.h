@@ -29,6 +29,7 @@
 #include "base/slice.h"
 #include "base/status.h"
 #include "ledger/database.h"
+#include "quota/period.h"
 #include "quota/times.h"
 
 #include <libpq-fe.h>
@@ -145,6 +146,27 @@ static inline enum sql_form sql_form(size_t count)
 
 /* End of a period that never ends. */
 #define LEDGER_NEVER TEXT_OF(PERIOD_END_NEVER)
+
+/* limit_.period_kind is so much more where the limit has a calendar. */
+enum { LEDGER_PERIOD_ZONED = 16 };
+
+/* What the column says, whether there is a calendar or not; it may be no period (period_known). */
+static inline int64_t ledger_period(int64_t kind)
+{
+    return kind >= LEDGER_PERIOD_ZONED + PERIOD_DAY && kind <= LEDGER_PERIOD_ZONED + PERIOD_YEAR
+               ? kind - LEDGER_PERIOD_ZONED
+               : kind;
+}
+
+/* The boundaries of its calendar around now, from the beginning of the period before: for calendar_read. */
+#define LEDGER_BOUNDARIES_SQL                                                                              \
+    "CASE WHEN l.calendar_id IS NOT NULL THEN ARRAY(SELECT k.at_ms FROM boundary k"                        \
+    " WHERE k.calendar_id = l.calendar_id AND k.at_ms >= coalesce((SELECT min(p.at_ms)"                    \
+    " FROM (SELECT b.at_ms FROM boundary b WHERE b.calendar_id = l.calendar_id AND b.at_ms <= " SQL_MS_OF( \
+        "clock_timestamp()") " ORDER BY b.at_ms DESC LIMIT 2) AS p), 0)"                                   \
+                             " ORDER BY k.at_ms LIMIT " TEXT_OF(LEDGER_BOUNDARIES_MAX) ") END"
+#define LEDGER_BOUNDARIES_MAX 4
+_Static_assert(LEDGER_BOUNDARIES_MAX == CALENDAR_BOUNDS_MAX, "a plain number for statements");
 
 /* A period closes when no hold of it can be live or committed on time any more. */
 #define LEDGER_GRACE_SQL TEXT_OF(PERIOD_GRACE_MS)

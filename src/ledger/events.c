@@ -49,7 +49,7 @@ static void read_event(struct sql_row *row, struct ledger_event *event)
     event->limit_name = sql_text(row);
     event->scope = sql_text(row);
     event->meter = sql_text(row);
-    event->period = (enum period)sql_i64(row);
+    event->period = (enum period)ledger_period(sql_i64(row));
     event->period_start_ms = sql_i64(row);
     event->period_end_ms = sql_i64(row);
     event->stops.soft = sql_i64(row);

@@ -539,7 +539,8 @@ enum ledger_admin {
     ADMIN_EXISTS,
     ADMIN_NOT_FOUND,   /* no such tenant or limit */
     ADMIN_ETAG,        /* etag given and not the current one */
-    ADMIN_CONFLICT,    /* the limit's scope, meter or period cannot be changed */
+    ADMIN_CONFLICT,    /* the limit's scope, meter, period, zone or anchor cannot be changed */
+    ADMIN_NO_ZONE,     /* the database knows no such time zone */
     ADMIN_LIMITS_FULL, /* the tenant has as many limits as it may */
     ADMIN_CROWDED,     /* a reservation would count against more than HOLD_QUOTAS_MAX */
 };
@@ -577,6 +578,10 @@ struct ledger_limit {
     struct slice tenant;
     struct slice limit_name, scope, meter;
     enum period period;
+    struct slice time_zone; /* IANA; empty: UTC. Only of a day and longer, like the anchor */
+    bool has_anchor;
+    int64_t anchor_ms;        /* 0 without one */
+    struct calendar calendar; /* boundaries of the current period and the next; only read */
     bool unlimited;
     int64_t amount;
     int soft_percent; /* 0 given means 90 */

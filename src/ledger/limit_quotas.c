@@ -38,7 +38,7 @@ enum status limit_quotas_lock(struct database *db, struct book *book,
     sql_params_begin(&params, book->arena);
     sql_add_i64(&params, bounds->tenant_id);
     sql_add_i64(&params, bounds->limit_id);
-    sql_add_i64(&params, period_start_ms(bounds->period, book->now_ms));
+    sql_add_i64(&params, calendar_start_ms(&bounds->calendar, bounds->period, book->now_ms));
     status = database_run(db, &find, &params, &result);
     if (status != STATUS_OK)
         return status;
@@ -60,7 +60,7 @@ enum status limit_quotas_lock(struct database *db, struct book *book,
 /* The quota of the current period; one that nobody has used yet is made up. NULL: no memory. */
 static struct quota_row *current(struct book *book, const struct limit_bounds *bounds)
 {
-    int64_t start_ms = period_start_ms(bounds->period, book->now_ms);
+    int64_t start_ms = calendar_start_ms(&bounds->calendar, bounds->period, book->now_ms);
     struct quota_ref ref = {bounds->limit_id, start_ms};
     struct quota_row *quota = book_find_quota(book, bounds->tenant_id, ref);
 
@@ -72,7 +72,7 @@ static struct quota_row *current(struct book *book, const struct limit_bounds *b
     quota->tenant_id = bounds->tenant_id;
     quota->ref = ref;
     quota->period = bounds->period;
-    quota->period_end_ms = period_end_ms(bounds->period, start_ms);
+    quota->period_end_ms = calendar_end_ms(&bounds->calendar, bounds->period, start_ms);
     quota->stops = bounds->stops;
     return quota;
 }

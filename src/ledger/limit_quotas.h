@@ -24,6 +24,7 @@ struct limit_bounds {
     int64_t limit_id;
     struct slice name, scope, meter;
     enum period period;
+    struct calendar calendar;
     struct stops stops;
 };
 

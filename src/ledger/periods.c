@@ -14,6 +14,7 @@
  */
 #include "base/fault.h"
 #include "base/log.h"
+#include "ledger/calendar.h"
 #include "ledger/ledger.h"
 #include "ledger/rows.h"
 
@@ -24,7 +25,7 @@
 static const struct statement find = {
     "periods_find",
     "SELECT q.tenant_id, q.limit_id, q.period_start_ms, q.ledger_seq > 0, l.period_kind,"
-    " (SELECT clock_timestamp()) FROM quota q"
+    " " LEDGER_BOUNDARIES_SQL ", (SELECT clock_timestamp()) FROM quota q"
     ROWS_OF(limit_, "tenant_id = q.tenant_id AND limit_id = q.limit_id") " AS l"
     ROWS_OF(tenant, "tenant_id = q.tenant_id") " AS t"
     " WHERE (q.level = 0) = $2::boolean AND NOT q.followed"
@@ -75,6 +76,7 @@ static enum status find_over(struct database *db, struct following *following, b
     row.bad = sql_count(&row) > following->max - following->over_count;
     while (sql_next(&row)) {
         struct rows_ref ref = {.tenant_id = sql_i64(&row)};
+        struct calendar calendar;
         bool used;
         int64_t kind, now_ms;
 
@@ -82,12 +84,13 @@ static enum status find_over(struct database *db, struct following *following, b
         ref.ref.period_start_ms = sql_i64(&row);
         following->over[following->over_count++] = ref;
         used = sql_bool(&row);
-        kind = sql_i64(&row);
+        kind = ledger_period(sql_i64(&row));
+        calendar_read(&row, &calendar);
         now_ms = sql_time_ms(&row);
         if (!period_known(kind)) {
             tell_refused(&ref, "the limit has a period that there is not");
         } else if (used) {
-            ref.ref.period_start_ms = period_start_ms((enum period)kind, now_ms);
+            ref.ref.period_start_ms = calendar_start_ms(&calendar, (enum period)kind, now_ms);
             following->next[following->next_count++] = ref;
         }
     }
@@ -145,7 +148,9 @@ enum status ledger_periods_follow(struct database *db, struct arena *arena, size
     *ret_more = false;
     if (!following.over || !following.next)
         return STATUS_EXHAUSTED;
-    status = find_over(db, &following, false);
+    status = calendars_write_all(db, arena, max);
+    if (status == STATUS_OK)
+        status = find_over(db, &following, false);
     if (status == STATUS_OK && following.over_count < max)
         status = find_over(db, &following, true);
     if (status != STATUS_OK || following.over_count == 0)

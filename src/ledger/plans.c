@@ -1,6 +1,7 @@
 /*
  * Tenants with their limits, as the rest of the program wants them.
  */
+#include "ledger/calendar.h"
 #include "ledger/database_internal.h"
 #include "ledger/ledger.h"
 
@@ -26,9 +27,14 @@ enum { PLANS_ARENA_BYTES = 16 * 1024, PLANS_ARENA_MAX = 1 << 30 };
  * Limits that stand in for none are there only while the tenant admits meters without a limit.
  * Its rows come together: there is only one tenant, or they are sorted by tenant.
  */
+#define BEHIND                                                                                     \
+    "CASE WHEN l.calendar_id IS NULL THEN false ELSE (SELECT c.written_ms <= " SQL_MS_OF(          \
+        "clock_timestamp()") " FROM calendar c WHERE c.calendar_id = l.calendar_id) END"
+
 #define LOAD(rows)                                                                                 \
     "SELECT t.number, t.tenant_id, t.shard, t.suspended, t.admit_unlimited_meters,"                \
-    " t.config_version, t.read_only, t.part, l.limit_id, l.name, l.scope, l.meter, l.period_kind," \
+    " t.config_version, t.read_only, t.part, l.limit_id, l.name, l.scope, l.meter,"                \
+    " l.period_kind, " LEDGER_BOUNDARIES_SQL ", " BEHIND ","                                       \
     " l.amount, l.unlimited, l.cap, l.soft, l.soft_percent, l.max_ttl_ms, l.redis_away,"           \
     " l.redis_away_units, l.reserved_crossings"                                                    \
     " FROM (SELECT n.number,"                                                                      \
@@ -53,16 +59,21 @@ static const struct statement changed = {
 static const struct statement newest = {"plan_newest",
                                         "SELECT coalesce(max(config_position), -1) FROM tenant"};
 
-enum { LIMIT_COLUMNS = 14 };
+enum { LIMIT_COLUMNS = 16 };
 
-static void read_limit(struct sql_row *row, struct limit *limit)
+/* *ret_behind: a calendar wants boundaries. calendar: the limit's, if it has one. */
+static void read_limit(struct sql_row *row, struct limit *limit, struct calendar *calendar,
+                       bool *ret_behind)
 {
     limit->limit_id = sql_i64(row);
     limit->name = sql_text(row);
     limit->scope = sql_text(row);
     limit->meter = sql_text(row);
-    limit->period = (enum period)sql_i64(row);
+    limit->period = (enum period)ledger_period(sql_i64(row));
     row->bad |= !period_known(limit->period);
+    calendar_read(row, calendar);
+    limit->calendar = calendar->count > 0 ? calendar : NULL;
+    *ret_behind |= sql_bool(row);
     limit->amount = sql_i64(row);
     limit->unlimited = sql_bool(row);
     limit->cap = sql_i64(row);
@@ -80,16 +91,22 @@ struct reading {
     size_t limits_max;
     struct plan **plans;
     bool *large;
+    bool *behind;
+};
+
+/* Room for the limits of one tenant, with their calendars. */
+struct room {
+    struct limit *limits;
+    struct calendar *calendars;
 };
 
 /*
  * The rows of one tenant, of which `row` is at the first; leaves it at the first of the next, if any.
- * limits: room for as many as there are rows.
  */
-static struct plan *read_plan(struct sql_row *row, struct slice tenant, struct limit *limits,
-                              int64_t number, bool *ret_more, int64_t *ret_next)
+static struct plan *read_plan(struct sql_row *row, struct slice tenant, const struct room *room,
+                              int64_t number, bool *ret_behind, bool *ret_more, int64_t *ret_next)
 {
-    struct plan plan = {.tenant = tenant, .limits = limits};
+    struct plan plan = {.tenant = tenant, .limits = room->limits};
 
     do {
         plan.tenant_id = sql_i64(row);
@@ -103,7 +120,9 @@ static struct plan *read_plan(struct sql_row *row, struct slice tenant, struct l
             for (int column = 0; column < LIMIT_COLUMNS; column++)
                 sql_skip(row);
         } else {
-            read_limit(row, &plan.limits[plan.limits_count++]);
+            struct calendar *calendar = &room->calendars[plan.limits_count];
+
+            read_limit(row, &plan.limits[plan.limits_count++], calendar, ret_behind);
         }
         *ret_more = sql_next(row);
         *ret_next = *ret_more ? sql_i64(row) : -1;
@@ -119,7 +138,7 @@ static enum status read_plans(struct database *db, struct arena *arena, const st
     struct sql_row row;
     PGresult *result;
     enum status status;
-    struct limit *limits; /* of one tenant at a time */
+    struct room room;
     size_t bytes = 0;
     int64_t number = -1;
     bool more;
@@ -138,8 +157,9 @@ static enum status read_plans(struct database *db, struct arena *arena, const st
     if (status != STATUS_OK)
         return status;
     row = sql_rows(result, arena);
-    limits = arena_array(arena, sql_count(&row) + 1, sizeof(*limits));
-    row.bad = !limits;
+    room.limits = arena_array(arena, sql_count(&row) + 1, sizeof(*room.limits));
+    room.calendars = arena_array(arena, sql_count(&row) + 1, sizeof(*room.calendars));
+    row.bad = !room.limits || !room.calendars;
     more = sql_next(&row);
     if (more)
         number = sql_i64(&row);
@@ -150,7 +170,8 @@ static enum status read_plans(struct database *db, struct arena *arena, const st
             row.bad = true;
             break;
         }
-        reading->plans[at] = read_plan(&row, tenants[at], limits, number, &more, &number);
+        reading->plans[at] =
+            read_plan(&row, tenants[at], &room, number, reading->behind, &more, &number);
         if (reading->plans[at] && reading->limits_max > 0 &&
             reading->plans[at]->limits_count > reading->limits_max) {
             plan_unref(reading->plans[at]);
@@ -161,29 +182,40 @@ static enum status read_plans(struct database *db, struct arena *arena, const st
     return sql_done(&row);
 }
 
+/* loaded: there are plans to let go. */
+static void forget(const struct reading *reading, size_t count, bool loaded)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (loaded)
+            plan_unref(reading->plans[i]);
+        reading->plans[i] = NULL;
+        reading->large[i] = false;
+    }
+}
+
 enum status ledger_plans_load(struct database *db, const struct slice *tenants, size_t count,
                               size_t limits_max, struct plan **ret_plans, bool *ret_large)
 {
-    const struct reading reading = {limits_max, ret_plans, ret_large};
+    bool behind = false;
+    const struct reading reading = {limits_max, ret_plans, ret_large, &behind};
     struct arena arena;
     enum status status;
 
-    for (size_t i = 0; i < count; i++) {
-        ret_plans[i] = NULL;
-        ret_large[i] = false;
-    }
     if (count == 0)
         return STATUS_OK;
     arena_init(&arena, PLANS_ARENA_BYTES, PLANS_ARENA_MAX);
+    forget(&reading, count, false);
     status = read_plans(db, &arena, tenants, count, &reading);
-    arena_done(&arena);
-    if (status == STATUS_OK)
-        return status;
-    for (size_t i = 0; i < count; i++) {
-        plan_unref(ret_plans[i]);
-        ret_plans[i] = NULL;
+    if (status == STATUS_OK && behind) {
+        forget(&reading, count, true);
+        status = calendars_write_of(db, &arena, tenants, count);
+        if (status == STATUS_OK)
+            status = read_plans(db, &arena, tenants, count, &reading);
     }
-    return status;
+    arena_done(&arena);
+    if (status != STATUS_OK)
+        forget(&reading, count, true);
+    return status == STATUS_UNKNOWN ? STATUS_UNAVAILABLE : status;
 }
 
 enum status ledger_plan_load(struct database *db, struct slice tenant, struct plan **ret_plan)

@@ -125,7 +125,7 @@ void rows_quota_read(struct sql_row *row, struct quota_row *ret)
     ret->limit_name = sql_text(row);
     ret->scope = sql_text(row);
     ret->meter = sql_text(row);
-    ret->period = (enum period)sql_i64(row);
+    ret->period = (enum period)ledger_period(sql_i64(row));
     ret->stops.soft = sql_i64(row);
     ret->stops.amount = sql_i64(row);
     ret->stops.cap = sql_i64(row);

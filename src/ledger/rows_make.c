@@ -1,8 +1,10 @@
 /*
  * Quota rows are made when they are first needed, in a transaction of their own and before any quota
  * is locked. The limit's row is locked FOR SHARE meanwhile: a change of the limit, which takes that
- * row first and then all its quota rows, either is seen here or sees the row made here.
+ * row first and then all its quota rows, either is seen here or sees the row made here. A period of a
+ * calendar begins and ends where that says, and nowhere else.
  */
+#include "ledger/calendar.h"
 #include "ledger/rows.h"
 
 #define FIND_ABSENT(rows)                                                                                  \
@@ -14,10 +16,14 @@ static const struct statement find_absent[] = SQL_FORMS("rows_make_find", FIND_A
 
 /* clang-format off */
 #define LOCK_LIMITS(rows)                                                                          \
-    "SELECT l.tenant_id, l.limit_id, n.start, l.name, l.scope, l.meter, l.period_kind, l.amount,"  \
-    " l.cap, l.soft, l.unlimited FROM " ROWS_REFS(                                                 \
+    "SELECT l.tenant_id, l.limit_id, n.start, l.name, l.scope, l.meter, l.period_kind,"    \
+    " l.calendar_id IS NOT NULL, (SELECT min(b.at_ms) FROM boundary b"                             \
+    " WHERE b.calendar_id = l.calendar_id AND b.at_ms > n.start), l.amount, l.cap, l.soft,"        \
+    " l.unlimited FROM " ROWS_REFS(                                                                \
         rows) ROWS_OF(limit_, ROWS_KEY_LIMIT) " AS l"                                              \
-              " WHERE l.deleted_at IS NULL ORDER BY 1, 2, 3 FOR SHARE OF l"
+              " WHERE l.deleted_at IS NULL AND (l.calendar_id IS NULL OR EXISTS (SELECT"           \
+              " FROM boundary b WHERE b.calendar_id = l.calendar_id AND b.at_ms = n.start))"       \
+              " ORDER BY 1, 2, 3 FOR SHARE OF l"
 
 /* clang-format on */
 static const struct statement lock_limits[] = SQL_FORMS("rows_make_limits", LOCK_LIMITS);
@@ -65,8 +71,8 @@ static enum status read_absent(struct database *db, struct rows_making *making,
     return sql_done(&row);
 }
 
-/* The rows to be, with what the limits say, into the book. */
-static enum status read_limits(struct database *db, struct rows_making *making)
+/* The rows to be, with what the limits say. *ret_unwritten: the end of one is not known yet. */
+static enum status read_limits(struct database *db, struct rows_making *making, bool *ret_unwritten)
 {
     struct book *book = &making->book;
     struct sql_params params;
@@ -80,10 +86,13 @@ static enum status read_limits(struct database *db, struct rows_making *making)
     if (status != STATUS_OK)
         return status;
     row = sql_rows(result, making->arena);
+    *ret_unwritten = false;
+    book->quotas_count = 0;
     book->quotas = arena_array(making->arena, making->absent_count + 1, sizeof(*book->quotas));
     row.bad = !book->quotas || sql_count(&row) > making->absent_count;
     while (sql_next(&row)) {
         struct quota_row *quota = &book->quotas[book->quotas_count++];
+        bool zoned;
 
         *quota = (struct quota_row){.tenant_id = sql_i64(&row), .state = QUOTA_OPEN};
         quota->ref.limit_id = sql_i64(&row);
@@ -91,7 +100,9 @@ static enum status read_limits(struct database *db, struct rows_making *making)
         quota->limit_name = sql_text(&row);
         quota->scope = sql_text(&row);
         quota->meter = sql_text(&row);
-        quota->period = (enum period)sql_i64(&row);
+        quota->period = (enum period)ledger_period(sql_i64(&row));
+        zoned = sql_bool(&row);
+        quota->period_end_ms = sql_i64_or(&row, 0);
         quota->stops.amount = sql_i64(&row);
         quota->stops.cap = sql_i64(&row);
         quota->stops.soft = sql_i64(&row);
@@ -99,7 +110,9 @@ static enum status read_limits(struct database *db, struct rows_making *making)
         row.bad |= !period_known(quota->period);
         if (row.bad)
             break;
-        quota->period_end_ms = period_end_ms(quota->period, quota->ref.period_start_ms);
+        if (!zoned)
+            quota->period_end_ms = period_end_ms(quota->period, quota->ref.period_start_ms);
+        *ret_unwritten |= quota->period_end_ms == 0;
     }
     return sql_done(&row);
 }
@@ -192,15 +205,38 @@ static enum status insert(struct database *db, struct rows_making *making)
     return sql_done(&row);
 }
 
+static enum status write_ahead(struct database *db, struct rows_making *making)
+{
+    size_t count = making->absent_count;
+    int64_t *tenants = arena_array(making->arena, count, sizeof(*tenants));
+    int64_t *limits = arena_array(making->arena, count, sizeof(*limits));
+    enum status status;
+    bool unwritten = true;
+
+    if (!tenants || !limits)
+        return STATUS_EXHAUSTED;
+    for (size_t i = 0; i < count; i++) {
+        tenants[i] = making->absent[i].tenant_id;
+        limits[i] = making->absent[i].ref.limit_id;
+    }
+    status = calendars_write(db, making->arena, tenants, limits, count);
+    if (status == STATUS_OK)
+        status = read_limits(db, making, &unwritten);
+    return status == STATUS_OK && unwritten ? database_corrupt(db, "boundary") : status;
+}
+
 static enum status make_body(struct database *db, void *user)
 {
     struct rows_making *making = user;
     struct book *book = &making->book;
     enum status status;
+    bool unwritten;
 
     *book = (struct book){.arena = making->arena};
     book->events_tail = &book->events;
-    status = read_limits(db, making);
+    status = read_limits(db, making, &unwritten);
+    if (status == STATUS_OK && unwritten)
+        status = write_ahead(db, making);
     if (status != STATUS_OK || book->quotas_count == 0)
         return status;
     making->made = arena_array(making->arena, book->quotas_count, sizeof(*making->made));

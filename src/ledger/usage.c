@@ -49,7 +49,7 @@ static void untouched(struct reading *reading, size_t i, int64_t now_ms)
     struct quota_row *quota = &reading->usages[i].quota;
 
     CHECK(limit);
-    reading->starts[i] = period_start_ms(limit->period, now_ms);
+    reading->starts[i] = limit_start_ms(limit, now_ms);
     *quota = (struct quota_row){
         .tenant_id = reading->plan->tenant_id,
         .ref = {.limit_id = limit->limit_id, .period_start_ms = reading->starts[i]},
@@ -57,7 +57,7 @@ static void untouched(struct reading *reading, size_t i, int64_t now_ms)
         .scope = limit->scope,
         .meter = limit->meter,
         .period = limit->period,
-        .period_end_ms = period_end_ms(limit->period, reading->starts[i]),
+        .period_end_ms = limit_end_ms(limit, reading->starts[i]),
         .stops = {.soft = limit->soft,
                   .amount = limit->amount,
                   .cap = limit->cap,

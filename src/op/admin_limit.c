@@ -71,7 +71,7 @@ static void show_quota(struct op_limit *op, struct stores *stores, const struct 
 
     if (!limit)
         return;
-    ref = (struct quota_ref){limit->limit_id, period_start_ms(limit->period, base->now_ms)};
+    ref = (struct quota_ref){limit->limit_id, limit_start_ms(limit, base->now_ms)};
     quota_from_counter(&op->quota, limit, ref, &none);
     read.refs = &ref;
     for (size_t i = 0; i < count; i++) {
@@ -93,8 +93,8 @@ static void show_asked(struct op_limit *op)
     quota->scope = limit->scope;
     quota->meter = limit->meter;
     quota->period = limit->period;
-    quota->period_start_ms = period_start_ms(limit->period, op->op.now_ms);
-    quota->period_end_ms = period_end_ms(limit->period, quota->period_start_ms);
+    quota->period_start_ms = calendar_start_ms(&limit->calendar, limit->period, op->op.now_ms);
+    quota->period_end_ms = calendar_end_ms(&limit->calendar, limit->period, quota->period_start_ms);
     quota->stops.unlimited = limit->unlimited;
     if (limit->unlimited)
         return;
@@ -131,6 +131,14 @@ static void name_conflicts(struct op_limit *op)
     if (is->period != asked->period)
         op_fail_field(base, FAILURE_LIMIT_CONFLICT, "limit.period",
                       "limit.period cannot be changed; delete the limit and add another");
+    if (!slice_equal(is->time_zone, asked->time_zone))
+        op_fail_field(base, FAILURE_LIMIT_CONFLICT, "limit.time_zone",
+                      "limit.time_zone is \"%.*s\" and cannot be changed; delete the limit and add "
+                      "another",
+                      SLICE_ARGS(is->time_zone));
+    if (is->has_anchor != asked->has_anchor || is->anchor_ms != asked->anchor_ms)
+        op_fail_field(base, FAILURE_LIMIT_CONFLICT, "limit.anchor_time",
+                      "limit.anchor_time cannot be changed; delete the limit and add another");
 }
 
 /* What the two bounds on adding a limit say to the caller. */
@@ -164,6 +172,11 @@ static void put(struct op *base, struct stores *stores)
                                       &op->limit, &op->created, &rows, &count, &answer);
     if (status == STATUS_OK && answer == ADMIN_CONFLICT)
         name_conflicts(op);
+    if (status == STATUS_OK && answer == ADMIN_NO_ZONE)
+        op_fail_field(base, FAILURE_INVALID_FIELD, "limit.time_zone",
+                      "limit.time_zone \"%.*s\" is not a time zone that the database knows; use an "
+                      "IANA name such as \"Europe/Berlin\"",
+                      SLICE_ARGS(op->limit.time_zone));
     if (status == STATUS_OK)
         fail_crowded(op, answer);
     if (!admin_done(base, stores, status, answer)) {

@@ -45,8 +45,11 @@ bool admin_done(struct op *op, const struct stores *stores, enum status status,
     case ADMIN_CONFLICT:
         if (op->error.failure == FAILURE_NONE) /* else the fields are named already */
             op_fail_field(op, FAILURE_LIMIT_CONFLICT, "limit",
-                          "scope, meter and period of a limit cannot be changed; delete it and "
-                          "add another");
+                          "scope, meter, period, time zone and anchor of a limit cannot be "
+                          "changed; delete it and add another");
+        return false;
+    case ADMIN_NO_ZONE:
+        CHECK(op->error.failure == FAILURE_INVALID_FIELD); /* by whoever adds a limit */
         return false;
     case ADMIN_LIMITS_FULL:
     case ADMIN_CROWDED:

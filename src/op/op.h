@@ -54,7 +54,7 @@ enum failure {
     FAILURE_ETAG_MISMATCH,
     FAILURE_TENANT_EXISTS,
     FAILURE_REQUEST_ID_REUSED,
-    FAILURE_LIMIT_CONFLICT, /* scope, meter or period of a limit cannot change */
+    FAILURE_LIMIT_CONFLICT, /* scope, meter, period, zone or anchor of a limit cannot change */
     FAILURE_LIMITS_FULL,    /* a bound on limits: of a tenant, or of a reservation */
     FAILURE_SEQ_TOO_OLD,
     FAILURE_SEQ_TOO_NEW,

@@ -11,7 +11,7 @@ static void from_limit(struct op_quota *quota, const struct limit *limit, struct
     quota->meter = limit->meter;
     quota->period = limit->period;
     quota->period_start_ms = ref.period_start_ms;
-    quota->period_end_ms = period_end_ms(limit->period, ref.period_start_ms);
+    quota->period_end_ms = limit_end_ms(limit, ref.period_start_ms);
     quota->stops = (struct stops){.soft = limit->soft,
                                   .amount = limit->amount,
                                   .cap = limit->cap,
@@ -41,8 +41,8 @@ void quota_from_row(struct op_quota *quota, const struct plan *plan, const struc
                                    .scope = row->scope,
                                    .meter = row->meter,
                                    .period = row->period,
-                                   .period_start_ms = row->ref.period_start_ms,
-                                   .period_end_ms = row->period_end_ms};
+                                   .period_start_ms = row->ref.period_start_ms};
+    quota->period_end_ms = row->period_end_ms;
     quota->stops = row->stops;
     quota->committed = row->committed;
     quota->debt = row->debt;

@@ -79,8 +79,7 @@ static bool read_at(struct op *op, struct stores *stores, const struct limit *co
     CHECK(refs && limit_ids && ret_usage->quotas);
     for (size_t i = 0; i < count; i++) {
         limit_ids[i] = limits[i]->limit_id;
-        refs[i] =
-            (struct quota_ref){limits[i]->limit_id, period_start_ms(limits[i]->period, op->now_ms)};
+        refs[i] = (struct quota_ref){limits[i]->limit_id, limit_start_ms(limits[i], op->now_ms)};
     }
     if (count > 0)
         states = read_counter(op, stores, refs, count, &ret_usage->recovering);
@@ -103,7 +102,7 @@ static bool same_periods(const struct limit *const *limits, size_t count, int64_
     bool same = true;
 
     for (size_t i = 0; i < count && same; i++)
-        same = period_start_ms(limits[i]->period, a_ms) == period_start_ms(limits[i]->period, b_ms);
+        same = limit_start_ms(limits[i], a_ms) == limit_start_ms(limits[i], b_ms);
     return same;
 }
 

@@ -112,3 +112,33 @@ int64_t period_end_ms(enum period period, int64_t start_ms)
         return days_of_month(first_month(months, start_ms) + months) * DAY_IN_MS;
     return start_ms - passed_ms(period, start_ms) + length_ms(period);
 }
+
+bool calendar_valid(const int64_t *at_ms, size_t count)
+{
+    bool valid = count >= CALENDAR_BOUNDS_MIN && count <= CALENDAR_BOUNDS_MAX && at_ms[0] >= 0;
+
+    for (size_t i = 1; valid && i < count; i++)
+        valid = at_ms[i - 1] < at_ms[i];
+    return valid;
+}
+
+int64_t calendar_start_ms(const struct calendar *or_null, enum period period, int64_t now_ms)
+{
+    size_t at;
+
+    if (!or_null || or_null->count == 0)
+        return period_start_ms(period, now_ms);
+    for (at = or_null->count - 1; at > 0 && or_null->at_ms[at] > now_ms;)
+        at--;
+    return or_null->at_ms[at];
+}
+
+int64_t calendar_end_ms(const struct calendar *or_null, enum period period, int64_t start_ms)
+{
+    if (!or_null || or_null->count == 0)
+        return period_end_ms(period, start_ms);
+    for (size_t i = 0; i < or_null->count; i++)
+        if (or_null->at_ms[i] > start_ms)
+            return or_null->at_ms[i];
+    return start_ms + DAY_IN_MS;
+}

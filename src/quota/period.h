@@ -1,10 +1,12 @@
 /*
- * Calendar periods in UTC. Pure.
+ * Calendar periods: plain ones in UTC, which are computed, and those of a time zone or an anchor, whose
+ * boundaries are written in the database (ledger/sql/016_calendar.sql) and only read here. Pure.
  */
 #ifndef HOLDFAST_QUOTA_PERIOD_H
 #define HOLDFAST_QUOTA_PERIOD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Values as in holdfast.v1.Period and in the database. */
@@ -29,5 +31,33 @@ int64_t period_start_ms(enum period period, int64_t now_ms);
 
 /* First moment after the period that begins at start_ms; PERIOD_END_NEVER for NEVER. */
 int64_t period_end_ms(enum period period, int64_t start_ms);
+
+/* May it have a time zone and an anchor? Shorter ones are the same everywhere, or nearly. */
+static inline bool period_may_have_zone(enum period period)
+{
+    return period >= PERIOD_DAY && period <= PERIOD_YEAR;
+}
+
+/*
+ * Boundaries as they are written, in ascending order: those around the time when they were read, up to the
+ * end of the period after the current one. All zeroes: there are none, periods are plain.
+ */
+enum { CALENDAR_BOUNDS_MIN = 2, CALENDAR_BOUNDS_MAX = 4 };
+
+struct calendar {
+    size_t count; /* 0, or CALENDAR_BOUNDS_MIN to _MAX */
+    int64_t at_ms[CALENDAR_BOUNDS_MAX];
+};
+
+/* Are these what a struct calendar may hold? For what comes from a store. */
+bool calendar_valid(const int64_t *at_ms, size_t count);
+
+/*
+ * As period_start_ms and period_end_ms, by the boundaries where there are some; NULL is as all zeroes.
+ * A time before the first boundary is taken for the first. Behind the last one the end is not known: it is a
+ * day later, until boundaries are read anew, which is long before (PLANS_LAST_MS).
+ */
+int64_t calendar_start_ms(const struct calendar *or_null, enum period period, int64_t now_ms);
+int64_t calendar_end_ms(const struct calendar *or_null, enum period period, int64_t start_ms);
 
 #endif

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 /*
- * The plan, its count of references, its limits, its index and the bytes of all names are one
- * allocation.
+ * The plan, its count of references, its limits, their calendars, its index and the bytes of all names are
+ * one allocation.
  *
  * The index finds the limits on a meter at one scope: chains of limits (next) begin in buckets, a
  * power of two. Both hold positions in limits, counted from 1; 0 ends a chain.
@@ -19,6 +19,7 @@ struct plan_shared {
     size_t buckets_count;
     uint32_t *buckets;
     uint32_t *next;
+    struct calendar *calendars;
     struct limit limits[];
 };
 
@@ -78,6 +79,15 @@ static size_t names_bytes(const struct plan *plan)
     return bytes;
 }
 
+static size_t calendars_bytes(const struct plan *plan)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < plan->limits_count; i++)
+        count += plan->limits[i].calendar != NULL;
+    return count * sizeof(struct calendar);
+}
+
 static struct plan_shared *allocate(const struct plan *from)
 {
     struct plan_shared *shared;
@@ -88,14 +98,15 @@ static struct plan_shared *allocate(const struct plan *from)
     while (buckets_count < from->limits_count)
         buckets_count *= 2;
     bytes = sizeof(*shared) + from->limits_count * (sizeof(struct limit) + sizeof(uint32_t)) +
-            buckets_count * sizeof(uint32_t) + names_bytes(from);
+            calendars_bytes(from) + buckets_count * sizeof(uint32_t) + names_bytes(from);
     shared = malloc(bytes);
     CHECK(shared);
     shared->plan = *from;
     shared->plan.limits = shared->limits;
     shared->bytes = bytes;
     shared->buckets_count = buckets_count;
-    shared->buckets = (uint32_t *)(shared->limits + from->limits_count);
+    shared->calendars = (struct calendar *)(shared->limits + from->limits_count);
+    shared->buckets = (uint32_t *)(void *)((char *)shared->calendars + calendars_bytes(from));
     shared->next = shared->buckets + buckets_count;
     atomic_init(&shared->references, 1);
     return shared;
@@ -105,6 +116,7 @@ struct plan *plan_create(const struct plan *from)
 {
     struct plan_shared *shared = allocate(from);
     char *names = (char *)(shared->next + from->limits_count);
+    struct calendar *calendar = shared->calendars;
 
     shared->plan.tenant = put_name(&names, from->tenant);
     shared->plan.has_max_ttl = false;
@@ -115,6 +127,10 @@ struct plan *plan_create(const struct plan *from)
         limit->name = put_name(&names, limit->name);
         limit->scope = put_name(&names, limit->scope);
         limit->meter = put_name(&names, limit->meter);
+        if (limit->calendar) {
+            *calendar = *limit->calendar;
+            limit->calendar = calendar++;
+        }
         shared->plan.has_max_ttl |= limit->max_ttl_ms > 0;
     }
     qsort(shared->limits, from->limits_count, sizeof(struct limit), limit_compare);
@@ -177,7 +193,7 @@ static void insert(struct selection *selection, const struct limit *limit, uint3
 {
     struct hold_quota quota = {
         .meter = meter,
-        .quota = {limit->limit_id, period_start_ms(limit->period, selection->now_ms)},
+        .quota = {limit->limit_id, limit_start_ms(limit, selection->now_ms)},
         .units = selection->meters[meter].units,
     };
     size_t at = selection->count++;

@@ -30,7 +30,8 @@ struct limit {
     struct slice scope; /* empty: the tenant itself */
     struct slice meter;
     enum period period;
-    int64_t amount; /* AMOUNT_MAX if unlimited */
+    const struct calendar *calendar; /* NULL: a plain period */
+    int64_t amount;                  /* AMOUNT_MAX if unlimited */
     bool unlimited;
     int64_t cap;  /* amount + overage, at most AMOUNT_MAX (also when overage is unlimited) */
     int64_t soft; /* ceil(amount x soft percent) */
@@ -40,6 +41,16 @@ struct limit {
     int64_t redis_away_units; /* OPEN: of a period, per server, as long as Redis is away; else 0 */
     bool reserved_crossings;  /* quota/reserved.h */
 };
+
+static inline int64_t limit_start_ms(const struct limit *limit, int64_t now_ms)
+{
+    return calendar_start_ms(limit->calendar, limit->period, now_ms);
+}
+
+static inline int64_t limit_end_ms(const struct limit *limit, int64_t start_ms)
+{
+    return calendar_end_ms(limit->calendar, limit->period, start_ms);
+}
 
 struct plan {
     int64_t tenant_id;

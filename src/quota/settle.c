@@ -720,7 +720,7 @@ static size_t add_hold(struct quota_ref *refs, size_t count, size_t refs_max,
         count = add_ref(refs, count, refs_max, ref);
         if (!limit || !may_be_late)
             continue;
-        ref.period_start_ms = period_start_ms(limit->period, now_ms);
+        ref.period_start_ms = limit_start_ms(limit, now_ms);
         count = add_ref(refs, count, refs_max, ref);
     }
     return count;

@@ -273,6 +273,8 @@ _Static_assert(2 * TTL_HELD_MAX_MS <= LEASE_MAX_MS &&
                "a lease outlives the holds under it, both as a grant and as an Extend push it");
 _Static_assert(PLANS_LAST_MS <= LEASE_MAX_MS,
                "no plan admits longer than a lease lasts without the root");
+_Static_assert(PLANS_LAST_MS < DAY_IN_MS / 2,
+               "a plan ends before the boundaries of its calendars, a period ahead, do");
 _Static_assert(PLANS_REFUSE_MS <= LOOK_EVERY_MS,
                "no plan refuses longer than a beat may miss its change");
 

@@ -105,6 +105,9 @@ Holdfast__V1__Limit *limit_message(struct arena *arena, const struct ledger_limi
     message->meter = text_copy(arena, limit->meter);
     message->meter_kind = HOLDFAST__V1__METER_KIND__METER_KIND_COUNTER;
     message->period = (Holdfast__V1__Period)limit->period;
+    message->time_zone = text_copy(arena, limit->time_zone);
+    if (limit->has_anchor)
+        message->anchor_time = timestamp_of(arena, limit->anchor_ms);
     if (limit->unlimited) {
         message->bound_case = HOLDFAST__V1__LIMIT__BOUND_UNLIMITED;
         message->unlimited = 1;

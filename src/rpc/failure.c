@@ -70,8 +70,8 @@ static const struct failure_row rows[FAILURE_COUNT] = {
     [FAILURE_REQUEST_ID_REUSED] = {STUB_ALREADY_EXISTS, "REQUEST_ID_REUSED",
                                    "the request_id was used with other content; use a new one", 0},
     [FAILURE_LIMIT_CONFLICT] = {STUB_INVALID_ARGUMENT, "INVALID_FIELD",
-                                "scope, meter and period of a limit cannot be changed; delete it "
-                                "and add another",
+                                "scope, meter, period, time zone and anchor of a limit cannot be "
+                                "changed; delete it and add another",
                                 0},
     [FAILURE_LIMITS_FULL] = {STUB_RESOURCE_EXHAUSTED, "LIMITS_FULL",
                              "a bound on the number of limits was reached; delete some", 0},

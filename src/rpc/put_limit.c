@@ -14,6 +14,12 @@
 
 enum { OVERAGE_PERCENT_MAX = 1000, SOFT_PERCENT_DEFAULT = 90 };
 
+enum { TIME_ZONE_BYTES_MAX = 64 };
+
+/* Zones are whole minutes from UTC since 1972; local time stays in four digits of a year. */
+#define ANCHOR_S_MIN INT64_C(63072000)
+#define ANCHOR_S_MAX INT64_C(253370764799)
+
 #define LIMIT_FIELD(member) FIELD_IN("limit", member)
 
 static void put_limit_done(struct op *base)
@@ -128,6 +134,35 @@ static void decode_redis_away(struct op *op, const Holdfast__V1__Limit *from,
     }
 }
 
+/* Which zones there are, the database knows. */
+static void decode_calendar(struct op *op, const Holdfast__V1__Limit *from,
+                            struct ledger_limit *limit)
+{
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-/";
+    static const char short_period[] = "has no meaning with a period below DAY, or with NEVER";
+    const Google__Protobuf__Timestamp *anchor = from->anchor_time;
+    size_t len = strlen(from->time_zone);
+
+    limit->time_zone = slice_of(from->time_zone, len);
+    if (len > TIME_ZONE_BYTES_MAX || strspn(from->time_zone, letters) != len)
+        invalid(op, LIMIT_FIELD("time_zone"),
+                "is not the IANA name of a time zone, such as \"Europe/Berlin\"");
+    else if (len > 0 && !period_may_have_zone(limit->period))
+        invalid(op, LIMIT_FIELD("time_zone"), "%s", short_period);
+    if (!anchor)
+        return;
+    limit->has_anchor = true;
+    if (!period_may_have_zone(limit->period))
+        invalid(op, LIMIT_FIELD("anchor_time"), "%s", short_period);
+    else if (anchor->nanos != 0 || anchor->seconds % 60 != 0 || anchor->seconds < ANCHOR_S_MIN ||
+             anchor->seconds > ANCHOR_S_MAX)
+        invalid(op, LIMIT_FIELD("anchor_time"),
+                "is not a whole minute of the years 1972 to 9998, without seconds");
+    else
+        limit->anchor_ms = anchor->seconds * 1000;
+}
+
 static struct ledger_limit decode_limit(struct op *op, const Holdfast__V1__Limit *from)
 {
     struct ledger_limit limit = {0};
@@ -149,8 +184,7 @@ static struct ledger_limit decode_limit(struct op *op, const Holdfast__V1__Limit
     limit.max_ttl_ms = valid_ttl(op, LIMIT_FIELD("max_ttl"), from->max_ttl, 0);
     decode_redis_away(op, from, &limit);
     limit.reserved_crossings = from->reserved_crossings;
-    valid_later(op, LIMIT_FIELD("time_zone"), from->time_zone[0] != '\0');
-    valid_later(op, LIMIT_FIELD("anchor_time"), from->anchor_time != NULL);
+    decode_calendar(op, from, &limit);
     return limit;
 }
 

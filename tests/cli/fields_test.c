@@ -94,8 +94,9 @@ Test(fields, only_what_differs_is_told)
     fields_of_limit(&limit, &after);
     cr_assert_str_eq(printed(&before, &after), "amount 100 -> 50, overage none -> unlimited");
     cr_assert_str_eq(printed(NULL, &before),
-                     "scope \"\", meter , period month, amount 100, soft_percent 90, overage none, "
-                     "max_ttl none, redis_away postgres, reserved_crossings false");
+                     "scope \"\", meter , period month, time_zone \"\", anchor_time none, amount 100, "
+                     "soft_percent 90, overage none, max_ttl none, redis_away postgres, "
+                     "reserved_crossings false");
     object = fields_json(&before, &after);
     cr_assert_eq(json_object_size(object), 2);
     cr_assert_str_eq(

@@ -126,6 +126,9 @@ Test(quotas_file, refuses_an_unknown_period_and_a_percentage_out_of_range)
 {
     refuses("period: decade", "never, minute, hour, day, week, month or year");
     refuses("period: Month", "never, minute, hour, day, week, month or year");
+    refuses("anchor_time: 2026-01-31", "an instant in UTC");
+    refuses("anchor_time: 2026-02-31T00:00:00Z", "an instant in UTC");
+    refuses("anchor_time: 2026-1-31T00:00:00Z", "an instant in UTC");
     refuses("soft_percent: 0", "from 1 to 100");
     refuses("soft_percent: 101", "from 1 to 100");
     refuses("overage_percent: 1001", "from 0 to 1000");

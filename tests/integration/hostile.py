@@ -205,7 +205,7 @@ class Hostile(Case):
             ["kinds[0]", "kinds[2]", "after_seq"])
         self.refused(ADMIN + "PutLimit", admin.PutLimitRequest(limit=admin.Limit(
             limit_id="l", tenant=self.tenant, meter="m", period=99, units=1, meter_kind=2,
-            enforcement=2, time_zone="UTC", soft_percent=101, overage_percent=-1)),
+            enforcement=2, time_zone="no zone", soft_percent=101, overage_percent=-1)),
             ["limit.period", "limit.meter_kind", "limit.enforcement", "limit.time_zone",
              "limit.soft_percent", "limit.overage_percent"])
         self.refused(ADMIN + "CreateTenant", admin.CreateTenantRequest(tenant=admin.Tenant(

@@ -90,3 +90,38 @@ Test(period, the_first_week_of_the_clock_is_short)
     cr_assert_eq(period_start_ms(PERIOD_WEEK, utc_ms(1970, 1, 4, 23, 59)), 0);
     cr_assert_eq(period_end_ms(PERIOD_WEEK, 0), utc_ms(1970, 1, 5, 0, 0));
 }
+
+Test(period, a_calendar_says_where_periods_begin_and_end)
+{
+    const struct calendar calendar = {4, {1000, 2000, 3500, 4000}};
+
+    cr_assert(calendar_valid(calendar.at_ms, calendar.count));
+    cr_assert_eq(calendar_start_ms(&calendar, PERIOD_DAY, 1999), 1000);
+    cr_assert_eq(calendar_start_ms(&calendar, PERIOD_DAY, 2000), 2000);
+    cr_assert_eq(calendar_start_ms(&calendar, PERIOD_DAY, 3999), 3500);
+    cr_assert_eq(calendar_end_ms(&calendar, PERIOD_DAY, 2000), 3500);
+    cr_assert_eq(calendar_end_ms(&calendar, PERIOD_DAY, 3500), 4000);
+    cr_assert_eq(calendar_start_ms(&calendar, PERIOD_DAY, 999), 1000, "a clock that is behind");
+    cr_assert_eq(calendar_start_ms(&calendar, PERIOD_DAY, 9000), 4000);
+    cr_assert_eq(calendar_end_ms(&calendar, PERIOD_DAY, 4000), 4000 + 86400000, "not known yet");
+}
+
+Test(period, without_a_calendar_periods_are_plain)
+{
+    const struct calendar none = {0};
+
+    cr_assert_eq(calendar_start_ms(NULL, PERIOD_HOUR, 3600001), 3600000);
+    cr_assert_eq(calendar_start_ms(&none, PERIOD_HOUR, 3600001), 3600000);
+    cr_assert_eq(calendar_end_ms(NULL, PERIOD_HOUR, 3600000), 7200000);
+}
+
+Test(period, boundaries_that_contradict_each_other_are_none)
+{
+    const int64_t bad[][3] = {{1, 1, 2}, {3, 2, 1}, {-1, 2, 3}}, good[] = {1, 2, 3, 4, 5};
+
+    for (size_t i = 0; i < 3; i++)
+        cr_assert_not(calendar_valid(bad[i], 3));
+    cr_assert_not(calendar_valid(good, 1));
+    cr_assert_not(calendar_valid(good, 5));
+    cr_assert(calendar_valid(good, 2));
+}

@@ -219,3 +219,26 @@ Test(plan, shard_of_a_name_never_changes)
         cr_assert(shard >= 0 && shard < SHARDS);
     }
 }
+
+Test(plan, keeps_the_calendars_of_its_limits_and_selects_by_them)
+{
+    struct calendar calendars[] = {{3, {1000, 2000, 3000}}, {3, {1500, 2500, 3500}}};
+    struct limit zoned[] = {
+        {.limit_id = 2, .meter = SLICE("m"), .period = PERIOD_DAY, .calendar = &calendars[0]},
+        {.limit_id = 3, .meter = SLICE("m"), .period = PERIOD_MINUTE},
+        {.limit_id = 1, .meter = SLICE("m"), .period = PERIOD_DAY, .calendar = &calendars[1]}};
+    struct plan *own = plan_create(&(struct plan){.limits = zoned, .limits_count = 3});
+    struct hold_meter meter = {.meter = SLICE("m"), .units = 1};
+    struct hold_quota found[HOLD_QUOTAS_MAX];
+    size_t found_count = 0, lacking;
+
+    memset(calendars, 0, sizeof(calendars));
+    cr_assert_eq(plan_select(own, SLICE(""), &meter, 1, 2200, found, &found_count,
+                             &lacking), PLAN_SELECTED);
+    cr_assert_eq(found_count, 3);
+    cr_assert_eq(found[0].quota.period_start_ms, 1500);
+    cr_assert_eq(found[1].quota.period_start_ms, 2000);
+    cr_assert_eq(found[2].quota.period_start_ms, 0);
+    cr_assert_eq(limit_end_ms(plan_limit(own, 1), 1500), 2500);
+    plan_unref(own);
+}

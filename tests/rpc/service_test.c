@@ -303,7 +303,10 @@ Test(service, put_limit_names_each_wrong_field)
 {
     Google__Protobuf__Duration ttl = GOOGLE__PROTOBUF__DURATION__INIT;
     Google__Protobuf__Timestamp anchor = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+    char space[] = "Europe/B erlin", zone[] = "Europe/Berlin", long_zone[66] = "";
     Holdfast__V1__Limit limit;
+
+    memset(long_zone, 'A', 65);
 
 #define BAD(field, change)                                                                         \
     do {                                                                                           \
@@ -347,7 +350,19 @@ Test(service, put_limit_names_each_wrong_field)
     BAD("limit.redis_away_units", (limit.redis_away = HOLDFAST__V1__REDIS_AWAY__REDIS_AWAY_OPEN,
                                    limit.redis_away_units = -1));
     BAD("limit.redis_away_units", limit.redis_away_units = 1);
-    BAD("limit.time_zone", limit.time_zone = tenant);
+    BAD("limit.time_zone", limit.time_zone = space);
+    BAD("limit.time_zone", limit.time_zone = long_zone);
+    BAD("limit.time_zone", (limit.time_zone = zone,
+                            limit.period = HOLDFAST__V1__PERIOD__PERIOD_HOUR));
+    BAD("limit.anchor_time", limit.anchor_time = &anchor); /* of 1970 */
+    anchor.seconds = 1767225630;
+    BAD("limit.anchor_time", limit.anchor_time = &anchor);
+    anchor.seconds = 1767225600;
+    BAD("limit.anchor_time", (limit.anchor_time = &anchor,
+                              limit.period = HOLDFAST__V1__PERIOD__PERIOD_MINUTE));
+    BAD("limit.anchor_time", (limit.anchor_time = &anchor,
+                              limit.period = HOLDFAST__V1__PERIOD__PERIOD_NEVER));
+    anchor.nanos = 1;
     BAD("limit.anchor_time", limit.anchor_time = &anchor);
 #undef BAD
     cr_assert_eq(put(NULL), STUB_INVALID_ARGUMENT);

@@ -603,7 +603,7 @@ static struct quota_row new_row(const struct pg_tenant *tenant, const struct pg_
         .scope = limit->limit.scope,
         .meter = limit->limit.meter,
         .period = limit->limit.period,
-        .period_end_ms = period_end_ms(limit->limit.period, start_ms),
+        .period_end_ms = calendar_end_ms(&limit->limit.calendar, limit->limit.period, start_ms),
         .stops = {.soft = limit->soft,
                   .amount = limit->limit.amount,
                   .cap = limit->cap,

@@ -188,7 +188,7 @@ enum status sim_reap_run(struct database *db, struct arena *arena, struct ledger
 
 static struct quota_row untouched(const struct plan *plan, const struct limit *limit, int64_t now_ms)
 {
-    int64_t start_ms = period_start_ms(limit->period, now_ms);
+    int64_t start_ms = limit_start_ms(limit, now_ms);
 
     return (struct quota_row){
         .tenant_id = plan->tenant_id,
@@ -197,7 +197,7 @@ static struct quota_row untouched(const struct plan *plan, const struct limit *l
         .scope = limit->scope,
         .meter = limit->meter,
         .period = limit->period,
-        .period_end_ms = period_end_ms(limit->period, start_ms),
+        .period_end_ms = limit_end_ms(limit, start_ms),
         .stops = {.soft = limit->soft,
                   .amount = limit->amount,
                   .cap = limit->cap,

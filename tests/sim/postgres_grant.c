@@ -467,10 +467,13 @@ enum status sim_close_periods(struct database *db, size_t max, bool *ret_more)
 }
 
 /* The period after this one is the current one, and this one was used. */
-static bool is_to_be_followed(const struct pg_quota *quota, int64_t now_ms)
+static bool is_to_be_followed(struct pg_tenant *tenant, const struct pg_quota *quota, int64_t now_ms)
 {
+    const struct pg_limit *limit = pg_limit_by_id(tenant, quota->row.ref.limit_id);
+    const struct calendar *calendar = limit ? &limit->limit.calendar : NULL;
+
     return quota->row.ledger_seq > 0 && quota->row.period_end_ms <= now_ms &&
-           period_start_ms(quota->row.period, now_ms) == quota->row.period_end_ms;
+           calendar_start_ms(calendar, quota->row.period, now_ms) == quota->row.period_end_ms;
 }
 
 enum status sim_periods_follow(struct database *db, struct arena *arena, size_t max, bool *ret_more)
@@ -481,9 +484,9 @@ enum status sim_periods_follow(struct database *db, struct arena *arena, size_t 
     size_t count = 0;
 
     *ret_more = false;
-    for (const struct pg_tenant *tenant = db->pg->tenants; tenant; tenant = tenant->next)
+    for (struct pg_tenant *tenant = db->pg->tenants; tenant; tenant = tenant->next)
         for (const struct pg_quota *quota = tenant->quotas; quota; quota = quota->next)
-            if (is_to_be_followed(quota, now_ms) && count < max)
+            if (is_to_be_followed(tenant, quota, now_ms) && count < max)
                 refs[count++] =
                     (struct pg_ref){tenant->info.tenant_id,
                                     {quota->row.ref.limit_id, quota->row.period_end_ms}};

@@ -158,7 +158,8 @@ static void give_stops(struct quota_row *quota, const struct stops *stops)
 
 static struct quota_row *current_row(struct change *change)
 {
-    int64_t start_ms = period_start_ms(change->asked.period, change->book.now_ms);
+    int64_t start_ms = calendar_start_ms(&change->asked.calendar, change->asked.period,
+                                         change->book.now_ms);
     struct quota_ref ref = {change->limit_id, start_ms};
     struct quota_row *quota =
         book_find_quota(&change->book, change->tenant->info.tenant_id, ref);
@@ -172,7 +173,8 @@ static struct quota_row *current_row(struct change *change)
                                 .scope = change->asked.scope,
                                 .meter = change->asked.meter,
                                 .period = change->asked.period,
-                                .period_end_ms = period_end_ms(change->asked.period, start_ms),
+                                .period_end_ms = calendar_end_ms(&change->asked.calendar,
+                                                                 change->asked.period, start_ms),
                                 .stops = stops_of(&change->asked)};
     return quota;
 }
@@ -226,6 +228,8 @@ static void judge(struct change *change)
 
     change->limit = limit_named(change->tenant, change->asked.limit_name);
     change->admin = ADMIN_DONE;
+    if (change->limit) /* of a limit it never changes */
+        change->asked.calendar = change->limit->limit.calendar;
     if (request) {
         change->admin = slice_equal(request->content, change->content) ? ADMIN_REPEATED
                                                                        : ADMIN_REQUEST_REUSED;

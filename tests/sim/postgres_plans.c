@@ -288,6 +288,7 @@ static struct limit limit_of(const struct pg_limit *limit)
         .scope = limit->limit.scope,
         .meter = limit->limit.meter,
         .period = limit->limit.period,
+        .calendar = limit->limit.calendar.count > 0 ? &limit->limit.calendar : NULL,
         .amount = limit->limit.amount,
         .unlimited = limit->limit.unlimited,
         .cap = limit->cap,

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "ledger/ledger.h"
+#include "quota/times.h"
 #include "tests/sim/fibre.h"
 #include "tests/sim/server.h"
 #include "tests/sim/stores.h"
@@ -155,6 +156,18 @@ void world_pick_away(struct world *world, const char *tenant, enum redis_away *r
     *ret_units = *ret_away == REDIS_AWAY_OPEN ? OPEN_UNITS : 0;
 }
 
+/* Days of a time zone whose clocks are put forward in the second: what was written of them. */
+static struct calendar calendar_of(enum period period)
+{
+    int64_t turns_ms = sim_epoch_ms + 70000;
+
+    if (period != PERIOD_DAY)
+        return (struct calendar){0};
+    return (struct calendar){4,
+                             {turns_ms - DAY_IN_MS, turns_ms, turns_ms + DAY_IN_MS - HOUR_IN_MS,
+                              turns_ms + 2 * DAY_IN_MS - HOUR_IN_MS}};
+}
+
 static void put_limit(struct world *world, struct database *db, struct arena *arena,
                       const char *tenant, const char *name, const char *meter,
                       enum period period, int64_t amount, int64_t overage)
@@ -166,6 +179,7 @@ static void put_limit(struct world *world, struct database *db, struct arena *ar
         .scope = SLICE(""),
         .meter = slice_from_cstr(meter),
         .period = period,
+        .calendar = calendar_of(period),
         .amount = amount,
         .overage_kind = overage ? OVERAGE_PERCENT : OVERAGE_NONE,
         .overage = overage,
@@ -202,6 +216,8 @@ static void add_tenant(struct world *world, int i, struct database *db, struct a
     if (world_has(world, THEME_PERIOD) || (world->minutes && dice_one_in(&world->dice, 3)))
         put_limit(world, db, arena, names[i], "minute", sim_meters[0], PERIOD_MINUTE, amount, 0);
     put_limit(world, db, arena, names[i], "hour", sim_meters[1], PERIOD_HOUR, amount * 2, 10);
+    if (world_has(world, THEME_PERIOD))
+        put_limit(world, db, arena, names[i], "zone", sim_meters[0], PERIOD_DAY, amount * 2, 10);
     if (sim_epoch_ms == SIM_EPOCH_TURN_MS) {
         put_limit(world, db, arena, names[i], "week", sim_meters[1], PERIOD_WEEK, amount * 2, 10);
         put_limit(world, db, arena, names[i], "year", sim_meters[0], PERIOD_YEAR, amount * 3, 0);

@@ -64,7 +64,8 @@ static int64_t room_of(struct world *world, const struct truth_tenant *tenant, s
             continue;
         for (const struct pg_quota *quota = rows->quotas; quota; quota = quota->next)
             if (quota->row.ref.limit_id == limit->limit.limit_id &&
-                quota->row.ref.period_start_ms == period_start_ms(limit->limit.period, at_ms))
+                quota->row.ref.period_start_ms ==
+                    calendar_start_ms(&limit->limit.calendar, limit->limit.period, at_ms))
                 left = quota->row.stops.cap - quota->row.committed - quota->row.debt -
                        pg_lent_aside(rows, quota->row.ref);
         left = left < 0 ? 0 : left;

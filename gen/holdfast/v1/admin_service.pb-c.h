@@ -237,12 +237,19 @@ struct  Holdfast__V1__Limit
    */
   Google__Protobuf__Duration *max_ttl;
   /*
-   * IANA name of the time zone of the period, for example "Europe/Berlin"; empty is UTC. Later.
-   * Refused with INVALID_ARGUMENT if set, in this version.
+   * IANA name of the time zone of the period, for example "Europe/Berlin"; empty is UTC. Only with DAY,
+   * WEEK, MONTH and YEAR. A name that the database does not know is INVALID_ARGUMENT. A period begins at
+   * the earliest instant whose local time reaches the nominal one: where clocks skip it, when they jump;
+   * where it comes twice, the first time. Each beginning is written down one period ahead and then stands,
+   * whatever becomes of the zone's rules. Set it only when every server is of a version that knows it: an
+   * older one answers no call of a tenant with such a limit.
    */
   char *time_zone;
   /*
-   * Instant at which a period begins. Later. Refused with INVALID_ARGUMENT if set, in this version.
+   * An instant whose local time in time_zone says when periods begin: its hour and minute; of WEEK its
+   * weekday too, of MONTH its day, of YEAR its day and month. A day that a month lacks is the month's last
+   * one: from the 31st, periods begin on 28 February and on 31 March. Unset: 00:00 of a day, of a Monday, of
+   * the first of a month, of 1 January. A whole minute, from 1972 on. Only with DAY, WEEK, MONTH and YEAR.
    */
   Google__Protobuf__Timestamp *anchor_time;
   /*

@@ -56,7 +56,7 @@ struct holdfast_v1_admin_service_handlers {
      * no server admits above it for longer than 1 s. The crossings that the change causes are sent to
      * watchers.
      *
-     * tenant, scope, meter, meter_kind and period of an existing limit cannot be changed
+     * tenant, scope, meter, meter_kind, period, time_zone and anchor_time of an existing limit cannot be changed
      * (INVALID_ARGUMENT): delete it and add another.
      *
      * Two bounds hold for a limit that is added: a tenant has at most as many limits as the server is

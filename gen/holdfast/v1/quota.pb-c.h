@@ -132,8 +132,8 @@ typedef enum _Holdfast__V1__ReasonCode {
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HOLDFAST__V1__REASON_CODE)
 } Holdfast__V1__ReasonCode;
 /*
- * Length of the period after which a COUNTER starts again at 0. Periods are true calendar periods
- * in UTC.
+ * Length of the period after which a COUNTER starts again at 0. Periods are true calendar periods, in
+ * UTC unless the limit has a time_zone or an anchor_time, which move the beginnings of DAY and longer.
  */
 typedef enum _Holdfast__V1__Period {
   /*
