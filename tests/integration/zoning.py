@@ -102,15 +102,29 @@ class Calendars(Case):
             said = boundaries(period, zone, local_anchor(period, anchor), datetime.date(*first),
                               datetime.date(*last))
             at = "NULL" if anchor is None else reached(zone, local_anchor(period, anchor))
-            written = sql(f"CREATE TEMP TABLE o AS SELECT calendar_open({period}::smallint, '{name}', {at}, {said[0]})"
+            written = sql("BEGIN; CREATE RULE all_stay AS ON DELETE TO boundary DO INSTEAD NOTHING;"
+                          f" CREATE TEMP TABLE o AS SELECT calendar_open({period}::smallint, '{name}', {at}, {said[0]})"
                           f" AS calendar_id; SELECT FROM (SELECT calendar_write(calendar_id, {said[-1]}) FROM o) w;"
                           " SELECT at_ms FROM boundary JOIN o USING (calendar_id) WHERE at_ms"
-                          f" BETWEEN {said[0]} AND {said[-1]} ORDER BY n")
+                          f" BETWEEN {said[0]} AND {said[-1]} ORDER BY n; ROLLBACK")
             written = [int(ms) for ms in written if ms]
             self.assertEqual(written, said, (period, name, anchor))
             compared += len(said)
         self.assertGreaterEqual(compared, 200)
         print(f"{compared} boundaries")
+
+    def test_what_was_written_long_ago_goes(self):
+        """After 40 days, but for where the period that it was then had begun."""
+        for period, days in ((DAY, 1), (YEAR, 365)):
+            left = [int(ms) for ms in sql(
+                f"BEGIN; CREATE TEMP TABLE o AS SELECT calendar_open({period}::smallint, 'Asia/Tokyo', NULL, 1728000000000)"
+                " AS calendar_id; SELECT FROM (SELECT calendar_write(calendar_id, n * 86400000::bigint) FROM o,"
+                " generate_series(20000, 21000, 7) AS n) w; SELECT at_ms FROM boundary JOIN o USING (calendar_id)"
+                " ORDER BY n; ROLLBACK") if ms]
+            before = (20_994 - 40) * 86_400_000
+            self.assertLessEqual(left[0], before)
+            self.assertGreater(left[1], before)
+            self.assertLessEqual(len(left), 40 // days + 4)
 
     def test_a_calendar_is_opened_anywhere_in_a_period(self):
         """The period that is open is the one that contains now, whatever its length."""

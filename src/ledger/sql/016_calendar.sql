@@ -2,7 +2,7 @@
 -- boundary between two periods is written once, one period ahead, and everybody reads only what is
 -- written: a change of tzdata alters what is not written yet, and all servers agree at each boundary.
 --
--- The role of the service needs SELECT, INSERT and UPDATE on calendar, SELECT and INSERT on boundary.
+-- The role of the service needs SELECT, INSERT and UPDATE on calendar, SELECT, INSERT and DELETE on boundary.
 CREATE TABLE calendar (
     calendar_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     period_kind smallint NOT NULL CHECK (period_kind BETWEEN 4 AND 7),
@@ -26,7 +26,7 @@ CREATE TABLE boundary (
 );
 CREATE UNIQUE INDEX boundary_at ON boundary (calendar_id, at_ms);
 COMMENT ON TABLE boundary IS
-    'Where a period ends and the next one begins. Written under the lock of the calendar, never changed.';
+    'Where a period ends and the next one begins. Written under the lock of the calendar, never changed; 40 days after its end a period''s go.';
 COMMENT ON COLUMN boundary.n IS
     'Number of the period that begins. One without length, of a day that a zone left out, is not here.';
 
@@ -65,7 +65,8 @@ LANGUAGE sql STABLE AS $$
     WHERE at AT TIME ZONE zone >= nominal
 $$;
 
--- Writes the boundaries of a calendar up to the end of the period after the current one.
+-- Writes the boundaries of a calendar up to the end of the period after the current one. Those of periods
+-- that have been over for 40 days go: no hold and no late Commit reaches back that far.
 CREATE FUNCTION calendar_write(which bigint, now_ms bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     c record;
@@ -101,6 +102,8 @@ BEGIN
         c.written_ms := newest.at_ms;
         newest.at_ms := instant;
     END LOOP;
+    DELETE FROM boundary b WHERE b.calendar_id = which AND b.at_ms < (
+        SELECT max(p.at_ms) FROM boundary p WHERE p.calendar_id = which AND p.at_ms <= now_ms - 40 * 86400000::bigint);
     UPDATE calendar k SET written_ms = c.written_ms
         WHERE k.calendar_id = which AND k.written_ms < c.written_ms;
 END
