@@ -12,6 +12,7 @@
 #include "op/recall.h"
 #include "op/services.h"
 #include "op/tenant.h"
+#include "op/trace.h"
 #include "quota/lease.h"
 
 /* Of one Adjust: what came back may be lent to somebody else before it is decided. */
@@ -155,6 +156,7 @@ static enum status try_it(struct op_adjust *op, struct stores *stores)
 
     for (int i = 0; i < LOCKED_TRIES_MAX && status == STATUS_CONFLICT; i++) {
         op->adjusting.now_ms = stores_now_ms(stores);
+        trace_adjusting(op->op.services->trace, op->adjusting.now_ms, &op->adjusting.item);
         status = stores->table->adjust(stores->db, op->op.arena, &op->adjusting);
     }
     return status;
@@ -190,8 +192,11 @@ static void decide_and_tell(struct op_adjust *op, struct stores *stores)
         return;
     }
     judge(op);
-    if (item->outcome == ADJUST_MADE)
+    if (item->outcome == ADJUST_MADE) {
+        trace_rows(op->op.services->trace, op->adjusting.now_ms, op->adjusting.quotas,
+                   op->adjusting.quotas_count);
         tell_redis(op, stores);
+    }
 }
 
 static void adjust(struct op *base, struct stores *stores)

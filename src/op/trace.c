@@ -202,6 +202,22 @@ void trace_commits(struct trace *trace, struct commit_item *const *items, size_t
     }
 }
 
+void trace_adjusting(struct trace *trace, int64_t now_ms, const struct adjust_item *item)
+{
+    struct line line;
+    int64_t taken = 0;
+
+    if (!trace)
+        return;
+    for (size_t i = 0; i < item->changes_count; i++)
+        taken += item->changes[i].delta < 0 ? -item->changes[i].delta : 0;
+    begin(trace, &line, "adjusting", now_ms, item->tenant_id);
+    add_text(&line, "job", item->job_id);
+    add_text(&line, "id", item->adjust_id);
+    add(&line, ",\"taken\":%" PRId64, taken);
+    end(trace, &line);
+}
+
 void trace_expired(struct trace *trace, int64_t now_ms, const struct ledger_reap_job *jobs,
                    size_t count)
 {

@@ -21,6 +21,7 @@
 #include "base/check.h"
 #include "ledger/committer.h"
 #include "ledger/ledger.h"
+#include "quota/adjust.h"
 #include "quota/book.h"
 #include "quota/hold.h"
 
@@ -46,6 +47,9 @@ void trace_returns(struct trace *trace, int64_t now_ms, const struct ledger_retu
 
 /* What a batch of commits left: rows, records and fences, of those that were decided. */
 void trace_commits(struct trace *trace, struct commit_item *const *items, size_t count);
+
+/* Before its transaction, again at each try: what it may take of a job's record. Its rows afterwards. */
+void trace_adjusting(struct trace *trace, int64_t now_ms, const struct adjust_item *item);
 
 /* What a reap found past its deadline; those that are recorded are not expired. */
 void trace_expired(struct trace *trace, int64_t now_ms, const struct ledger_reap_job *jobs,

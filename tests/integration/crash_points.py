@@ -135,9 +135,17 @@ class Book:
             tenant=self.tenant, job_id=job, reservation_id="" if by_job else self.held.get(job, ""),
             actual=[service.ActualAmount(meter=meter, units=units)]))
 
-    def release(self, on, job, by_job=False):
+    def release(self, on, job):
         self.ask(on, "Release", service.ReleaseRequest(
-            tenant=self.tenant, job_id=job, reservation_id="" if by_job else self.held.get(job, "")))
+            tenant=self.tenant, job_id=job, reservation_id=self.held.get(job, "")))
+
+    def release_twin(self, on, job):
+        """A repeat may be held in both places, and a token means one of them: by job the other one is meant."""
+        try:
+            on.quota.Release(service.ReleaseRequest(tenant=self.tenant, job_id=job), timeout=10)
+        except grpc.RpcError as error:
+            if error.code() not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE):
+                self.wrong.append(f"Release by job was refused: {error.code().name} {error.details()}")
 
     def extend(self, on, job, ttl):
         request = service.ExtendRequest(tenant=self.tenant, job_id=job, reservation_id=self.held.get(job, ""))
@@ -191,9 +199,12 @@ class Book:
 
     def judge(self, on):
         self.repeat(on)
-        for job in list(self.held):  # by job: a repeat may be held in both places, and a token means one of them
-            self.release(on, job, by_job=True)
+        held = list(self.held)
+        for job in held:
+            self.release(on, job)
         self.repeat(on)
+        for job in held:
+            self.release_twin(on, job)
         if self.rests(on):
             self.judge_room(on)
         self.judge_rows()

@@ -128,6 +128,27 @@ Test(trace, a_commit_shows_rows_and_then_what_it_decided)
     unlink(path);
 }
 
+Test(trace, a_correction_says_what_it_may_take)
+{
+    struct trace *trace = open_new();
+    const struct adjust_change changes[] = {
+        {SLICE("a"), -5}, {SLICE("b"), 7}, {SLICE("c"), -6}};
+    const struct adjust_item item = {.tenant_id = 3,
+                                     .job_id = SLICE("job"),
+                                     .adjust_id = SLICE("first"),
+                                     .changes = changes,
+                                     .changes_count = 3};
+    char *text;
+
+    trace_adjusting(trace, 1000, &item);
+    text = traced();
+    cr_assert(contains(text, "\"what\":\"adjusting\",\"now\":1000"), "%s", text);
+    cr_assert(contains(text, "\"job\":\"job\",\"id\":\"first\",\"taken\":11}\n"), "%s", text);
+    free(text);
+    trace_close(trace);
+    unlink(path);
+}
+
 Test(trace, nothing_is_traced_where_there_is_no_trace)
 {
     struct quota_row row = {.tenant_id = 3, .ref = {.limit_id = 1}};
