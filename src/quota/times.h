@@ -85,6 +85,9 @@
 /* A period closes this long after its end: no hold of it can be live or committed on time then. */
 #define PERIOD_GRACE_MS 87000000
 
+/* Redis keeps a quota this long after its period (counter/lua/ended.lua): it knows what a database lost. */
+#define PERIOD_IN_REDIS_MS 60000
+
 /* A closed period is kept for this long after its end, or for so many times its own length. */
 #define PERIOD_KEEP_MS 604800000
 #define PERIOD_KEEP_TIMES 31

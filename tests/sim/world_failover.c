@@ -119,12 +119,13 @@ static void take_over(struct failover *failover)
 
 /* --- what must be so afterwards ------------------------------------------------------------------- */
 
-static bool is_over(const struct pg_tenant *rows, struct quota_ref ref)
+/* Since this long; where its row is gone, too. */
+static bool is_over(const struct pg_tenant *rows, struct quota_ref ref, int64_t since_ms)
 {
     for (const struct pg_quota *quota = rows->quotas; quota; quota = quota->next)
         if (quota_ref_equal(quota->row.ref, ref))
             return quota->row.period_end_ms < PERIOD_END_NEVER &&
-                   quota->row.period_end_ms + PERIOD_GRACE_MS <= sim_ms_at(fibre_now_us());
+                   quota->row.period_end_ms + since_ms <= sim_ms_at(fibre_now_us());
     return true;
 }
 
@@ -141,7 +142,7 @@ static void check_found(struct failover *failover)
             postgres_loss(&world->postgres, heard->tenant->tenant_id, heard->ref);
 
         world->truth.checks++;
-        if (heard->seq <= heard->known_seq || is_over(rows, heard->ref))
+        if (heard->seq <= heard->known_seq || is_over(rows, heard->ref, PERIOD_IN_REDIS_MS))
             continue;
         if (!loss || loss->loss.seen_seq < heard->seq)
             truth_break(&world->truth, "what Redis had heard of is found", NULL,
@@ -166,7 +167,7 @@ static void check_booked(struct failover *failover)
         const struct pg_tenant *rows =
             postgres_tenant(&world->postgres, heard->tenant->tenant_id);
 
-        if (heard->seq <= heard->known_seq || is_over(rows, heard->ref))
+        if (heard->seq <= heard->known_seq || is_over(rows, heard->ref, PERIOD_GRACE_MS))
             continue;
         for (const struct pg_quota *quota = rows->quotas; quota; quota = quota->next)
             if (quota_ref_equal(quota->row.ref, heard->ref) &&

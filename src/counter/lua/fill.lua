@@ -14,7 +14,7 @@
 
 -- luacheck: read globals call amount load flush push totals TOTALS withhold fill_all keep_filled
 -- luacheck: read globals forget_ended base check_whole
-local LOOKS = 8
+local LOOKS = 24
 local count, versions, now = ARGV[5] + 0, ARGV[6] + 0, amount(ARGV[7])
 local took, filled, after = fill_all(8, count, 1, function(t, q, at)
     withhold(q, t, amount(ARGV[at + 1 + TOTALS]))

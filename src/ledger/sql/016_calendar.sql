@@ -103,7 +103,8 @@ BEGIN
         newest.at_ms := instant;
     END LOOP;
     DELETE FROM boundary b WHERE b.calendar_id = which AND b.at_ms < (
-        SELECT max(p.at_ms) FROM boundary p WHERE p.calendar_id = which AND p.at_ms <= now_ms - 40 * 86400000::bigint);
+        SELECT max(p.at_ms) FROM boundary p WHERE p.calendar_id = which
+            AND p.at_ms <= now_ms - 40 * 86400000::bigint); -- DAY_IN_MS, quota/times.h
     UPDATE calendar k SET written_ms = c.written_ms
         WHERE k.calendar_id = which AND k.written_ms < c.written_ms;
 END
