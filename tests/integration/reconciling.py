@@ -132,7 +132,7 @@ class Reconciling(Books):
 
     def events(self):
         return sql(f"SELECT kind, recovered_from FROM event WHERE tenant_id = {self.number}"
-                   " AND kind IN (9, 10) ORDER BY seq")
+                   " AND (kind = 10 OR recovered_from = 10) ORDER BY seq")
 
     def test_a_drift_is_found_aged_told_and_over(self):
         """By the server itself. The one in the record is too small for an event."""
