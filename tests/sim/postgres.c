@@ -705,8 +705,11 @@ static int lease_compare(const void *a, const void *b)
     return order != 0 ? order : (one->lease_id > other->lease_id) - (one->lease_id < other->lease_id);
 }
 
-static void read_rows(struct postgres *pg, struct book *book, const struct pg_ref *refs, size_t count)
+/* Those that it has locked: what was made since is not among what the statement saw. */
+static void read_rows(const struct pg_tx *tx, struct book *book, const struct pg_ref *refs, size_t count)
 {
+    struct postgres *pg = tx->pg;
+
     book->quotas = pg_alloc(book->arena, count + 1, sizeof(*book->quotas));
     book->leases =
         pg_alloc(book->arena, count_leases(pg, refs, count) + 1, sizeof(*book->leases));
@@ -715,7 +718,7 @@ static void read_rows(struct postgres *pg, struct book *book, const struct pg_re
         const struct pg_quota *quota = pg_find_quota(tenant, refs[i].ref);
         struct quota_row *row = &book->quotas[book->quotas_count];
 
-        if (!quota)
+        if (!quota || quota->locked_by != tx->number)
             continue;
         *row = quota->row;
         row->shard = tenant->shard;
@@ -748,7 +751,7 @@ enum status pg_lock(struct pg_tx *tx, struct database *db, struct book *book,
     book->events = NULL;
     book->events_tail = &book->events;
     book->quotas_count = book->leases_count = 0;
-    read_rows(tx->pg, book, refs, count);
+    read_rows(tx, book, refs, count);
     return STATUS_OK;
 }
 
