@@ -30,6 +30,7 @@ struct probe {
     atomic_bool stop;
     atomic_llong sent_us; /* when the last admitted Reserve was sent, and when it was answered */
     atomic_llong admitted_us;
+    atomic_llong in_redis_us; /* when the last one that Redis admitted was sent */
     atomic_int unstated; /* errors without a word about their effect, or that are not UNAVAILABLE */
     char unstated_text[200];
 };
@@ -52,6 +53,8 @@ static void probe_once(struct probe *probe, int number)
     if (admitted(&answer)) {
         atomic_store(&probe->sent_us, sent_us);
         atomic_store(&probe->admitted_us, fixture_now_us());
+        if (!answer.degraded)
+            atomic_store(&probe->in_redis_us, sent_us);
     } else if ((answer.code != STUB_UNAVAILABLE || !answer.effect_stated) &&
                atomic_fetch_add(&probe->unstated, 1) == 0) {
         snprintf(probe->unstated_text, sizeof(probe->unstated_text), "%s %s %d: %.100s",
@@ -185,8 +188,22 @@ static void nothing_leaks(struct scene *scene)
     cr_log_info("all capacity is free after %" PRId64 " ms", (fixture_now_us() - start_us) / 1000);
 }
 
+static bool redis_admits_since(void *user)
+{
+    struct since *since = user;
+
+    return atomic_load(&since->probe->in_redis_us) >= since->us;
+}
+
+/*
+ * Before its end somebody is admitted by Redis again: what it holds of an earlier lease, and was not told of,
+ * goes with that. Who is admitted in Postgres meanwhile touches none of it.
+ */
 static void scene_close(struct scene *scene)
 {
+    struct since since = {&scene->probe, fixture_now_us()};
+
+    cr_assert(fixture_until(10000, redis_admits_since, &since), "Redis is not asked any more");
     run_on(scene, 500, 500);
     storm_stop(scene->storm);
     atomic_store(&scene->probe.stop, true);
